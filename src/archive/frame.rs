@@ -1,0 +1,1 @@
+//! Zstd frames and the seek table.

@@ -1,0 +1,60 @@
+//! The bytes of one archive: tar members inside zstd frames inside a seal (FORMAT.md §5, §8).
+//!
+//! Everything here works on bytes that somebody hands in; it does not know repositories or file systems. What is read
+//! is untrusted: every length is checked against the file before it is used for an allocation.
+
+pub mod frame;
+pub mod seal;
+pub mod tar;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Random access to stored bytes, from many threads at once.
+pub trait ReadAt: Send + Sync + std::fmt::Debug {
+    /// Length in bytes; does not change while it is open.
+    fn size(&self) -> u64;
+    /// Fills `buffer` from `offset`, or fails.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+}
+
+/// A local file with the size it had when it was opened.
+#[derive(Debug)]
+pub struct StoredFile {
+    file: File,
+    size: u64,
+}
+
+impl StoredFile {
+    /// Takes an open regular file.
+    pub fn new(file: File) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(Self { size: meta.len(), file })
+    }
+}
+
+impl ReadAt for StoredFile {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let range = usize::try_from(offset).ok().and_then(|start| self.get(start..start.checked_add(buffer.len())?));
+        buffer.copy_from_slice(range.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! The error of this crate: what failed, why, and what the reader can do about it.
+//!
+//! A message names the object, the expectation and the fact. The cause stays in `source()` and is printed once, by
+//! `cli`. Hints are given only where the reader can act. [`Kind`] is the only thing that decides an exit code.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// Result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What sort of failure an [`Error`] is; callers match on this, never on text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Anything that has no kind of its own: input and output above all.
+    Failed,
+    /// The command line or the configuration is wrong.
+    Usage,
+    /// Something that was asked for is not there.
+    NotFound,
+    /// Bytes in a repository are not what was signed, or contradict each other.
+    Damage,
+    /// The repository was written by a newer version of the format.
+    NewerFormat,
+    /// Another run holds the repository.
+    Locked,
+    /// A backup has no signature, or no trusted signer is known.
+    Unsigned,
+    /// A backup was signed by somebody who is not trusted.
+    WrongSigner,
+    /// Reading needs a key and none was given.
+    NoKey,
+    /// None of the given keys opens the file.
+    WrongKey,
+    /// The repository belongs to another host.
+    OtherHost,
+    /// The clock stands before the newest backup.
+    ClockBack,
+    /// Something is there already and would be overwritten.
+    WouldOverwrite,
+    /// A question was not answered with yes.
+    NotConfirmed,
+    /// SIGINT or SIGTERM; holds the signal's number.
+    Interrupted(i32),
+}
+
+impl Kind {
+    /// The exit code that docs/OUTPUT.md promises for this kind.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Failed | Self::NotFound | Self::NewerFormat | Self::NoKey | Self::WrongKey => 1,
+            Self::Usage => 2,
+            Self::Damage => 4,
+            Self::Locked
+            | Self::Unsigned
+            | Self::WrongSigner
+            | Self::OtherHost
+            | Self::ClockBack
+            | Self::WouldOverwrite
+            | Self::NotConfirmed => 5,
+            Self::Interrupted(signal) => u8::try_from(128 + signal).unwrap_or(130),
+        }
+    }
+
+    /// A stable name for `--json` output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::NotFound => "not-found",
+            Self::Damage => "damage",
+            Self::NewerFormat => "newer-format",
+            Self::Locked => "locked",
+            Self::Unsigned => "unsigned",
+            Self::WrongSigner => "wrong-signer",
+            Self::NoKey => "no-key",
+            Self::WrongKey => "wrong-key",
+            Self::OtherHost => "other-host",
+            Self::ClockBack => "clock-back",
+            Self::WouldOverwrite => "would-overwrite",
+            Self::NotConfirmed => "not-confirmed",
+            Self::Interrupted(_) => "interrupted",
+        }
+    }
+}
+
+/// A failure: kind, message, cause and hint.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind`; `message` is lower case, without a full stop.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None, source: None }
+    }
+
+    /// Shorthand for [`Kind::Failed`].
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(Kind::Failed, message)
+    }
+
+    /// Shorthand for [`Kind::Damage`].
+    pub fn damage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Damage, message)
+    }
+
+    /// Shorthand for [`Kind::Usage`].
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    /// Adds advice on which the reader can act.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The advice, if there is any, of this error or of the nearest cause that has one.
+    #[must_use]
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref().or_else(|| {
+            let mut cause = std::error::Error::source(self);
+            while let Some(error) = cause {
+                if let Some(hint) = error.downcast_ref::<Self>().and_then(|e| e.hint.as_deref()) {
+                    return Some(hint);
+                }
+                cause = error.source();
+            }
+            None
+        })
+    }
+
+    /// A new error about a larger object, of the same kind, with this one as its cause.
+    #[must_use]
+    pub fn within(self, message: impl Into<String>) -> Self {
+        Self { kind: self.kind, message: message.into(), hint: None, source: Some(Box::new(self)) }
+    }
+
+    /// Message and causes on one line, for findings and problems.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        let mut text = self.message.clone();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|e| e as _)
+    }
+}
+
+/// Turns a bare I/O error into one that names what was being done to which object.
+pub trait Context<T> {
+    /// `what` is a phrase like `cannot read`; the path is quoted behind it.
+    fn at(self, what: &str, path: impl AsRef<Path>) -> Result<T>;
+    /// For objects without a path.
+    fn doing(self, what: impl Into<String>) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
+    fn at(self, what: &str, path: impl AsRef<Path>) -> Result<T> {
+        self.map_err(|e| Error::failed(format!("{what} {}", path.as_ref().display())).because(e.into()))
+    }
+
+    fn doing(self, what: impl Into<String>) -> Result<T> {
+        self.map_err(|e| Error::failed(what).because(e.into()))
+    }
+}

@@ -1,0 +1,87 @@
+//! Names of backups.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::{Error, Result};
+
+/// Name of a backup and of its folder: a UTC second, `20260117-143000`, with `-2`, `-3`, … when that second is taken.
+///
+/// Invariant: matches that shape, so it is a safe file name. Age order is the manifest's sequence number, not this.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackupId(String);
+
+impl BackupId {
+    /// The name for a moment given in Unix seconds; `collision` 1 has no suffix.
+    pub fn at(unix_seconds: i64, collision: u32) -> Result<Self> {
+        let time = jiff::Timestamp::from_second(unix_seconds)
+            .map_err(|e| Error::failed(format!("the clock's time {unix_seconds} has no date")).because(e))?;
+        let time = time.to_zoned(jiff::tz::TimeZone::UTC);
+        let stem = time.strftime("%Y%m%d-%H%M%S").to_string();
+        if collision <= 1 { stem.parse() } else { format!("{stem}-{collision}").parse() }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The moment in the name, as Unix seconds.
+    #[must_use]
+    pub fn unix_seconds(&self) -> i64 {
+        jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", &self.0[..15])
+            .and_then(|t| t.to_zoned(jiff::tz::TimeZone::UTC))
+            .map_or(0, |z| z.timestamp().as_second())
+    }
+}
+
+impl FromStr for BackupId {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self> {
+        let bytes = s.as_bytes();
+        let digits = |range: std::ops::Range<usize>| bytes.get(range).is_some_and(|b| b.iter().all(u8::is_ascii_digit));
+        let stem = digits(0..8) && bytes.get(8) == Some(&b'-') && digits(9..15);
+        let suffix = match bytes.get(15) {
+            None => true,
+            Some(b'-') => {
+                (17..=25).contains(&bytes.len()) && digits(16..bytes.len()) && bytes[16] != b'0' && &bytes[16..] != b"1"
+            }
+            Some(_) => false,
+        };
+        if stem && suffix {
+            Ok(Self(s.to_owned()))
+        } else {
+            Err(Error::usage(format!("{:?} is not a backup id", s))
+                .hint("ids look like 20260117-143000; see `ccbackup list`"))
+        }
+    }
+}
+
+impl fmt::Display for BackupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for BackupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for BackupId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for BackupId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}

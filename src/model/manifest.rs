@@ -1,0 +1,311 @@
+//! The manifest: a backup's signed table of contents in clear text (FORMAT.md §4). Holds no file names.
+
+use serde::{Deserialize, Serialize};
+
+use super::{BackupId, Digest};
+use crate::error::{Error, Kind, Result};
+
+/// The `format` value of every manifest and repository file.
+pub const FORMAT_NAME: &str = "ccbackup";
+/// The newest format version this program reads, and the one it writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// `repository.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepositoryRecord {
+    /// Always [`FORMAT_NAME`].
+    pub format: String,
+    /// Format version.
+    pub version: u32,
+    /// 32 hex digits, drawn at random when the repository is made.
+    pub repository_id: String,
+    /// RFC 3339, UTC.
+    pub created_at: String,
+}
+
+/// Full or incremental.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackupKind {
+    /// Holds every entry itself.
+    Full,
+    /// Holds what is new and refers to earlier backups for the rest.
+    Incremental,
+}
+
+/// How the archives and indexes of a backup are sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cipher", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Sealing {
+    /// age, to one or more recipients.
+    Age {
+        /// Public keys, `age1…` or `ssh-…`, sorted.
+        recipients: Vec<String>,
+    },
+    /// AES-256-GCM in age's STREAM layout, with a raw key.
+    #[serde(rename = "aes-256-gcm")]
+    Aes256Gcm {
+        /// First 16 hex digits of the SHA-256 of the key's fingerprint text (FORMAT.md §8).
+        key_id: String,
+    },
+    /// Not encrypted.
+    None,
+}
+
+impl Sealing {
+    /// What follows `.tar.zst` or `.index.zst` in file names.
+    #[must_use]
+    pub fn extension(&self) -> &'static str {
+        match self {
+            Self::Age { .. } => ".age",
+            Self::Aes256Gcm { .. } => ".aes",
+            Self::None => "",
+        }
+    }
+
+    /// Whether a key is needed to read.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        *self != Self::None
+    }
+}
+
+/// Another backup that this one refers to, bound by digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// The backup.
+    pub id: BackupId,
+    /// SHA-256 of its `SHA256SUMS`.
+    pub sums_sha256: Digest,
+}
+
+/// One archive file of a component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveRecord {
+    /// File name in the backup's folder.
+    pub name: String,
+    /// Volume number, from 0.
+    pub volume: u32,
+    /// Stored bytes.
+    pub size_bytes: u64,
+    /// SHA-256 of the stored file.
+    pub sha256: Digest,
+    /// Length of the tar stream inside.
+    pub tar_bytes: u64,
+    /// Number of zstd frames, the seek table not counted.
+    pub frames: u64,
+}
+
+/// The index file of a component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexRecord {
+    /// File name in the backup's folder.
+    pub name: String,
+    /// Stored bytes.
+    pub size_bytes: u64,
+    /// SHA-256 of the stored file.
+    pub sha256: Digest,
+    /// Segments of the inventory, in this file and referenced.
+    pub segments: u64,
+    /// Those of them that this file holds.
+    pub own_segments: u64,
+}
+
+/// How many entries had a problem of one kind; the paths are in the sealed index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemCount {
+    /// `unreadable`, `vanished`, `changed`, `unsupported`, …
+    pub kind: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// One component of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentRecord {
+    /// Name: lower-case letters, digits, `-` and `_`.
+    pub name: String,
+    /// Kind of source, `files`.
+    pub kind: String,
+    /// RFC 3339, UTC, when the capture began.
+    pub captured_from: String,
+    /// RFC 3339, UTC, when the capture ended.
+    pub captured_until: String,
+    /// Entries in the inventory.
+    pub entries: u64,
+    /// Entries whose tar member this backup holds.
+    pub new_entries: u64,
+    /// Logical bytes of all files in the inventory.
+    pub content_bytes: u64,
+    /// Bytes read from the source by this backup.
+    pub bytes_read: u64,
+    /// Bytes stored by this backup: archives and index.
+    pub bytes_stored: u64,
+    /// Archive volumes in this backup, in order; none when nothing was new.
+    pub archives: Vec<ArchiveRecord>,
+    /// The index.
+    pub index: IndexRecord,
+    /// Problems met while capturing.
+    pub problems: Vec<ProblemCount>,
+}
+
+/// `manifest.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Always [`FORMAT_NAME`].
+    pub format: String,
+    /// Format version.
+    pub version: u32,
+    /// This backup; equals the folder's name.
+    pub id: BackupId,
+    /// Counts the backups of a repository from 1; decides which is newer.
+    pub sequence: u64,
+    /// RFC 3339, UTC.
+    pub created_at: String,
+    /// RFC 3339, UTC.
+    pub finished_at: String,
+    /// Full or incremental.
+    pub kind: BackupKind,
+    /// The backup before this one; it may have been pruned since.
+    pub parent: Option<Dependency>,
+    /// Every backup that a home, an extent or an index segment refers to; all must be there.
+    pub depends_on: Vec<Dependency>,
+    /// `repository_id` of the repository.
+    pub repository_id: String,
+    /// SHA-256 of `repository.json`.
+    pub repository_sha256: Digest,
+    /// Host name, for people.
+    pub host: String,
+    /// Random id of the host's state, to tell hosts apart.
+    pub host_id: String,
+    /// Name and version of the writer.
+    pub tool: String,
+    /// How archives and indexes are sealed.
+    pub sealing: Sealing,
+    /// Parameters of the content-defined chunks.
+    pub chunking: String,
+    /// Labels given by the user.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub tags: std::collections::BTreeMap<String, String>,
+    /// Components, in the order of their capture.
+    pub components: Vec<ComponentRecord>,
+}
+
+impl Manifest {
+    /// Reads and checks a manifest; `bytes` are untrusted.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        check_version(bytes, "manifest.json")?;
+        let manifest: Self =
+            serde_json::from_slice(bytes).map_err(|e| Error::damage("manifest.json cannot be read").because(e))?;
+        let bad = |what: String| Error::damage(format!("manifest.json of {} {what}", manifest.id));
+        let mut names = std::collections::BTreeSet::new();
+        for component in &manifest.components {
+            if !is_component_name(&component.name) {
+                return Err(bad(format!("names a component {:?}, which is not a valid name", component.name)));
+            }
+            if !names.insert(component.name.as_str()) {
+                return Err(bad(format!("names the component {:?} twice", component.name)));
+            }
+            let extension = manifest.sealing.extension();
+            if component.index.name != index_file_name(&component.name, extension) {
+                return Err(bad(format!("names an index file {:?} for {:?}", component.index.name, component.name)));
+            }
+            for (at, archive) in component.archives.iter().enumerate() {
+                let expected = archive_file_name(&component.name, archive.volume, extension);
+                if u32::try_from(at) != Ok(archive.volume) || archive.name != expected {
+                    return Err(bad(format!(
+                        "names an archive {:?} as volume {at} of {:?}",
+                        archive.name, component.name
+                    )));
+                }
+            }
+        }
+        if manifest.depends_on.iter().any(|d| d.id == manifest.id)
+            || manifest.parent.as_ref().is_some_and(|p| p.id == manifest.id)
+        {
+            return Err(bad("depends on itself".into()));
+        }
+        if manifest.kind == BackupKind::Full && !manifest.depends_on.is_empty() {
+            return Err(bad("is a full backup that depends on others".into()));
+        }
+        Ok(manifest)
+    }
+
+    /// The record of a component.
+    #[must_use]
+    pub fn component(&self, name: &str) -> Option<&ComponentRecord> {
+        self.components.iter().find(|c| c.name == name)
+    }
+
+    /// Stored bytes of all components.
+    #[must_use]
+    pub fn bytes_stored(&self) -> u64 {
+        self.components.iter().map(|c| c.bytes_stored).sum()
+    }
+
+    /// Number of problems met by the capture.
+    #[must_use]
+    pub fn problems(&self) -> u64 {
+        self.components.iter().flat_map(|c| &c.problems).map(|p| p.count).sum()
+    }
+}
+
+impl RepositoryRecord {
+    /// Reads and checks `repository.json`; `bytes` are untrusted.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        check_version(bytes, "repository.json")?;
+        let record: Self =
+            serde_json::from_slice(bytes).map_err(|e| Error::damage("repository.json cannot be read").because(e))?;
+        if record.repository_id.len() != 32 || !record.repository_id.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(Error::damage("repository.json has a repository_id that is not 32 hex digits"));
+        }
+        Ok(record)
+    }
+}
+
+/// The version is looked at before the rest, so that a newer format gives its own error and not a riddle.
+fn check_version(bytes: &[u8], what: &str) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Head {
+        format: String,
+        version: u32,
+    }
+    let head: Head = serde_json::from_slice(bytes)
+        .map_err(|e| Error::damage(format!("{what} does not say its format and version")).because(e))?;
+    if head.format != FORMAT_NAME || head.version == 0 {
+        return Err(Error::damage(format!("{what} is not of the format {FORMAT_NAME:?}")));
+    }
+    if head.version > FORMAT_VERSION {
+        return Err(Error::new(
+            Kind::NewerFormat,
+            format!("{what} has format version {}, this program reads up to version {FORMAT_VERSION}", head.version),
+        )
+        .hint("use a newer ccbackup, or restore by hand as the backup's README.txt says"));
+    }
+    Ok(())
+}
+
+/// Component names are file names: 1 to 64 lower-case letters, digits, `-`, `_`, starting with a letter or digit.
+#[must_use]
+pub fn is_component_name(name: &str) -> bool {
+    let ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|b| ok(b) || b == b'-' || b == b'_')
+        && name.bytes().next().is_some_and(ok)
+}
+
+/// `configs.tar.zst.age`, `configs.1.tar.zst.age`, …
+#[must_use]
+pub fn archive_file_name(component: &str, volume: u32, extension: &str) -> String {
+    if volume == 0 {
+        format!("{component}.tar.zst{extension}")
+    } else {
+        format!("{component}.{volume}.tar.zst{extension}")
+    }
+}
+
+/// `configs.index.zst.age`
+#[must_use]
+pub fn index_file_name(component: &str, extension: &str) -> String {
+    format!("{component}.index.zst{extension}")
+}

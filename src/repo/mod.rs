@@ -1,0 +1,3 @@
+//! A repository.
+
+pub mod signing;
