@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use crate::error::{Error, Kind, Result};
 
 /// What long work tells whoever watches it. Called from many threads; must be quick.
-pub trait Monitor: Send + Sync {
+pub trait Monitor: Send + Sync + std::fmt::Debug {
     /// A named stage begins; totals are set when they are known beforehand.
     fn stage(&self, name: &str, total_bytes: Option<u64>, total_entries: Option<u64>);
     /// Progress since the last call.

@@ -4,8 +4,13 @@
 //! is untrusted: every length is checked against the file before it is used for an allocation.
 
 pub mod frame;
+mod reader;
 pub mod seal;
 pub mod tar;
+mod writer;
+
+pub use reader::{FramedReader, Scratch};
+pub use writer::{FramedWriter, Written};
 
 use std::fs::File;
 use std::io;

@@ -176,7 +176,7 @@ pub struct Manifest {
     pub repository_sha256: Digest,
     /// Host name, for people.
     pub host: String,
-    /// Random id of the host's state, to tell hosts apart.
+    /// Fingerprint of the host's signer, to tell hosts apart.
     pub host_id: String,
     /// Name and version of the writer.
     pub tool: String,

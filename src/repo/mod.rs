@@ -1,3 +1,173 @@
-//! A repository.
+//! A repository: a folder of backups (FORMAT.md §3). Opens it, makes it, locks it; what is in it is `catalog`'s.
 
+pub mod backup;
+pub mod catalog;
+pub mod publish;
 pub mod signing;
+pub mod state;
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::durable::Disk;
+use crate::error::{Context, Error, Kind, Result};
+use crate::model::{Digest, FORMAT_NAME, FORMAT_VERSION, RepositoryRecord};
+use signing::SignerKey;
+
+/// Name of the repository's own record.
+pub const REPOSITORY_FILE: &str = "repository.json";
+/// Convenience copy of the signers' public keys.
+pub const ALLOWED_SIGNERS_FILE: &str = "allowed_signers";
+/// Link to the newest backup.
+pub const LATEST_LINK: &str = "latest";
+/// Held with `flock` while something is written.
+pub const LOCK_FILE: &str = ".lock";
+/// What staging folders begin with.
+pub const INCOMPLETE_PREFIX: &str = ".incomplete-";
+
+/// A repository in a local folder.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    root: PathBuf,
+    record: RepositoryRecord,
+    record_sha256: Digest,
+}
+
+impl Repository {
+    /// Opens an existing repository.
+    pub fn open(root: &Path) -> Result<Self> {
+        let path = root.join(REPOSITORY_FILE);
+        let bytes = match read_small(&path) {
+            Err(_) if !root.exists() => {
+                return Err(Error::new(Kind::NotFound, format!("there is no repository at {}", root.display()))
+                    .hint("`ccbackup create` makes one; --repo names another place"));
+            }
+            Err(_) if !path.exists() => {
+                let has_backups = catalog::folder_names(root).is_ok_and(|names| !names.is_empty());
+                let (kind, why) = if has_backups {
+                    (Kind::Damage, "holds backups but its repository.json is missing")
+                } else {
+                    (Kind::NotFound, "is not a repository: it has no repository.json")
+                };
+                return Err(Error::new(kind, format!("{} {why}", root.display())));
+            }
+            other => other?,
+        };
+        let record = RepositoryRecord::parse(&bytes).map_err(|e| e.within(format!("cannot use {}", path.display())))?;
+        Ok(Self { root: root.to_owned(), record, record_sha256: Digest::of(&bytes) })
+    }
+
+    /// Opens a repository, or makes one where nothing or an empty folder is.
+    pub fn open_or_create(root: &Path, disk: &Disk, now_rfc3339: &str, signer: &SignerKey) -> Result<Self> {
+        let staged_only = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(".staged-") || name == LOCK_FILE;
+        let usable = match std::fs::read_dir(root) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => true,
+            Err(e) => return Err(Error::failed(format!("cannot list {}", root.display())).because(e)),
+            Ok(mut names) => {
+                // allowed_signers alone is what a run leaves that died while making the repository.
+                names.all(|n| n.is_ok_and(|n| staged_only(&n.file_name()) || n.file_name() == ALLOWED_SIGNERS_FILE))
+            }
+        };
+        if !usable {
+            return Self::open(root).map_err(|e| {
+                if e.kind() == Kind::NotFound {
+                    Error::new(Kind::WouldOverwrite, format!("{} is not empty and not a repository", root.display()))
+                        .hint("name an empty or new folder with --repo")
+                } else {
+                    e
+                }
+            });
+        }
+        disk.make_dirs(root)?;
+        disk.replace(&root.join(ALLOWED_SIGNERS_FILE), signing::allowed_signers(std::slice::from_ref(signer)).as_bytes())?;
+        let record = RepositoryRecord {
+            format: FORMAT_NAME.into(),
+            version: FORMAT_VERSION,
+            repository_id: random_hex()?,
+            created_at: now_rfc3339.into(),
+        };
+        let bytes = pretty_json(&record)?;
+        disk.replace(&root.join(REPOSITORY_FILE), &bytes)?;
+        Ok(Self { root: root.to_owned(), record, record_sha256: Digest::of(&bytes) })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What `repository.json` says.
+    #[must_use]
+    pub fn record(&self) -> &RepositoryRecord {
+        &self.record
+    }
+
+    /// Digest of `repository.json`, which every manifest repeats.
+    #[must_use]
+    pub fn record_sha256(&self) -> Digest {
+        self.record_sha256
+    }
+
+    /// Keeps other writers away until the guard is dropped; the kernel frees it when the process dies.
+    pub fn lock(&self) -> Result<LockGuard> {
+        let path = self.root.join(LOCK_FILE);
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .at("cannot open the lock", &path)?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(LockGuard { _file: file }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(Error::new(Kind::Locked, format!("another run is writing to {}", self.root.display()))
+                    .hint("wait until it has ended; a lock dies with its process and never has to be removed"))
+            }
+            Err(e) => Err(Error::failed(format!("cannot lock {}", path.display())).because(io::Error::from(e))),
+        }
+    }
+}
+
+/// Holds the repository's lock.
+#[derive(Debug)]
+pub struct LockGuard {
+    _file: File,
+}
+
+/// Largest manifest, SHA256SUMS, signature or other small file that is read, in bytes.
+pub const MAX_SMALL_FILE_BYTES: u64 = 16 << 20;
+
+/// Reads a small untrusted file of a repository; refuses links, devices and anything larger than the bound.
+pub fn read_small(path: &Path) -> Result<Vec<u8>> {
+    use std::io::Read as _;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed())
+        .open(path)
+        .at("cannot open", path)?;
+    let meta = file.metadata().at("cannot look at", path)?;
+    if !meta.is_file() || meta.len() > MAX_SMALL_FILE_BYTES {
+        return Err(Error::damage(format!("{} is not a regular file of at most 16 MiB", path.display())));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_SMALL_FILE_BYTES).read_to_end(&mut bytes).at("cannot read", path)?;
+    Ok(bytes)
+}
+
+/// JSON for people: indented, with a final newline.
+pub(crate) fn pretty_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|e| Error::failed("cannot write JSON").because(e))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// 32 random hex digits.
+pub(crate) fn random_hex() -> Result<String> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|e| Error::failed(format!("the system gives no random numbers: {e}")))?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}

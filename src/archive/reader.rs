@@ -1,0 +1,129 @@
+//! Random access to one archive or index file: a stream of frames behind a seal.
+//!
+//! Nothing that is read here is trusted: the seal and the frames' checksums find accidents, but only a digest from a
+//! signed manifest or a verified index says that bytes are those that were written. Callers compare it.
+
+use std::sync::Arc;
+
+use super::ReadAt;
+use super::frame::{Decompressor, FrameSpan, MAX_FRAME_BYTES, SeekTable};
+use super::seal::SealedReader;
+use crate::error::{Error, Result};
+use crate::keys::Keys;
+use crate::model::Sealing;
+
+/// Size of the footer of zstd's seek table, in bytes.
+const FOOTER_BYTES: u64 = 9;
+
+/// An open archive or index file. Shared by threads; each brings its own [`Scratch`].
+#[derive(Debug)]
+pub struct FramedReader {
+    name: String,
+    sealed: SealedReader,
+    table: SeekTable,
+}
+
+/// Buffers and the decompressor of one thread.
+#[derive(Debug)]
+pub struct Scratch {
+    stored: Vec<u8>,
+    decompressor: Decompressor,
+}
+
+impl Scratch {
+    /// Fresh buffers.
+    pub fn new() -> Result<Self> {
+        Ok(Self { stored: Vec::new(), decompressor: Decompressor::new()? })
+    }
+}
+
+impl FramedReader {
+    /// Opens a stored file; `name` is for errors.
+    pub fn open(stored: Arc<dyn ReadAt>, sealing: &Sealing, keys: &Keys, name: &str) -> Result<Self> {
+        let sealed = SealedReader::open(stored, sealing, keys, name)?;
+        let size = sealed.size();
+        if size < FOOTER_BYTES {
+            return Err(Error::damage(format!("{name} is too short to hold a seek table")));
+        }
+        let mut buffer = Vec::new();
+        sealed.read_at(size - FOOTER_BYTES, &mut buffer, 9)?;
+        let footer: &[u8; 9] = buffer.as_slice().try_into().map_err(|_| Error::damage("a footer was cut"))?;
+        let about = |e: Error| e.within(format!("the seek table of {name} is damaged"));
+        let table_bytes = SeekTable::table_size_from_footer(footer).map_err(about)?;
+        let payload = size
+            .checked_sub(table_bytes)
+            .ok_or_else(|| Error::damage(format!("the seek table of {name} claims more bytes than the file has")))?;
+        let length = usize::try_from(table_bytes).map_err(|_| Error::damage("a seek table is too large"))?;
+        sealed.read_at(payload, &mut buffer, length)?;
+        let table = SeekTable::parse(&buffer, payload).map_err(about)?;
+        Ok(Self { name: name.to_owned(), sealed, table })
+    }
+
+    /// Length of the stream.
+    #[must_use]
+    pub fn stream_bytes(&self) -> u64 {
+        self.table.size()
+    }
+
+    /// Number of frames.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.table.frames()
+    }
+
+    /// The frame that holds the byte at `offset` of the stream.
+    pub fn find(&self, offset: u64) -> Result<usize> {
+        self.table.find(offset).ok_or_else(|| {
+            Error::damage(format!("{} has {} bytes of stream, byte {offset} was asked for", self.name, self.table.size()))
+        })
+    }
+
+    /// Where a frame lies.
+    #[must_use]
+    pub fn span(&self, frame: usize) -> FrameSpan {
+        self.table.frame(frame)
+    }
+
+    /// Reads, opens and decompresses one frame into `out`.
+    pub fn read_frame(&self, frame: usize, scratch: &mut Scratch, out: &mut Vec<u8>) -> Result<()> {
+        let span = self.table.frame(frame);
+        let about = |e: Error| e.within(format!("frame {frame} of {} cannot be read", self.name));
+        let stored = usize::try_from(span.stored_length).map_err(|_| Error::damage("a frame is too large"))?;
+        let length = usize::try_from(span.length).map_err(|_| Error::damage("a frame is too large"))?;
+        debug_assert!(length <= MAX_FRAME_BYTES);
+        self.sealed.read_at(span.stored_offset, &mut scratch.stored, stored).map_err(about)?;
+        scratch.decompressor.decompress(&scratch.stored, length, out).map_err(about)
+    }
+
+    /// Feeds `length` bytes of the stream from `offset` to `sink`, in pieces of at most one frame.
+    pub fn read_range(
+        &self,
+        mut offset: u64,
+        mut length: u64,
+        scratch: &mut Scratch,
+        frame_buffer: &mut Vec<u8>,
+        sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        while length > 0 {
+            let frame = self.find(offset)?;
+            let span = self.table.frame(frame);
+            self.read_frame(frame, scratch, frame_buffer)?;
+            let start = usize::try_from(offset - span.offset).unwrap_or(usize::MAX);
+            let available = frame_buffer.get(start..).unwrap_or_default();
+            let take = available.len().min(usize::try_from(length).unwrap_or(usize::MAX));
+            if take == 0 {
+                return Err(Error::damage(format!("{} ends at byte {offset} of its stream", self.name)));
+            }
+            sink(&available[..take])?;
+            offset += take as u64;
+            length -= take as u64;
+        }
+        Ok(())
+    }
+
+    /// The name for errors.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}

@@ -1,0 +1,228 @@
+//! Reads the content of many entries at once, each frame only once, by all cores.
+//!
+//! Entries come in path order; those whose bytes lie in the same frame are handed to a worker together. Large files and
+//! files in several pieces are streams of their own. What the content is for is the sink's business.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::chain::Archives;
+use crate::archive::{FramedReader, Scratch};
+use crate::error::{Error, Kind, Result};
+use crate::model::{BackupId, Digest, Entry, EntryKind, Extent, Hasher};
+use crate::monitor::Monitor;
+
+/// Takes what is read. Called from many threads.
+pub(super) trait Sink: Sync {
+    /// Where to look first: the place by which entries are grouped; none when nothing has to be read.
+    fn anchor(&self, entry: &Entry) -> Option<Place>;
+    /// The frame at the anchor with all entries anchored in it. `base` is the frame's offset in the stream.
+    fn frame(&self, entries: Vec<Entry>, frame: &Frame<'_>, streams: &mut Streams<'_>) -> Result<()>;
+    /// Entries without an anchor.
+    fn plain(&self, entries: Vec<Entry>, streams: &mut Streams<'_>) -> Result<()>;
+    /// What cannot be read because its frame cannot.
+    fn unreadable(&self, entries: Vec<Entry>, error: &Error) -> Result<()>;
+}
+
+/// A place in an archive.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) backup: BackupId,
+    pub(super) volume: u32,
+    pub(super) offset: u64,
+}
+
+/// A decoded frame.
+#[derive(Debug)]
+pub(super) struct Frame<'a> {
+    pub(super) backup: &'a BackupId,
+    pub(super) volume: u32,
+    pub(super) offset: u64,
+    pub(super) bytes: &'a [u8],
+}
+
+impl Frame<'_> {
+    /// The bytes of an extent, if it lies in this frame as a whole.
+    pub(super) fn slice(&self, extent: &Extent) -> Option<&[u8]> {
+        if extent.backup != *self.backup || extent.volume != self.volume {
+            return None;
+        }
+        let start = usize::try_from(extent.offset.checked_sub(self.offset)?).ok()?;
+        self.bytes.get(start..start.checked_add(usize::try_from(extent.length).ok()?)?)
+    }
+
+    /// The bytes from an offset of the stream to the frame's end.
+    pub(super) fn from(&self, offset: u64) -> Option<&[u8]> {
+        self.bytes.get(usize::try_from(offset.checked_sub(self.offset)?).ok()?..)
+    }
+}
+
+/// Reads content extent by extent; one a worker.
+#[derive(Debug)]
+pub(super) struct Streams<'a> {
+    archives: &'a Archives,
+    scratch: Scratch,
+    buffer: Vec<u8>,
+    monitor: &'a dyn Monitor,
+}
+
+impl Streams<'_> {
+    /// Feeds the stored bytes of a file to `take` with their offsets, and compares the digest at the end.
+    pub(super) fn content(&mut self, entry: &Entry, take: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        let EntryKind::File { sha256, extents, .. } = &entry.kind else { return Ok(()) };
+        let mut hasher = Hasher::default();
+        let mut position = 0;
+        for extent in extents {
+            let archive = self.archives.open(&extent.backup, extent.volume)?;
+            let monitor = self.monitor;
+            archive.read_range(extent.offset, extent.length, &mut self.scratch, &mut self.buffer, &mut |bytes| {
+                monitor.check()?;
+                hasher.update(bytes);
+                take(position, bytes)?;
+                position += bytes.len() as u64;
+                monitor.advance(bytes.len() as u64, 0);
+                Ok(())
+            })?;
+        }
+        check_digest(entry, hasher.finish(), *sha256)
+    }
+}
+
+/// Content that is not what the index promised is damage.
+pub(super) fn check_digest(entry: &Entry, found: Digest, expected: Digest) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::damage(format!("the content of {} has SHA-256 {found}, the index says {expected}", entry.path)))
+}
+
+/// Entries that share a frame.
+struct Group {
+    archive: Arc<FramedReader>,
+    backup: BackupId,
+    volume: u32,
+    frame: usize,
+    entries: Vec<Entry>,
+}
+
+enum Work {
+    Frame(Group),
+    Plain(Vec<Entry>),
+    Unreadable(Vec<Entry>, Error),
+}
+
+/// Entries that wait for company; bounds memory.
+const MAX_GROUP_ENTRIES: usize = 8192;
+const MAX_PLAIN_ENTRIES: usize = 256;
+
+/// Reads the content of all entries into the sink. `entries` runs on the caller's thread.
+pub(super) fn read_all(
+    archives: &Archives,
+    entries: impl Iterator<Item = Result<Entry>>,
+    sink: &dyn Sink,
+    threads: usize,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let threads = threads.max(1);
+    let (sender, receiver) = bounded(threads * 2);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|_| {
+                let receiver: Receiver<Work> = receiver.clone();
+                scope.spawn(move || serve(archives, &receiver, sink, monitor))
+            })
+            .collect();
+        drop(receiver);
+        let mut grouper = Grouper { archives, sink, sender, open: HashMap::new(), plain: Vec::new() };
+        let mut outcome = Ok(());
+        for entry in entries {
+            outcome = monitor.check().and(entry).and_then(|entry| grouper.add(entry));
+            if outcome.is_err() {
+                break;
+            }
+        }
+        if outcome.is_ok() {
+            grouper.flush_all();
+        }
+        drop(grouper);
+        for worker in workers {
+            let served = worker.join().unwrap_or_else(|_| Err(Error::failed("a worker ended unexpectedly")));
+            // A worker's error explains why the queue ended.
+            outcome = served.and(outcome);
+        }
+        outcome
+    })
+}
+
+struct Grouper<'a> {
+    archives: &'a Archives,
+    sink: &'a dyn Sink,
+    sender: Sender<Work>,
+    open: HashMap<(BackupId, u32), Group>,
+    plain: Vec<Entry>,
+}
+
+impl Grouper<'_> {
+    fn add(&mut self, entry: Entry) -> Result<()> {
+        let Some(place) = self.sink.anchor(&entry) else {
+            self.plain.push(entry);
+            if self.plain.len() >= MAX_PLAIN_ENTRIES {
+                let plain = std::mem::take(&mut self.plain);
+                self.send(Work::Plain(plain))?;
+            }
+            return Ok(());
+        };
+        let found = self.archives.open(&place.backup, place.volume).and_then(|a| a.find(place.offset).map(|f| (a, f)));
+        let (archive, frame) = match found {
+            Ok(found) => found,
+            Err(e) if matches!(e.kind(), Kind::NoKey | Kind::WrongKey) => return Err(e),
+            Err(e) => return self.send(Work::Unreadable(vec![entry], e)),
+        };
+        let key = (place.backup.clone(), place.volume);
+        if self.open.get(&key).is_some_and(|g| g.frame != frame || g.entries.len() >= MAX_GROUP_ENTRIES) {
+            if let Some(group) = self.open.remove(&key) {
+                self.send(Work::Frame(group))?;
+            }
+        }
+        let new = || Group { archive, backup: place.backup, volume: place.volume, frame, entries: Vec::new() };
+        self.open.entry(key).or_insert_with(new).entries.push(entry);
+        Ok(())
+    }
+
+    fn send(&self, work: Work) -> Result<()> {
+        self.sender.send(work).map_err(|_| Error::failed("all workers have ended"))
+    }
+
+    fn flush_all(&mut self) {
+        // When nobody listens any more, the workers' own errors say why.
+        let plain = std::mem::take(&mut self.plain);
+        drop(self.send(Work::Plain(plain)));
+        for (_, group) in std::mem::take(&mut self.open) {
+            drop(self.send(Work::Frame(group)));
+        }
+    }
+}
+
+fn serve(archives: &Archives, work: &Receiver<Work>, sink: &dyn Sink, monitor: &dyn Monitor) -> Result<()> {
+    let mut scratch = Scratch::new()?;
+    let mut streams = Streams { archives, scratch: Scratch::new()?, buffer: Vec::new(), monitor };
+    let mut bytes = Vec::new();
+    for work in work {
+        monitor.check()?;
+        match work {
+            Work::Plain(entries) => sink.plain(entries, &mut streams)?,
+            Work::Unreadable(entries, error) => sink.unreadable(entries, &error)?,
+            Work::Frame(group) => match group.archive.read_frame(group.frame, &mut scratch, &mut bytes) {
+                Ok(()) => {
+                    let offset = group.archive.span(group.frame).offset;
+                    let frame = Frame { backup: &group.backup, volume: group.volume, offset, bytes: &bytes };
+                    sink.frame(group.entries, &frame, &mut streams)?;
+                }
+                Err(error) => sink.unreadable(group.entries, &error)?,
+            },
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! What a new backup builds on: the newest backup of the repository and the local copies of its indexes, or nothing,
+//! with the reason.
+
+use std::collections::BTreeMap;
+
+use super::component::LastIndex;
+use super::{ComponentSpec, Settings};
+use crate::error::{Error, Kind, Result};
+use crate::model::{BackupId, ComponentRecord, Dependency, Digest, Manifest};
+use crate::repo::Repository;
+use crate::repo::backup::SUMS_FILE;
+use crate::repo::catalog::Catalog;
+use crate::repo::state::LocalState;
+use crate::repo::read_small;
+
+/// What was found, and what follows from it.
+#[derive(Debug)]
+pub(super) struct Decision {
+    pub(super) next_sequence: u64,
+    pub(super) parent: Option<Dependency>,
+    pub(super) parent_manifest: Option<Manifest>,
+    /// Why nothing is built upon although there are earlier backups.
+    pub(super) full_because: Option<String>,
+    last: BTreeMap<String, LastIndex>,
+    /// Digests of the backups that may be referred to.
+    sums: BTreeMap<BackupId, Digest>,
+}
+
+impl Decision {
+    /// For a repository without backups.
+    pub(super) fn first() -> Self {
+        Self {
+            next_sequence: 1,
+            parent: None,
+            parent_manifest: None,
+            full_because: None,
+            last: BTreeMap::new(),
+            sums: BTreeMap::new(),
+        }
+    }
+
+    /// Looks at the newest backup. Refuses to write when it is another host's or lies in the future.
+    pub(super) fn make(
+        repo: &Repository,
+        catalog: &Catalog,
+        state: &LocalState,
+        settings: &Settings,
+    ) -> Result<Self> {
+        let head = state.head().unwrap_or_default();
+        let known_sequence = head.as_ref().map_or(0, |h| h.sequence);
+        let Some(newest) = catalog.newest() else {
+            let full_because = if head.is_some() {
+                Some("the backups that this host made here are gone".to_owned())
+            } else {
+                (!catalog.backups.is_empty()).then(|| "no earlier backup can be read; run `ccbackup verify --all`".into())
+            };
+            return Ok(Self { next_sequence: known_sequence + 1, full_because, ..Self::first() });
+        };
+        let stranger = settings.host_id.as_ref().is_some_and(|id| *id != newest.host_id);
+        if stranger && !settings.adopt {
+            return Err(Error::new(
+                Kind::OtherHost,
+                format!("the repository {} was last written by host {:?}, this is {:?}", repo.root().display(), newest.host, settings.host),
+            )
+            .hint("give every host a repository of its own; --adopt takes this one over"));
+        }
+        let now = settings.clock.now_seconds();
+        if now < newest.id.unix_seconds() {
+            return Err(Error::new(
+                Kind::ClockBack,
+                format!("the clock says {}, but the newest backup is {}", super::rfc3339(now), newest.id),
+            )
+            .hint("set the clock right; a backup from the future can be moved out of the repository"));
+        }
+        let sums = read_small(&repo.root().join(newest.id.as_str()).join(SUMS_FILE));
+        let next_sequence = newest.sequence.max(known_sequence) + 1;
+        let Ok(sums) = sums else {
+            let why = format!("the newest backup {} has no readable SHA256SUMS; run `ccbackup verify`", newest.id);
+            return Ok(Self { next_sequence, full_because: Some(why), ..Self::first() });
+        };
+        let sums_sha256 = Digest::of(&sums);
+        let mut decision = Self {
+            next_sequence,
+            parent: Some(Dependency { id: newest.id.clone(), sums_sha256 }),
+            parent_manifest: Some(newest.clone()),
+            ..Self::first()
+        };
+        match decision.find_last(repo, newest, sums_sha256, state, settings) {
+            Ok(()) => {}
+            Err(why) => {
+                decision.last.clear();
+                decision.full_because = Some(why);
+            }
+        }
+        Ok(decision)
+    }
+
+    /// Collects the local copies that may be used, or says why none may.
+    fn find_last(
+        &mut self,
+        repo: &Repository,
+        newest: &Manifest,
+        sums_sha256: Digest,
+        state: &LocalState,
+        settings: &Settings,
+    ) -> std::result::Result<(), String> {
+        if settings.full {
+            return Err("--full was given".into());
+        }
+        if newest.sealing != settings.sealer.sealing() {
+            return Err(format!("keys or cipher are not those of backup {}", newest.id));
+        }
+        let copies = state
+            .copies_of(&newest.id, sums_sha256)
+            .ok_or_else(|| format!("this host has no index copy that belongs to the newest backup {}", newest.id))?;
+        self.sums.insert(newest.id.clone(), sums_sha256);
+        for dependency in &newest.depends_on {
+            let sums = read_small(&repo.root().join(dependency.id.as_str()).join(SUMS_FILE));
+            if sums.map(|s| Digest::of(&s)).ok() != Some(dependency.sums_sha256) {
+                return Err(format!("backup {}, on which the last one depends, is missing or changed", dependency.id));
+            }
+            self.sums.insert(dependency.id.clone(), dependency.sums_sha256);
+        }
+        let complete = settings.components.iter().filter(|s| newest.component(&s.name).is_some());
+        for spec in complete {
+            let local = copies.components.get(&spec.name).ok_or_else(|| format!("the index copy of {} is gone", spec.name))?;
+            let copy = state.copy(&newest.id, &spec.name);
+            match copy.digest() {
+                Ok(digest) if digest == local.copy_sha256 => {}
+                Ok(_) => return Err(format!("the index copy of {} is damaged", spec.name)),
+                Err(_) => return Err(format!("the index copy of {} cannot be read", spec.name)),
+            }
+            let last = LastIndex { copy, captured_from_seconds: local.captured_from_seconds };
+            self.last.insert(spec.name.clone(), last);
+        }
+        if self.last.is_empty() {
+            return Err(format!("the newest backup {} holds other components", newest.id));
+        }
+        Ok(())
+    }
+
+    /// The index that a component builds on.
+    pub(super) fn last_index(&self, component: &str) -> Option<&LastIndex> {
+        self.last.get(component)
+    }
+
+    /// A backup that is referred to, with its digest.
+    pub(super) fn dependency(&self, id: BackupId) -> Result<Dependency> {
+        match self.sums.get(&id) {
+            Some(&sums_sha256) => Ok(Dependency { id, sums_sha256 }),
+            None => Err(Error::failed(format!("the index copy refers to backup {id}, which the newest backup does not depend on"))),
+        }
+    }
+}
+
+/// Missing or shrunken parts fail the backup before anything is published.
+pub(super) fn check_expectations(
+    spec: &ComponentSpec,
+    record: &ComponentRecord,
+    parent: Option<&Manifest>,
+) -> Result<()> {
+    if let Some(min) = spec.min_entries.filter(|&min| record.entries < min) {
+        return Err(Error::failed(format!(
+            "the component {} has {} entries, at least {min} are expected",
+            spec.name, record.entries
+        ))
+        .hint("nothing was published; change `expect` in the configuration if this is right"));
+    }
+    let before = parent.and_then(|m| m.component(&spec.name)).map(|c| c.content_bytes);
+    if let (Some(percent), Some(before)) = (spec.max_shrink_percent, before) {
+        let least = u128::from(before) * u128::from(100 - percent.min(100)) / 100;
+        if u128::from(record.content_bytes) < least {
+            return Err(Error::failed(format!(
+                "the component {} shrank from {before} to {} bytes, more than the {percent} % that are expected",
+                spec.name, record.content_bytes
+            ))
+            .hint("nothing was published; change `expect` in the configuration if this is right"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Captures one component: walker, joiner, workers and writer as threads around bounded queues.
+//!
+//! What bounds memory: the number of slots in flight times the size of a frame, whatever the tree's size.
+
+use std::collections::BTreeSet;
+
+use crossbeam_channel::{Receiver, bounded, select};
+
+use super::collect::{Collected, Collector};
+use super::known::KnownContent;
+use super::large::{LargeFile, Tasks};
+use super::pack::{Packer, Shared};
+use super::plan::{self, Base, Work};
+use super::{ComponentSpec, Settings};
+use crate::archive::FramedWriter;
+use crate::error::{Error, Result};
+use crate::index::{IndexWriter, LocalIndex};
+use crate::model::{BackupId, index_file_name};
+use crate::monitor::Monitor;
+use crate::repo::publish::Staging;
+use crate::source::files::{Exclude, Names, Walk, WalkOptions, walk};
+
+/// The last index that a component builds on.
+#[derive(Clone, Debug)]
+pub(super) struct LastIndex {
+    pub(super) copy: LocalIndex,
+    /// When that capture began, Unix seconds.
+    pub(super) captured_from_seconds: i64,
+}
+
+/// Timestamps of the kernel and of network file systems may lie this far behind the clock; FAT counts in 2 s steps.
+const TIMESTAMP_SLACK_SECONDS: i64 = 2;
+
+impl LastIndex {
+    pub(super) fn base(&self, rehash: bool) -> Result<Base> {
+        let trusted_before_seconds = self.captured_from_seconds - TIMESTAMP_SLACK_SECONDS;
+        Ok(Base { lines: self.copy.lines()?, trusted_before_seconds, rehash })
+    }
+}
+
+/// Starts the walk of a component.
+pub(super) fn start_walk(spec: &ComponentSpec, settings: &Settings) -> Result<Walk> {
+    let options = WalkOptions {
+        exclude: Exclude::new(&spec.exclude)?,
+        one_file_system: spec.one_file_system,
+        skip_identities: settings.skip_identities.clone(),
+        threads: settings.threads,
+    };
+    walk(&spec.roots, options)
+}
+
+/// Captures a component into the staging folder.
+pub(super) fn capture(
+    spec: &ComponentSpec,
+    settings: &Settings,
+    staging: &Staging,
+    local: &LocalIndex,
+    last: Option<&LastIndex>,
+    monitor: &dyn Monitor,
+) -> Result<Collected> {
+    let known_segments = last.map_or(Ok(Vec::new()), |l| l.copy.segments())?;
+    let base = last.map(|l| l.base(settings.rehash)).transpose()?;
+    let index_name = index_file_name(&spec.name, settings.sealer.sealing().extension());
+    let index = IndexWriter::new(
+        staging.id().clone(),
+        FramedWriter::new(staging.create_file(&index_name)?, &settings.sealer)?,
+        local.create(&settings.disk)?,
+        settings.level,
+        known_segments,
+    )?;
+    let collector =
+        Collector::new(&spec.name, staging, &settings.sealer, settings.volume_bytes, settings.level, index);
+    let shared = Shared {
+        backup: staging.id(),
+        names: Names::system(),
+        known: KnownContent::new(last.map(|l| l.copy.clone())),
+    };
+    let walk = start_walk(spec, settings)?;
+    let workers = settings.threads.max(1);
+    let (slot_sender, slots) = bounded(workers * 2 + 2);
+    let (work_sender, work) = bounded(workers * 2 + 2);
+    let (task_sender, task_receiver) = bounded(workers);
+    let tasks = Tasks { sender: task_sender, receiver: task_receiver };
+    std::thread::scope(|scope| {
+        let joiner = scope.spawn(move || plan::join(walk, base, &slot_sender, &work_sender));
+        let pool: Vec<_> = (0..workers)
+            .map(|_| {
+                let (shared, tasks, work) = (&shared, &tasks, work.clone());
+                scope.spawn(move || serve(shared, tasks, &work, settings.level, monitor))
+            })
+            .collect();
+        drop(work);
+        let collected = collector.run(&slots, monitor);
+        // Whoever still waits for a place in a queue is let go before the threads are waited for.
+        drop(slots);
+        let dead = |_| Error::failed("a worker ended unexpectedly");
+        let joined = joiner.join().map_err(dead)?;
+        let served = pool.into_iter().map(|w| w.join().map_err(dead)?).collect::<Result<BTreeSet<()>>>();
+        // The joiner's error is the cause when the writer only saw its queue end.
+        joined.and(served)?;
+        collected
+    })
+}
+
+/// A worker: tasks of large files come first, so that a started file always gets on.
+fn serve(shared: &Shared<'_>, tasks: &Tasks, work: &Receiver<Work>, level: i32, monitor: &dyn Monitor) -> Result<()> {
+    let mut packer = Packer::new(shared, level)?;
+    loop {
+        if let Ok(task) = tasks.receiver.try_recv() {
+            task.run(packer.compressor());
+            continue;
+        }
+        select! {
+            recv(tasks.receiver) -> task => if let Ok(task) = task {
+                task.run(packer.compressor());
+            },
+            recv(work) -> work => match work {
+                Ok(Work::Batch(items, reply)) => drop(reply.send(packer.pack(items, monitor))),
+                Ok(Work::Large(job, parts)) => {
+                    LargeFile::new(shared, &mut packer, tasks, &parts, monitor).capture(*job);
+                }
+                Err(_) => break,
+            },
+        }
+    }
+    while let Ok(task) = tasks.receiver.try_recv() {
+        task.run(packer.compressor());
+    }
+    Ok(())
+}
+
+/// The backups that an incremental of `collected` components needs.
+pub(super) fn union<'a>(sets: impl Iterator<Item = &'a Vec<BackupId>>) -> BTreeSet<BackupId> {
+    sets.flatten().cloned().collect()
+}

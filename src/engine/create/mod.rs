@@ -1,0 +1,422 @@
+//! `create`: captures components into a new backup and publishes it in one step.
+//!
+//! Whether a backup is full or incremental follows from what is there: with the local copy of the last index a host makes
+//! incrementals without being able to decrypt anything; without it the run is a full backup and says why.
+
+mod base;
+mod collect;
+mod component;
+mod known;
+mod large;
+mod pack;
+mod plan;
+mod stream;
+mod texts;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::{Clock, rfc3339};
+use crate::archive::seal::Sealer;
+use crate::durable::Disk;
+use crate::error::{Error, Kind, Result};
+use crate::model::{
+    BackupId, BackupKind, ComponentRecord, Dependency, Digest, FORMAT_NAME, FORMAT_VERSION, Manifest, ProblemCount,
+};
+use crate::monitor::Monitor;
+use crate::repo::Repository;
+use crate::repo::catalog::Catalog;
+use crate::repo::publish::{FinishedComponent, Staging};
+use crate::repo::signing::Signer;
+use crate::repo::state::{Head, LocalComponent, LocalRecord, LocalState};
+use crate::source::Problem;
+use base::Decision;
+use component::LastIndex;
+use plan::Item;
+
+/// A component to capture.
+#[derive(Clone, Debug, Serialize)]
+pub struct ComponentSpec {
+    /// Name in the backup.
+    pub name: String,
+    /// Files and folders; each lies under its last name.
+    pub roots: Vec<PathBuf>,
+    /// Globs of what is left out.
+    pub exclude: Vec<String>,
+    /// Do not cross into other file systems.
+    pub one_file_system: bool,
+    /// Fewer entries than this fail the backup.
+    pub min_entries: Option<u64>,
+    /// Losing more than this part of its bytes since the last backup fails the backup; in percent.
+    pub max_shrink_percent: Option<u8>,
+}
+
+/// How a backup is made.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What to capture, in this order.
+    pub components: Vec<ComponentSpec>,
+    /// Make a full backup in any case.
+    pub full: bool,
+    /// Read files even if they look unchanged.
+    pub rehash: bool,
+    /// Take over a repository that another host has written.
+    pub adopt: bool,
+    /// How archives are sealed.
+    pub sealer: Sealer,
+    /// zstd level.
+    pub level: i32,
+    /// Worker threads.
+    pub threads: usize,
+    /// A volume ends at the first member boundary after this many bytes.
+    pub volume_bytes: u64,
+    /// Labels for the manifest.
+    pub tags: BTreeMap<String, String>,
+    /// Folders that are never entered, `(device, inode)`: the repository and the local state.
+    pub skip_identities: Vec<(u64, u64)>,
+    /// State folder of this host.
+    pub state_dir: PathBuf,
+    /// Name of this host, for people.
+    pub host: String,
+    /// Fingerprint of this host's signer, by which hosts are told apart; none while it has no key yet.
+    pub host_id: Option<String>,
+    /// The clock.
+    pub clock: Clock,
+    /// The door to durable files.
+    pub disk: Disk,
+}
+
+/// Default size of a volume, in bytes.
+pub const VOLUME_BYTES: u64 = 1 << 30;
+
+/// What one component came to, as `create --json` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ComponentReport {
+    /// Name.
+    pub name: String,
+    /// Kind of source.
+    pub kind: String,
+    /// Entries in the inventory.
+    pub entries: u64,
+    /// Entries stored anew.
+    pub new_entries: u64,
+    /// Bytes read from the source.
+    pub bytes_read: u64,
+    /// Bytes stored.
+    pub bytes_stored: u64,
+    /// When the capture began.
+    pub captured_at: String,
+    /// Problems with their paths.
+    pub problems: Vec<Problem>,
+}
+
+/// A finished backup, as `create --json` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The backup.
+    pub id: BackupId,
+    /// Full or incremental.
+    pub kind: BackupKind,
+    /// The backup before it.
+    pub parent: Option<BackupId>,
+    /// Why it is a full backup although there are earlier ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full_because: Option<String>,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// Components.
+    pub components: Vec<ComponentReport>,
+    /// Bytes stored.
+    pub bytes_stored: u64,
+    /// Wall time.
+    pub duration_seconds: f64,
+    /// All problems of all components.
+    pub problems: Vec<Problem>,
+}
+
+/// What a dry run counts for one component.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Preview {
+    /// Name of the component.
+    pub name: String,
+    /// Entries in the tree.
+    pub entries: u64,
+    /// Entries that a run would read.
+    pub new_entries: u64,
+    /// Bytes that a run would read.
+    pub bytes_to_read: u64,
+    /// What the walk met.
+    pub problems: Vec<Problem>,
+}
+
+impl Preview {
+    fn count(&mut self, item: &Item) {
+        self.entries += 1;
+        if let Item::Read(job) = item {
+            self.new_entries += 1;
+            if job.link_to.is_none() && job.found.stat.kind == crate::source::files::FileKind::File {
+                self.bytes_to_read += job.found.stat.size.min(job.found.stat.blocks_512.saturating_mul(512).max(4096));
+            }
+        }
+    }
+}
+
+/// Says what a run would do; changes nothing, takes no lock.
+pub fn preview(root: &Path, settings: &Settings) -> Result<(Vec<Preview>, Option<String>)> {
+    let decision = match Repository::open(root) {
+        Ok(repo) => {
+            let state = LocalState::new(&settings.state_dir, &repo.record().repository_id, settings.disk.clone());
+            Decision::make(&repo, &Catalog::load(&repo)?, &state, settings)?
+        }
+        Err(e) if e.kind() == Kind::NotFound => Decision::first(),
+        Err(e) => return Err(e),
+    };
+    let previews = settings.components.iter().map(|spec| {
+        let base = decision.last_index(&spec.name).map(|l| l.base(settings.rehash)).transpose()?;
+        let walk = component::start_walk(spec, settings)?;
+        plan::preview(walk, base).map(|p| Preview { name: spec.name.clone(), ..p })
+    });
+    Ok((previews.collect::<Result<_>>()?, decision.full_because.clone()))
+}
+
+/// Makes a backup in the repository at `root`, which is made if nothing is there.
+pub fn create(root: &Path, settings: &Settings, signer: &Signer, monitor: &dyn Monitor) -> Result<Report> {
+    let begun = Instant::now();
+    let now = settings.clock.now_seconds();
+    check_components(&settings.components)?;
+    let repo = Repository::open_or_create(root, &settings.disk, &rfc3339(now), &signer.public())?;
+    let _lock = repo.lock()?;
+    let mut settings = settings.clone();
+    settings.skip_identities.push(identity_of(root)?);
+    let settings = &settings;
+    let state = LocalState::new(&settings.state_dir, &repo.record().repository_id, settings.disk.clone());
+    state.pin(&signer.public())?;
+    let catalog = Catalog::load(&repo)?;
+    let decision = Decision::make(&repo, &catalog, &state, settings)?;
+    if let Some(why) = &decision.full_because {
+        monitor.note(&format!("this is a full backup: {why}"));
+    }
+    let staging = stage(&repo, &catalog, &decision, settings, &state, now)?;
+    let mut finished = Vec::new();
+    for spec in &settings.components {
+        finished.push(capture_component(spec, settings, &staging, &state, &decision, monitor)?);
+    }
+    let manifest = manifest(&repo, &decision, settings, staging.id(), &finished, now, signer.public().fingerprint())?;
+    let texts = texts::texts(&manifest, &signer.public());
+    let texts: Vec<_> = texts.iter().map(|(n, t)| (*n, t.clone())).collect();
+    monitor.check()?;
+    let sums_sha256 = staging.seal(&manifest, &texts, signer)?;
+    let copies = finished.iter().map(|f| {
+        let local = LocalComponent { copy_sha256: f.copy_sha256, captured_from_seconds: f.captured_from_seconds };
+        (f.record.name.clone(), local)
+    });
+    state.describe_copies(staging.id(), &LocalRecord { sums_sha256, components: copies.collect() })?;
+    let id = staging.id().clone();
+    monitor.check()?;
+    staging.publish(&repo, &manifest, &texts)?;
+    state.set_head(&Head { id: id.clone(), sequence: manifest.sequence, sums_sha256 })?;
+    Ok(report(manifest, finished, decision.full_because, begun))
+}
+
+fn check_components(components: &[ComponentSpec]) -> Result<()> {
+    let mut names = BTreeSet::new();
+    if components.is_empty() {
+        return Err(Error::usage("there is nothing to back up")
+            .hint("name a folder with --path, or run `ccbackup init` to write a ccbackup.toml"));
+    }
+    for spec in components {
+        if !crate::model::is_component_name(&spec.name) {
+            return Err(Error::usage(format!("{:?} cannot be a component's name", spec.name))
+                .hint("use up to 64 lower-case letters, digits, - and _"));
+        }
+        if !names.insert(&spec.name) {
+            return Err(Error::usage(format!("the component {:?} is named twice", spec.name)));
+        }
+    }
+    Ok(())
+}
+
+/// Device and inode, by which walks know what to stay out of.
+pub fn identity_of(dir: &Path) -> Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+
+    use crate::error::Context;
+    let meta = std::fs::metadata(dir).at("cannot look at", dir)?;
+    Ok((meta.dev(), meta.ino()))
+}
+
+/// Finds a staging folder of a killed run to go on with, removes all others, or begins a new one.
+fn stage(
+    repo: &Repository,
+    catalog: &Catalog,
+    decision: &Decision,
+    settings: &Settings,
+    state: &LocalState,
+    now: i64,
+) -> Result<Staging> {
+    let mut reusable = None;
+    for id in crate::repo::catalog::incomplete_ids(repo.root())? {
+        let staging = Staging::adopt(repo, id.clone(), &settings.disk);
+        let young = (now - id.unix_seconds()).abs() <= MAX_RESUMED_SECONDS;
+        let newer = catalog.backups.iter().all(|b| b.id.unix_seconds() < id.unix_seconds());
+        let useful =
+            settings.components.iter().any(|spec| take_over(spec, settings, &staging, state, decision).is_some());
+        if young && newer && useful && reusable.is_none() {
+            reusable = Some(staging);
+        } else {
+            settings.disk.remove_dir_all(&Staging::path_of(repo, &id))?;
+            drop(std::fs::remove_dir_all(state.copies_dir(&id)));
+        }
+    }
+    if let Some(staging) = reusable {
+        return Ok(staging);
+    }
+    let taken = |id: &BackupId| repo.root().join(id.as_str()).symlink_metadata().is_ok();
+    for collision in 1..=9999 {
+        let id = BackupId::at(now, collision)?;
+        if !taken(&id) {
+            return Staging::create(repo, id, &settings.disk);
+        }
+    }
+    Err(Error::failed("ten thousand backups carry the name of this second"))
+}
+
+/// Components of a killed run are taken over only this long: a recovery point should be of one time.
+const MAX_RESUMED_SECONDS: i64 = 6 * 3600;
+
+fn take_over(
+    spec: &ComponentSpec,
+    settings: &Settings,
+    staging: &Staging,
+    state: &LocalState,
+    decision: &Decision,
+) -> Option<FinishedComponent> {
+    let found = staging.finished(&spec.name, fingerprint(spec, settings, decision).ok()?)?;
+    let copy = state.copy(staging.id(), &spec.name);
+    copy.digest().is_ok_and(|d| d == found.copy_sha256).then_some(found)
+}
+
+/// What a finished component depends on; equal means it would be made the same way again.
+fn fingerprint(spec: &ComponentSpec, settings: &Settings, decision: &Decision) -> Result<Digest> {
+    let base = decision.last_index(&spec.name).and(decision.parent.as_ref());
+    let facts = serde_json::json!([spec, settings.sealer.sealing(), settings.level, base, settings.volume_bytes]);
+    Ok(Digest::of(facts.to_string().as_bytes()))
+}
+
+fn capture_component(
+    spec: &ComponentSpec,
+    settings: &Settings,
+    staging: &Staging,
+    state: &LocalState,
+    decision: &Decision,
+    monitor: &dyn Monitor,
+) -> Result<FinishedComponent> {
+    if let Some(found) = take_over(spec, settings, staging, state, decision) {
+        monitor.note(&format!("{}: taken over from the run that was cut short", spec.name));
+        return Ok(found);
+    }
+    monitor.stage(&spec.name, None, None);
+    state.make_copies_dir(staging.id())?;
+    let copy = state.copy(staging.id(), &spec.name);
+    copy.remove(&settings.disk)?;
+    let last: Option<&LastIndex> = decision.last_index(&spec.name);
+    let captured_from_seconds = settings.clock.now_seconds();
+    let collected = component::capture(spec, settings, staging, &copy, last, monitor)
+        .map_err(|e| e.within(format!("cannot capture the component {}", spec.name)))?;
+    let stored: u64 = collected.archives.iter().map(|a| a.size_bytes).sum();
+    let mut counts = BTreeMap::<&str, u64>::new();
+    collected.problems.iter().for_each(|p| *counts.entry(&p.kind).or_default() += 1);
+    let problems = counts.into_iter().map(|(kind, count)| ProblemCount { kind: kind.into(), count }).collect();
+    let record = ComponentRecord {
+        name: spec.name.clone(),
+        kind: "files".into(),
+        captured_from: rfc3339(captured_from_seconds),
+        captured_until: rfc3339(settings.clock.now_seconds()),
+        entries: collected.entries,
+        new_entries: collected.new_entries,
+        content_bytes: collected.content_bytes,
+        bytes_read: collected.bytes_read,
+        bytes_stored: stored + collected.index.size_bytes,
+        archives: collected.archives,
+        index: collected.index,
+        problems,
+    };
+    base::check_expectations(spec, &record, decision.parent_manifest.as_ref())?;
+    let finished = FinishedComponent {
+        fingerprint: fingerprint(spec, settings, decision)?,
+        record,
+        depends_on: collected.depends_on.into_iter().collect(),
+        copy_sha256: copy.digest()?,
+        captured_from_seconds,
+        problems: collected.problems,
+    };
+    staging.note_finished(&finished)?;
+    Ok(finished)
+}
+
+fn manifest(
+    repo: &Repository,
+    decision: &Decision,
+    settings: &Settings,
+    id: &BackupId,
+    finished: &[FinishedComponent],
+    now: i64,
+    host_id: String,
+) -> Result<Manifest> {
+    let needed = component::union(finished.iter().map(|f| &f.depends_on));
+    let depends_on = needed.into_iter().map(|id| decision.dependency(id)).collect::<Result<Vec<Dependency>>>()?;
+    let incremental = finished.iter().any(|f| decision.last_index(&f.record.name).is_some());
+    Ok(Manifest {
+        format: FORMAT_NAME.into(),
+        version: FORMAT_VERSION,
+        id: id.clone(),
+        sequence: decision.next_sequence,
+        created_at: rfc3339(now),
+        finished_at: rfc3339(settings.clock.now_seconds()),
+        kind: if incremental { BackupKind::Incremental } else { BackupKind::Full },
+        parent: decision.parent.clone(),
+        depends_on,
+        repository_id: repo.record().repository_id.clone(),
+        repository_sha256: repo.record_sha256(),
+        host: settings.host.clone(),
+        host_id,
+        tool: concat!("ccbackup ", env!("CARGO_PKG_VERSION")).into(),
+        sealing: settings.sealer.sealing(),
+        chunking: stream::CHUNKING.into(),
+        tags: settings.tags.clone(),
+        components: finished.iter().map(|f| f.record.clone()).collect(),
+    })
+}
+
+fn report(
+    manifest: Manifest,
+    finished: Vec<FinishedComponent>,
+    full_because: Option<String>,
+    begun: Instant,
+) -> Report {
+    let problems = finished.iter().flat_map(|f| f.problems.clone()).collect();
+    let components = finished.into_iter().map(|f| ComponentReport {
+        name: f.record.name,
+        kind: f.record.kind,
+        entries: f.record.entries,
+        new_entries: f.record.new_entries,
+        bytes_read: f.record.bytes_read,
+        bytes_stored: f.record.bytes_stored,
+        captured_at: f.record.captured_from,
+        problems: f.problems,
+    });
+    Report {
+        bytes_stored: manifest.bytes_stored(),
+        encrypted: manifest.sealing.is_encrypted(),
+        components: components.collect(),
+        id: manifest.id,
+        kind: manifest.kind,
+        parent: manifest.parent.map(|p| p.id),
+        full_because,
+        duration_seconds: (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+        problems,
+    }
+}

@@ -1,0 +1,351 @@
+//! A worker's half of `create`: captures a batch of entries into tar members and compresses them as one frame.
+//!
+//! Offsets are relative to where the batch will begin in the archive; the writer, which alone knows that place, moves
+//! them. An extent or home of the backup being made is such a relative one.
+
+use std::fs::File;
+use std::io;
+
+use super::known::{KnownContent, MIN_REFERENCED_BYTES};
+use super::plan::{Item, Job};
+use super::stream::{LARGE_FILE_BYTES, StoredStream};
+use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
+use crate::archive::tar;
+use crate::error::Result;
+use crate::model::{BackupId, Digest, Entry, EntryKind, Extent, Home, Xattr};
+use crate::monitor::Monitor;
+use crate::source::Problem;
+use crate::source::files::{FileKind, Found, Names, Stat, data_regions};
+
+/// What all workers of a component share.
+#[derive(Debug)]
+pub(super) struct Shared<'a> {
+    pub(super) backup: &'a BackupId,
+    pub(super) names: Names,
+    pub(super) known: KnownContent,
+}
+
+/// A compressed frame and the length of what is in it.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) compressed: Vec<u8>,
+    pub(super) length: u64,
+}
+
+/// An entry for the index.
+#[derive(Debug)]
+pub(super) enum Line {
+    /// As it stands in the last index.
+    Kept { line: Vec<u8>, entry: Entry },
+    /// With relative offsets.
+    New(Entry),
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Packed {
+    pub(super) frames: Vec<Frame>,
+    pub(super) lines: Vec<Line>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) bytes_read: u64,
+}
+
+/// Packs batches; reuses its buffers and compression context.
+#[derive(Debug)]
+pub(super) struct Packer<'a> {
+    shared: &'a Shared<'a>,
+    compressor: Compressor,
+    raw: Vec<u8>,
+    /// Bytes of earlier frames of the batch.
+    before: u64,
+}
+
+impl<'a> Packer<'a> {
+    pub(super) fn new(shared: &'a Shared<'a>, level: i32) -> Result<Self> {
+        Ok(Self { shared, compressor: Compressor::new(level)?, raw: Vec::new(), before: 0 })
+    }
+
+    pub(super) fn compressor(&mut self) -> &mut Compressor {
+        &mut self.compressor
+    }
+
+    pub(super) fn pack(&mut self, items: Vec<Item>, monitor: &dyn Monitor) -> Result<Packed> {
+        let mut packed = Packed::default();
+        self.before = 0;
+        self.raw.clear();
+        for item in items {
+            match item {
+                Item::Kept { line, entry } => packed.lines.push(Line::Kept { line, entry }),
+                Item::Read(job) => {
+                    let read = self.capture(*job, &mut packed)?;
+                    monitor.advance(read, 1);
+                    packed.bytes_read += read;
+                }
+            }
+            if self.raw.len() >= TARGET_FRAME_BYTES {
+                self.end_frame(&mut packed)?;
+            }
+        }
+        self.end_frame(&mut packed)?;
+        Ok(packed)
+    }
+
+    fn end_frame(&mut self, packed: &mut Packed) -> Result<()> {
+        if self.raw.is_empty() {
+            return Ok(());
+        }
+        let mut compressed = Vec::new();
+        self.compressor.compress(&self.raw, &mut compressed)?;
+        packed.frames.push(Frame { compressed, length: self.raw.len() as u64 });
+        self.before += self.raw.len() as u64;
+        self.raw.clear();
+        Ok(())
+    }
+
+    /// Captures one entry; returns the bytes read. Whatever goes wrong with it becomes a problem, not an error.
+    fn capture(&mut self, job: Job, packed: &mut Packed) -> Result<u64> {
+        let Job { found, previous, link_to } = job;
+        let start = self.raw.len();
+        let outcome = if found.stat.kind == FileKind::File && link_to.is_none() {
+            self.capture_file(&found, previous.as_ref().map(|p| &p.1), packed)?
+        } else {
+            capture_other(&found, link_to, self.shared, &mut packed.problems).map(|entry| {
+                tar::write_member_header(&entry, &mut self.raw);
+                (entry, 0)
+            })
+        };
+        let (mut entry, read) = match outcome {
+            Ok(captured) => captured,
+            Err(error) => {
+                self.raw.truncate(start);
+                packed.problems.push(problem_of(&found, &error));
+                return Ok(0);
+            }
+        };
+        match previous {
+            Some((line, old)) if says_the_same(&entry, &old) => {
+                self.raw.truncate(start);
+                packed.lines.push(Line::Kept { line, entry: old });
+            }
+            _ => {
+                entry.home.offset = self.before + start as u64;
+                packed.lines.push(Line::New(entry));
+            }
+        }
+        Ok(read)
+    }
+
+    /// Reads a file that fits a frame. One that changes under the reading is read once more.
+    fn capture_file(
+        &mut self,
+        found: &Found,
+        previous: Option<&Entry>,
+        packed: &mut Packed,
+    ) -> Result<io::Result<(Entry, u64)>> {
+        let start = self.raw.len();
+        let problems = packed.problems.len();
+        let mut read = 0;
+        let mut attempt = 1;
+        loop {
+            self.raw.truncate(start);
+            packed.problems.truncate(problems);
+            match self.read_file(found, &mut packed.problems) {
+                Ok((entry, length, trouble)) => {
+                    read += length;
+                    if trouble.is_some() && attempt == 1 {
+                        attempt = 2;
+                        continue;
+                    }
+                    if let Some(detail) = trouble {
+                        packed.problems.push(changed(found, &detail));
+                    }
+                    let entry = self.refer_if_known(entry, previous, start)?;
+                    return Ok(Ok((entry, read)));
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+    }
+
+    /// One reading: the entry with its member in the buffer, the stored bytes, and what was wrong with it.
+    fn read_file(&mut self, found: &Found, problems: &mut Vec<Problem>) -> io::Result<(Entry, u64, Option<String>)> {
+        let file = found.open()?;
+        let mut stat = found.stat_again(&file)?;
+        let mut trouble = None;
+        if stat.size > LARGE_FILE_BYTES {
+            trouble = Some(format!("it grew to {} bytes while the backup ran; its beginning was stored", stat.size));
+            stat.size = LARGE_FILE_BYTES;
+        }
+        let (mut entry, regions) = file_entry(found, &file, &stat, self.shared, problems)?;
+        let content_bytes = tar::write_member_header(&entry, &mut self.raw);
+        let content_start = self.raw.len();
+        let length = usize::try_from(content_bytes).map_err(io::Error::other)?;
+        self.raw.resize(content_start + length, 0);
+        let mut stream = StoredStream::new(&file, stat.size, regions.as_deref());
+        stream.fill(&mut self.raw[content_start..]);
+        if let Some(fault) = stream.fault {
+            if fault.kind() != io::ErrorKind::UnexpectedEof {
+                return Err(fault);
+            }
+            trouble.get_or_insert_with(|| "it became shorter while it was read; zeros stand for the rest".into());
+        }
+        if trouble.is_none() && !stat.same_content(&found.stat_again(&file)?) {
+            trouble = Some("it was written to while it was read, twice".into());
+        }
+        let digest = Digest::of(&self.raw[content_start..]);
+        self.raw.resize(content_start + length + tar::padding(content_bytes), 0);
+        if let EntryKind::File { sha256, extents, unsettled, .. } = &mut entry.kind {
+            *sha256 = digest;
+            *unsettled = trouble.is_some();
+            extents.push(Extent {
+                backup: self.shared.backup.clone(),
+                volume: 0,
+                offset: self.before + content_start as u64,
+                length: content_bytes,
+            });
+        }
+        Ok((entry, content_bytes, trouble))
+    }
+
+    /// Replaces the member by a stub when the chain holds the content already.
+    fn refer_if_known(&mut self, mut entry: Entry, previous: Option<&Entry>, start: usize) -> Result<Entry> {
+        if self.shared.known.is_empty() || !may_be_stub(&entry) {
+            return Ok(entry);
+        }
+        let EntryKind::File { sha256: digest, extents, unsettled: false, .. } = &entry.kind else { return Ok(entry) };
+        let length: u64 = extents.iter().map(|e| e.length).sum();
+        if length <= MIN_REFERENCED_BYTES {
+            return Ok(entry);
+        }
+        let old = match previous.map(|p| &p.kind) {
+            Some(EntryKind::File { sha256, extents, .. })
+                if sha256 == digest && extents.iter().map(|e| e.length).sum::<u64>() == length =>
+            {
+                Some(extents.clone())
+            }
+            _ => self.shared.known.find(*digest, length)?.map(|extent| vec![extent]),
+        };
+        if let (Some(old), EntryKind::File { extents, in_pieces, .. }) = (old, &mut entry.kind) {
+            *extents = old;
+            *in_pieces = true;
+            self.raw.truncate(start);
+            tar::write_member_header(&entry, &mut self.raw);
+        }
+        Ok(entry)
+    }
+}
+
+/// Filling a stub by hand would lose these: writing to a file clears its set-id bits and capabilities.
+pub(super) fn may_be_stub(entry: &Entry) -> bool {
+    entry.mode & 0o6000 == 0 && entry.xattrs.iter().all(|x| x.name != b"security.capability")
+}
+
+/// An entry that was read again and found as it was keeps its line, home and all.
+fn says_the_same(new: &Entry, old: &Entry) -> bool {
+    let mut new = new.clone();
+    new.home = old.home.clone();
+    if let (
+        EntryKind::File { sha256, extents, in_pieces, chunks, .. },
+        EntryKind::File { sha256: old_sha256, extents: old_extents, in_pieces: old_pieces, chunks: old_chunks, .. },
+    ) = (&mut new.kind, &old.kind)
+    {
+        if sha256 == old_sha256 {
+            extents.clone_from(old_extents);
+            chunks.clone_from(old_chunks);
+            *in_pieces = *old_pieces;
+        }
+    }
+    new == *old
+}
+
+/// The entry of a regular file without digest and extents, and its data regions.
+#[expect(clippy::type_complexity, reason = "a pair of an entry and an optional list, used twice")]
+pub(super) fn file_entry(
+    found: &Found,
+    file: &File,
+    stat: &Stat,
+    shared: &Shared<'_>,
+    problems: &mut Vec<Problem>,
+) -> io::Result<(Entry, Option<Vec<(u64, u64)>>)> {
+    let regions = if stat.may_have_holes() { data_regions(file, stat.size)? } else { None };
+    let kind = EntryKind::File {
+        size: stat.size,
+        sha256: Digest::of(b""),
+        extents: Vec::new(),
+        in_pieces: false,
+        regions: regions.clone(),
+        chunks: Vec::new(),
+        unsettled: false,
+    };
+    Ok((entry_of(found, stat, kind, xattrs_of(found, Some(file), problems)?, shared), regions))
+}
+
+fn capture_other(
+    found: &Found,
+    link_to: Option<crate::model::EntryPath>,
+    shared: &Shared<'_>,
+    problems: &mut Vec<Problem>,
+) -> io::Result<Entry> {
+    let stat = &found.stat;
+    let (major, minor) = stat.rdev;
+    let kind = match (link_to, stat.kind) {
+        (Some(target), _) => EntryKind::Hardlink { target },
+        (None, FileKind::Dir) => EntryKind::Dir,
+        (None, FileKind::Symlink) => EntryKind::Symlink { target: found.read_link()? },
+        (None, FileKind::Fifo) => EntryKind::Fifo,
+        (None, FileKind::Char) => EntryKind::CharDevice { major, minor },
+        (None, FileKind::Block) => EntryKind::BlockDevice { major, minor },
+        (None, FileKind::File | FileKind::Socket) => {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "this type cannot be stored"));
+        }
+    };
+    // The attributes of a further name are those of the first.
+    let is_link = matches!(kind, EntryKind::Hardlink { .. });
+    let xattrs = if is_link { Vec::new() } else { xattrs_of(found, None, problems)? };
+    Ok(entry_of(found, stat, kind, xattrs, shared))
+}
+
+fn entry_of(found: &Found, stat: &Stat, kind: EntryKind, xattrs: Vec<Xattr>, shared: &Shared<'_>) -> Entry {
+    Entry {
+        path: found.path.clone(),
+        kind,
+        mode: stat.mode,
+        uid: stat.uid,
+        gid: stat.gid,
+        user: shared.names.user(stat.uid).to_owned(),
+        group: shared.names.group(stat.gid).to_owned(),
+        mtime: stat.mtime,
+        ctime: stat.ctime,
+        inode: stat.inode,
+        xattrs,
+        home: Home { backup: shared.backup.clone(), volume: 0, offset: 0 },
+    }
+}
+
+/// Attributes that a PAX keyword cannot name stay behind, and that is said.
+fn xattrs_of(found: &Found, file: Option<&File>, problems: &mut Vec<Problem>) -> io::Result<Vec<Xattr>> {
+    let mut xattrs = found.read_xattrs(file)?;
+    xattrs.retain(|x| {
+        let fits = tar::can_hold_xattr(&x.name);
+        if !fits {
+            let name = String::from_utf8_lossy(&x.name);
+            let detail = format!("the attribute {name:?} has a name that tar cannot hold; it was left out");
+            problems.push(Problem { kind: "unsupported".into(), path: found.path.escaped().into_owned(), detail });
+        }
+        fits
+    });
+    Ok(xattrs)
+}
+
+pub(super) fn problem_of(found: &Found, error: &io::Error) -> Problem {
+    let (kind, detail) = match error.kind() {
+        io::ErrorKind::NotFound => ("vanished", "it was gone when its turn came".to_owned()),
+        io::ErrorKind::Unsupported => ("unsupported", error.to_string()),
+        _ => ("unreadable", error.to_string()),
+    };
+    Problem { kind: kind.into(), path: found.path.escaped().into_owned(), detail }
+}
+
+pub(super) fn changed(found: &Found, detail: &str) -> Problem {
+    Problem { kind: "changed".into(), path: found.path.escaped().into_owned(), detail: detail.into() }
+}

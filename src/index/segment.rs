@@ -1,0 +1,87 @@
+//! Segments: where the index is cut, and how a cut piece is named (FORMAT.md §7).
+
+use std::borrow::Cow;
+use std::io::Write as _;
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::model::{BackupId, Digest, EntryPath};
+
+/// A segment ends after an entry whose path's hash has these bits clear, once it holds [`MIN_ENTRIES`] …
+const BOUNDARY_MASK: u64 = 255;
+const MIN_ENTRIES: u64 = 128;
+/// … or in any case after this many entries …
+const MAX_ENTRIES: u64 = 2048;
+/// … or this many bytes (lines of large files are long).
+const MAX_BYTES: usize = 4 << 20;
+
+/// Upper bound that a reader accepts for a segment, in bytes.
+pub(crate) const MAX_SEGMENT_BYTES: u64 = 128 << 20;
+
+/// A stretch of the inventory and the index file that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Backup whose index file of the same component holds the lines.
+    pub backup: BackupId,
+    /// Offset in that file's stream, in bytes; a frame begins there.
+    pub offset: u64,
+    /// Length in bytes; that frame's length.
+    pub length: u64,
+    /// SHA-256 of the lines.
+    pub sha256: Digest,
+    /// Number of lines.
+    pub entries: u64,
+    /// Path of the first entry.
+    pub first: EntryPath,
+}
+
+impl Segment {
+    /// Appends the table line.
+    pub(crate) fn write_line(&self, out: &mut Vec<u8>) {
+        let first = self.first.escaped().replace('\\', "\\\\");
+        writeln!(
+            out,
+            "{{\"segment\":[\"{}\",{},{},\"{}\",{},\"{first}\"]}}",
+            self.backup, self.offset, self.length, self.sha256, self.entries
+        )
+        .expect("writing to memory does not fail");
+    }
+
+    /// Reads an untrusted table line.
+    pub(crate) fn parse_line(line: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Raw<'a> {
+            #[serde(borrow)]
+            segment: (BackupId, u64, u64, Digest, u64, Cow<'a, str>),
+        }
+        let raw: Raw<'_> =
+            serde_json::from_slice(line).map_err(|e| Error::damage("a segment line cannot be read").because(e))?;
+        let (backup, offset, length, sha256, entries, first) = raw.segment;
+        let segment = Self { backup, offset, length, sha256, entries, first: EntryPath::from_escaped(&first)? };
+        if length == 0 || length > MAX_SEGMENT_BYTES || entries == 0 || entries > length || offset > 1 << 60 {
+            return Err(Error::damage(format!("the segment at {} has impossible numbers", segment.first)));
+        }
+        Ok(segment)
+    }
+}
+
+/// Whether a segment of `entries` lines and `bytes` bytes ends after the line with this JSON path text.
+pub(crate) fn ends_after(line: &[u8], entries: u64, bytes: usize) -> bool {
+    if entries >= MAX_ENTRIES || bytes >= MAX_BYTES {
+        return true;
+    }
+    entries >= MIN_ENTRIES && boundary_hash(path_text(line)) & BOUNDARY_MASK == 0
+}
+
+/// The text between the quotes of `{"path":"…"`, which every line begins with.
+fn path_text(line: &[u8]) -> &[u8] {
+    let text = line.strip_prefix(b"{\"path\":\"").unwrap_or(line);
+    text.split(|&b| b == b'"').next().unwrap_or(text)
+}
+
+/// FNV-1a with its high half folded down. Readers do not depend on it.
+fn boundary_hash(text: &[u8]) -> u64 {
+    let hash = text.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    hash ^ (hash >> 32)
+}

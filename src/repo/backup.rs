@@ -1,0 +1,147 @@
+//! One backup folder, opened with its signature checked: the only way to a manifest that may be believed.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::signing::{self, SignerKey};
+use super::{Repository, read_small};
+use crate::archive::StoredFile;
+use crate::error::{Context, Error, Kind, Result};
+use crate::model::{BackupId, Digest, Manifest};
+
+/// The signed list of a backup's files.
+pub const SUMS_FILE: &str = "SHA256SUMS";
+/// Its signature; also the commit marker where rename does not exist.
+pub const SIGNATURE_FILE: &str = "SHA256SUMS.sig";
+/// The table of contents.
+pub const MANIFEST_FILE: &str = "manifest.json";
+
+/// Whom to believe.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// Signers pinned outside the repository.
+    pub signers: Vec<SignerKey>,
+    /// Go on without a trusted signature.
+    pub allow_unsigned: bool,
+}
+
+/// A backup whose manifest belongs to its signature (or whose signature was waived).
+#[derive(Clone, Debug)]
+pub struct Backup {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// What SHA256SUMS lists.
+    pub sums: BTreeMap<String, Digest>,
+    /// Digest of SHA256SUMS, by which others refer to this backup.
+    pub sums_sha256: Digest,
+    /// Who signed; none when that was waived.
+    pub signer: Option<SignerKey>,
+}
+
+impl Backup {
+    /// Opens a backup and checks signature, digest of the manifest, and that it belongs to this folder and repository.
+    pub fn open(repo: &Repository, id: &BackupId, trust: &Trust) -> Result<Self> {
+        Self::open_checked(repo, id, trust).map_err(|e| e.within(format!("cannot use backup {id}")))
+    }
+
+    fn open_checked(repo: &Repository, id: &BackupId, trust: &Trust) -> Result<Self> {
+        let dir = repo.root().join(id.as_str());
+        let sums_bytes = read_member(&dir, SUMS_FILE)?;
+        let signer = check_signature(&dir, &sums_bytes, trust)?;
+        let sums = parse_sums(&sums_bytes)?;
+        let manifest_bytes = read_member(&dir, MANIFEST_FILE)?;
+        if sums.get(MANIFEST_FILE) != Some(&Digest::of(&manifest_bytes)) {
+            return Err(Error::damage("manifest.json does not match SHA256SUMS"));
+        }
+        let manifest = Manifest::parse(&manifest_bytes)?;
+        if manifest.id != *id {
+            return Err(Error::damage(format!("the folder {id} holds the backup {}", manifest.id)));
+        }
+        if manifest.repository_id != repo.record().repository_id {
+            return Err(Error::damage(format!(
+                "it belongs to repository {}, this is {}",
+                manifest.repository_id,
+                repo.record().repository_id
+            )));
+        }
+        Ok(Self { dir, manifest, sums, sums_sha256: Digest::of(&sums_bytes), signer })
+    }
+
+    /// Opens one of its files; links are not followed.
+    pub fn open_file(&self, name: &str) -> Result<StoredFile> {
+        open_stored(&self.dir.join(name))
+    }
+}
+
+/// Opens a regular file of a repository for random access.
+pub fn open_stored(path: &Path) -> Result<StoredFile> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed())
+        .open(path);
+    match file.and_then(StoredFile::new) {
+        Ok(file) => Ok(file),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::damage(format!("{} is missing", path.display())))
+        }
+        other => other.at("cannot open", path),
+    }
+}
+
+fn read_member(dir: &Path, name: &str) -> Result<Vec<u8>> {
+    let path = dir.join(name);
+    if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        return Err(Error::damage(format!("{} is missing", path.display())));
+    }
+    read_small(&path)
+}
+
+fn check_signature(dir: &Path, sums: &[u8], trust: &Trust) -> Result<Option<SignerKey>> {
+    let path = dir.join(SIGNATURE_FILE);
+    let hint = "--allow-unsigned goes on without a trusted signature; then nothing proves who made this backup";
+    if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        if trust.allow_unsigned {
+            return Ok(None);
+        }
+        return Err(Error::new(Kind::Unsigned, format!("it is not signed: {} is missing", path.display())).hint(hint));
+    }
+    let signature = String::from_utf8(read_small(&path)?)
+        .map_err(|_| Error::damage(format!("{} is not a signature", path.display())))?;
+    if trust.signers.is_empty() && !trust.allow_unsigned {
+        return Err(Error::new(Kind::Unsigned, "no trusted signer is known here to check its signature against").hint(
+            "give the signer's public key with --signer, or an identity file that names it; the key must not come from the \
+             repository itself. --allow-unsigned goes on without",
+        ));
+    }
+    match signing::verify(sums, &signature, &trust.signers) {
+        Ok(signer) => Ok(Some(signer)),
+        Err(e) if e.kind() == Kind::WrongSigner && trust.allow_unsigned => Ok(None),
+        Err(e) if e.kind() == Kind::WrongSigner => Err(e.hint(hint)),
+        Err(e) => Err(e.within(format!("the signature of {SUMS_FILE} does not hold"))),
+    }
+}
+
+/// Reads `sha256sum`'s format strictly: sorted plain names, no duplicates, nothing else.
+pub fn parse_sums(bytes: &[u8]) -> Result<BTreeMap<String, Digest>> {
+    let bad = |line: usize| Error::damage(format!("line {} of {SUMS_FILE} is not `<digest>  <file name>`", line + 1));
+    let text = std::str::from_utf8(bytes).map_err(|_| Error::damage(format!("{SUMS_FILE} is not text")))?;
+    if !text.ends_with('\n') {
+        return Err(Error::damage(format!("{SUMS_FILE} does not end with a newline")));
+    }
+    let mut sums = BTreeMap::new();
+    for (number, line) in text.lines().enumerate() {
+        let (digest, name) = line.split_once("  ").ok_or_else(|| bad(number))?;
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        if name.is_empty() || name.starts_with('.') || !name.bytes().all(plain) {
+            return Err(bad(number));
+        }
+        if sums.insert(name.to_owned(), digest.parse().map_err(|_| bad(number))?).is_some() {
+            return Err(Error::damage(format!("{SUMS_FILE} lists {name} twice")));
+        }
+    }
+    Ok(sums)
+}

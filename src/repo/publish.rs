@@ -1,0 +1,157 @@
+//! Building a backup in `.incomplete-<id>/` and making it visible in one step (FORMAT.md §3).
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::backup::{MANIFEST_FILE, SIGNATURE_FILE, SUMS_FILE};
+use super::signing::Signer;
+use super::{INCOMPLETE_PREFIX, LATEST_LINK, Repository, pretty_json, read_small};
+use crate::durable::{Disk, DurableFile};
+use crate::error::{Context, Result};
+use crate::model::{BackupId, ComponentRecord, Digest, Manifest};
+
+/// A backup that is being built.
+#[derive(Debug)]
+pub struct Staging {
+    dir: PathBuf,
+    id: BackupId,
+    disk: Disk,
+}
+
+/// What a finished component leaves in the staging folder, so that a later run can take it over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FinishedComponent {
+    /// Describes what was captured and on what it is based; it must be equal for the component to be taken over.
+    pub fingerprint: Digest,
+    /// The manifest's record.
+    pub record: ComponentRecord,
+    /// Backups that the component refers to.
+    pub depends_on: Vec<BackupId>,
+    /// Digest of the local index copy.
+    pub copy_sha256: Digest,
+    /// When the capture began, Unix seconds.
+    pub captured_from_seconds: i64,
+    /// Problems met, with their paths.
+    pub problems: Vec<crate::source::Problem>,
+}
+
+impl Staging {
+    /// The staging folder's path for an id.
+    #[must_use]
+    pub fn path_of(repo: &Repository, id: &BackupId) -> PathBuf {
+        repo.root().join(format!("{INCOMPLETE_PREFIX}{id}"))
+    }
+
+    /// Makes a new staging folder.
+    pub fn create(repo: &Repository, id: BackupId, disk: &Disk) -> Result<Self> {
+        let dir = Self::path_of(repo, &id);
+        disk.make_dir(&dir)?;
+        Ok(Self { dir, id, disk: disk.clone() })
+    }
+
+    /// Takes over the staging folder of a run that was killed.
+    #[must_use]
+    pub fn adopt(repo: &Repository, id: BackupId, disk: &Disk) -> Self {
+        Self { dir: Self::path_of(repo, &id), id, disk: disk.clone() }
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> &BackupId {
+        &self.id
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Begins a file of the backup; what an earlier run left under this name is removed.
+    pub fn create_file(&self, name: &str) -> Result<DurableFile> {
+        let path = self.dir.join(name);
+        self.disk.remove_file_if_there(&path)?;
+        self.disk.create(&path)
+    }
+
+    /// Notes that a component is finished.
+    pub fn note_finished(&self, component: &FinishedComponent) -> Result<()> {
+        let name = finished_name(&component.record.name);
+        self.disk.replace(&self.dir.join(name), &pretty_json(component)?)
+    }
+
+    /// A component that an earlier run finished with the same fingerprint and whose files are all there, unharmed.
+    pub fn finished(&self, name: &str, fingerprint: Digest) -> Option<FinishedComponent> {
+        let bytes = read_small(&self.dir.join(finished_name(name))).ok()?;
+        let found: FinishedComponent = serde_json::from_slice(&bytes).ok()?;
+        let record = &found.record;
+        let files = record.archives.iter().map(|a| (&a.name, a.sha256)).chain([(&record.index.name, record.index.sha256)]);
+        let whole = |(name, sha256): (&String, Digest)| digest_file(&self.dir.join(name)).is_ok_and(|d| d == sha256);
+        (found.fingerprint == fingerprint && record.name == name && files.into_iter().all(whole)).then_some(found)
+    }
+
+    /// Writes manifest, digests and signature.
+    ///
+    /// `texts` are the files for people, name and content. Returns the digest of SHA256SUMS.
+    pub fn seal(&self, manifest: &Manifest, texts: &[(&str, String)], signer: &Signer) -> Result<Digest> {
+        let mut sums = std::collections::BTreeMap::new();
+        for component in &manifest.components {
+            sums.extend(component.archives.iter().map(|a| (a.name.clone(), a.sha256)));
+            sums.insert(component.index.name.clone(), component.index.sha256);
+        }
+        for (name, text) in texts {
+            self.put(name, text.as_bytes())?;
+            sums.insert((*name).to_owned(), Digest::of(text.as_bytes()));
+        }
+        let manifest_bytes = pretty_json(manifest)?;
+        self.put(MANIFEST_FILE, &manifest_bytes)?;
+        sums.insert(MANIFEST_FILE.to_owned(), Digest::of(&manifest_bytes));
+        let text: String = sums.iter().map(|(name, digest)| format!("{digest}  {name}\n")).collect();
+        self.put(SUMS_FILE, text.as_bytes())?;
+        self.put(SIGNATURE_FILE, signer.sign(text.as_bytes())?.as_bytes())?;
+        Ok(Digest::of(text.as_bytes()))
+    }
+
+    /// Removes what is not part of the backup, publishes it under its name, then moves `latest`.
+    pub fn publish(self, repo: &Repository, manifest: &Manifest, texts: &[(&str, String)]) -> Result<()> {
+        let mut wanted: std::collections::BTreeSet<String> =
+            [MANIFEST_FILE, SUMS_FILE, SIGNATURE_FILE].iter().map(|&n| n.to_owned()).collect();
+        wanted.extend(texts.iter().map(|(name, _)| (*name).to_owned()));
+        for component in &manifest.components {
+            wanted.extend(component.archives.iter().map(|a| a.name.clone()));
+            wanted.insert(component.index.name.clone());
+        }
+        for item in std::fs::read_dir(&self.dir).at("cannot list", &self.dir)? {
+            let item = item.at("cannot list", &self.dir)?;
+            if !item.file_name().to_str().is_some_and(|n| wanted.contains(n)) {
+                self.disk.remove_file_if_there(&item.path())?;
+            }
+        }
+        self.disk.sync_dir(&self.dir)?;
+        self.disk.publish(&self.dir, &repo.root().join(self.id.as_str()))?;
+        self.disk.replace_symlink(&repo.root().join(LATEST_LINK), self.id.as_str())
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.disk.replace(&self.dir.join(name), bytes)
+    }
+}
+
+fn finished_name(component: &str) -> String {
+    format!(".finished-{component}.json")
+}
+
+/// SHA-256 of a whole file.
+pub fn digest_file(path: &Path) -> Result<Digest> {
+    use std::io::Read as _;
+    let mut file = std::fs::File::open(path).at("cannot open", path)?;
+    let mut hasher = crate::model::Hasher::default();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).at("cannot read", path)? {
+            0 => return Ok(hasher.finish()),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+}

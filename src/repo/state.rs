@@ -1,0 +1,158 @@
+//! What this host remembers about a repository, outside it: the trusted signers, the head it last wrote, clear copies of
+//! the last indexes, and when backups were last verified. All but the pins can be deleted at any time.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::signing::SignerKey;
+use super::{pretty_json, read_small};
+use crate::durable::Disk;
+use crate::error::{Error, Result};
+use crate::index::LocalIndex;
+use crate::model::{BackupId, Digest};
+
+/// The last backup that this host published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The backup.
+    pub id: BackupId,
+    /// Its sequence number.
+    pub sequence: u64,
+    /// Digest of its SHA256SUMS.
+    pub sums_sha256: Digest,
+}
+
+/// Describes the local index copies of one backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalRecord {
+    /// Digest of the backup's SHA256SUMS: the copies belong to exactly that backup.
+    pub sums_sha256: Digest,
+    /// For every component, digest of its copy and when its capture began.
+    pub components: BTreeMap<String, LocalComponent>,
+}
+
+/// One component's local copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalComponent {
+    /// Digest over the copy's files.
+    pub copy_sha256: Digest,
+    /// When the capture began, Unix seconds: later timestamps are not trusted by the next run.
+    pub captured_from_seconds: i64,
+}
+
+/// The local state folder of one repository.
+#[derive(Clone, Debug)]
+pub struct LocalState {
+    dir: PathBuf,
+    disk: Disk,
+}
+
+impl LocalState {
+    /// The state of `repository_id` under the state folder.
+    #[must_use]
+    pub fn new(state_dir: &Path, repository_id: &str, disk: Disk) -> Self {
+        Self { dir: state_dir.join(repository_id), disk }
+    }
+
+    /// The head that this host last wrote, if it remembers one.
+    pub fn head(&self) -> Result<Option<Head>> {
+        self.read("head.json")
+    }
+
+    /// Remembers a new head and forgets the index copies of all other backups.
+    pub fn set_head(&self, head: &Head) -> Result<()> {
+        self.disk.make_dirs(&self.dir)?;
+        self.disk.replace(&self.dir.join("head.json"), &pretty_json(head)?)?;
+        self.forget_copies_but(&head.id)
+    }
+
+    /// Forgets index copies of backups other than `keep`.
+    pub fn forget_copies_but(&self, keep: &BackupId) -> Result<()> {
+        let Ok(names) = std::fs::read_dir(&self.dir) else { return Ok(()) };
+        for item in names.flatten() {
+            let id = item.file_name().to_str().and_then(|n| n.parse::<BackupId>().ok());
+            if id.is_some_and(|id| id != *keep) && item.path().is_dir() {
+                self.disk.remove_dir_all(&item.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Folder for the index copies of a backup.
+    #[must_use]
+    pub fn copies_dir(&self, id: &BackupId) -> PathBuf {
+        self.dir.join(id.as_str())
+    }
+
+    /// The folder for the copies of a new backup, made if it is not there.
+    pub fn make_copies_dir(&self, id: &BackupId) -> Result<PathBuf> {
+        let dir = self.copies_dir(id);
+        self.disk.make_dirs(&dir)?;
+        Ok(dir)
+    }
+
+    /// Describes the finished copies of a backup, before it is published.
+    pub fn describe_copies(&self, id: &BackupId, record: &LocalRecord) -> Result<()> {
+        self.disk.replace(&self.copies_dir(id).join("copies.json"), &pretty_json(record)?)
+    }
+
+    /// The description of the copies of exactly the backup with this digest, if there is one.
+    pub fn copies_of(&self, id: &BackupId, sums_sha256: Digest) -> Option<LocalRecord> {
+        let bytes = read_small(&self.copies_dir(id).join("copies.json")).ok()?;
+        let record: LocalRecord = serde_json::from_slice(&bytes).ok()?;
+        (record.sums_sha256 == sums_sha256).then_some(record)
+    }
+
+    /// The copy of one component.
+    #[must_use]
+    pub fn copy(&self, id: &BackupId, component: &str) -> LocalIndex {
+        LocalIndex::at(&self.copies_dir(id), component)
+    }
+
+    /// Signers pinned for this repository.
+    pub fn pinned(&self) -> Result<Vec<SignerKey>> {
+        let path = self.dir.join("signers");
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let text = String::from_utf8(read_small(&path)?)
+            .map_err(|_| Error::failed(format!("{} is not text", path.display())))?;
+        text.lines().filter(|l| !l.trim().is_empty()).map(str::parse).collect()
+    }
+
+    /// Pins a signer in addition to those that are pinned.
+    pub fn pin(&self, key: &SignerKey) -> Result<()> {
+        let mut keys = self.pinned()?;
+        if keys.contains(key) {
+            return Ok(());
+        }
+        keys.push(key.clone());
+        self.disk.make_dirs(&self.dir)?;
+        let text: String = keys.iter().map(|k| format!("{k}\n")).collect();
+        self.disk.replace(&self.dir.join("signers"), text.as_bytes())
+    }
+
+    /// When which backup was last verified without findings (RFC 3339).
+    pub fn verified(&self) -> Result<BTreeMap<BackupId, String>> {
+        Ok(self.read("verified.json")?.unwrap_or_default())
+    }
+
+    /// Remembers a verification.
+    pub fn set_verified(&self, ids: &[BackupId], now_rfc3339: &str) -> Result<()> {
+        let mut verified = self.verified().unwrap_or_default();
+        verified.extend(ids.iter().map(|id| (id.clone(), now_rfc3339.to_owned())));
+        self.disk.make_dirs(&self.dir)?;
+        self.disk.replace(&self.dir.join("verified.json"), &pretty_json(&verified)?)
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let path = self.dir.join(name);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let about = || format!("cannot read {}", path.display());
+        serde_json::from_slice(&read_small(&path)?).map(Some).map_err(|e| Error::failed(about()).because(e))
+    }
+}
