@@ -1,0 +1,207 @@
+//! Makes entries. Something new gets its own name at once; a replacement gets another name first and is then renamed
+//! over what is there, so that a killed run leaves the old thing or the new one.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, makedev, mkdirat, mknodat, openat, symlinkat, unlinkat};
+use rustix::io::Errno;
+
+use super::Target;
+use super::handle::{ACL_ACCESS, Facts, Handle};
+use super::layout::Layout;
+use super::pending::part_name;
+use super::resolve::Folder;
+use crate::error::{Error, Result};
+use crate::model::{Entry, EntryKind};
+
+/// Largest device numbers of Linux.
+const MAX_MAJOR: u32 = (1 << 12) - 1;
+const MAX_MINOR: u32 = (1 << 20) - 1;
+
+/// Whether an inode is what the entry says; sizes and link texts are not compared.
+pub(super) fn is_of_kind(entry: &Entry, facts: &Facts) -> bool {
+    match entry.kind {
+        EntryKind::File { .. } => facts.file_type == FileType::RegularFile,
+        EntryKind::Dir => facts.file_type == FileType::Directory,
+        EntryKind::Symlink { .. } => facts.file_type == FileType::Symlink,
+        EntryKind::Hardlink { .. } => facts.file_type != FileType::Directory,
+        EntryKind::Fifo => facts.file_type == FileType::Fifo,
+        EntryKind::CharDevice { major, minor } => {
+            facts.file_type == FileType::CharacterDevice && facts.device == (major, minor)
+        }
+        EntryKind::BlockDevice { major, minor } => {
+            facts.file_type == FileType::BlockDevice && facts.device == (major, minor)
+        }
+    }
+}
+
+impl Target {
+    /// Makes a folder with mode 0700, or keeps the one that is there. [`Self::finish_dir`] gives it its metadata.
+    pub fn make_dir(&self, entry: &Entry) -> Result<()> {
+        let folder = self.folder(&entry.path)?;
+        let name = entry.path.name();
+        let failed = |what: &str, errno| self.failed(what, &entry.path, errno);
+        match mkdirat(&folder.fd, name, Mode::RWXU) {
+            Err(Errno::EXIST) => {}
+            result => return result.map_err(|e| failed("make the folder", e)),
+        }
+        let facts = Facts::at(&folder.fd, name).map_err(|e| failed("look at", e))?;
+        if facts.file_type == FileType::Directory {
+            let_us_in(&folder.fd, name, &facts);
+            return Ok(());
+        }
+        if !self.options().overwrite {
+            return Err(self.would_overwrite(entry));
+        }
+        unlinkat(&folder.fd, name, AtFlags::empty()).map_err(|e| failed("replace", e))?;
+        mkdirat(&folder.fd, name, Mode::RWXU).map_err(|e| failed("make the folder", e))
+    }
+
+    /// Makes a regular file from its stored bytes, which the caller has verified. Holes stay holes.
+    pub fn write_file(&self, entry: &Entry, content: &[u8]) -> Result<()> {
+        let layout = Layout::of(entry)?;
+        if content.len() as u64 != layout.stored {
+            return Err(Error::damage(format!(
+                "the content of {} has {} bytes, its entry says {}",
+                entry.path,
+                content.len(),
+                layout.stored
+            )));
+        }
+        let folder = self.folder(&entry.path)?;
+        let name = entry.path.name();
+        let fd = match create(&folder, name, self.first_mode(entry, &folder)) {
+            Err(Errno::EXIST) if self.options().overwrite => {
+                let pending = self.begin_file(entry)?;
+                pending.write_at(0, content)?;
+                return pending.commit();
+            }
+            Err(Errno::EXIST) => return Err(self.would_overwrite(entry)),
+            created => created.map_err(|e| self.failed("make the file", &entry.path, e))?,
+        };
+        let handle = Handle::opened(fd);
+        let written = layout
+            .write(&handle.fd, 0, content)
+            .and_then(
+                |()| if layout.ends_with_hole() { rustix::fs::ftruncate(&handle.fd, layout.size) } else { Ok(()) },
+            )
+            .map_err(|e| self.failed("write", &entry.path, e))
+            .and_then(|()| self.apply(&handle, entry, !folder.default_acl));
+        let is_ours = |there: Facts| handle.facts().is_ok_and(|made| made.inode == there.inode);
+        if written.is_err() && Facts::at(&folder.fd, name).is_ok_and(is_ours) {
+            // Half a file must not stay; when even that fails its time tells that it is not finished.
+            unlinkat(&folder.fd, name, AtFlags::empty()).ok();
+        }
+        written
+    }
+
+    /// The mode a new file starts with: its own where nobody gains by it before it is finished, else private.
+    pub(super) fn first_mode(&self, entry: &Entry, folder: &Folder) -> Mode {
+        let owned = !self.options().owners || (entry.uid, entry.gid) == self.shared.owner;
+        let plain = owned && !folder.default_acl && entry.xattrs.iter().all(|x| x.name != ACL_ACCESS);
+        if plain { Mode::from_raw_mode(entry.mode & 0o777) } else { Mode::RUSR | Mode::WUSR }
+    }
+
+    /// Makes a symbolic link; its text is kept as it is and never followed.
+    pub fn make_symlink(&self, entry: &Entry) -> Result<()> {
+        let EntryKind::Symlink { target } = &entry.kind else { return Err(wrong_kind(entry, "symbolic link")) };
+        self.make(entry, |folder, name| symlinkat(&**target, &folder.fd, name))
+    }
+
+    /// Makes another name of an entry that was made before. A symbolic link gets another name, not what it points to.
+    pub fn make_hardlink(&self, entry: &Entry) -> Result<()> {
+        let EntryKind::Hardlink { target } = &entry.kind else { return Err(wrong_kind(entry, "hard link")) };
+        let source = self.folder(target)?;
+        let first = Facts::at(&source.fd, target.name())
+            .map_err(|e| self.failed(&format!("find {target}, whose other name should be"), &entry.path, e))?;
+        if first.file_type == FileType::Directory {
+            return Err(Error::damage(format!("the entry {} is a hard link to the folder {target}", entry.path)));
+        }
+        let folder = self.folder(&entry.path)?;
+        if Facts::at(&folder.fd, entry.path.name()).is_ok_and(|now| now.inode == first.inode) {
+            return Ok(());
+        }
+        self.make(entry, |folder, name| linkat(&source.fd, target.name(), &folder.fd, name, AtFlags::empty()))
+    }
+
+    /// Makes a named pipe or, where the options allow it, a device; otherwise notes a problem.
+    pub fn make_node(&self, entry: &Entry) -> Result<()> {
+        let (file_type, major, minor) = match entry.kind {
+            EntryKind::Fifo => (FileType::Fifo, 0, 0),
+            EntryKind::CharDevice { major, minor } => (FileType::CharacterDevice, major, minor),
+            EntryKind::BlockDevice { major, minor } => (FileType::BlockDevice, major, minor),
+            _ => return Err(wrong_kind(entry, "pipe or device")),
+        };
+        if file_type != FileType::Fifo && !self.options().devices {
+            self.problem(&entry.path, format!("the {} device was not made: that needs root", entry.kind.name()));
+            return Ok(());
+        }
+        if major > MAX_MAJOR || minor > MAX_MINOR {
+            return Err(Error::damage(format!("the entry {} has impossible device numbers", entry.path)));
+        }
+        let private = Mode::RUSR | Mode::WUSR;
+        let device = makedev(major, minor);
+        self.make(entry, |folder, name| mknodat(&folder.fd, name, file_type, private, device))
+    }
+
+    /// Makes something by `create` under its name, or aside and then in place of what has the name.
+    fn make(&self, entry: &Entry, create: impl Fn(&Folder, &[u8]) -> Result<(), Errno>) -> Result<()> {
+        let folder = self.folder(&entry.path)?;
+        let failed = |errno| match (&entry.kind, errno) {
+            (EntryKind::Hardlink { target }, Errno::XDEV | Errno::MLINK | Errno::PERM) => {
+                self.failed("make the hard link", &entry.path, errno).hint(format!(
+                    "its first name is {target}; the file system allows no such link between the two places"
+                ))
+            }
+            _ => self.failed(&format!("make the {}", entry.kind.name()), &entry.path, errno),
+        };
+        match create(&folder, entry.path.name()) {
+            Ok(()) => return self.dress(&folder, entry.path.name(), entry),
+            Err(Errno::EXIST) if self.options().overwrite => {}
+            Err(Errno::EXIST) => return Err(self.would_overwrite(entry)),
+            Err(errno) => return Err(failed(errno)),
+        }
+        let temporary = part_name()?;
+        create(&folder, &temporary).map_err(failed)?;
+        let result = self.dress(&folder, &temporary, entry).and_then(|()| self.place(&folder, &temporary, entry));
+        // After a rename between two names of one inode the first is still there.
+        if result.is_err() || matches!(entry.kind, EntryKind::Hardlink { .. }) {
+            unlinkat(&folder.fd, &temporary, AtFlags::empty()).ok();
+        }
+        result
+    }
+
+    /// Gives a new link, pipe or device its metadata, unless somebody put another thing there.
+    fn dress(&self, folder: &Folder, name: &[u8], entry: &Entry) -> Result<()> {
+        if matches!(entry.kind, EntryKind::Hardlink { .. }) {
+            return Ok(());
+        }
+        let failed = |errno| self.failed("look at", &entry.path, errno);
+        let handle = Handle::pin(&folder.fd, name).map_err(failed)?;
+        let facts = handle.facts().map_err(failed)?;
+        if !is_of_kind(entry, &facts) || facts.links > 1 {
+            return Err(self.replaced(entry));
+        }
+        self.apply(&handle, entry, !folder.default_acl)
+    }
+}
+
+/// Opens a folder of ours that we may not write into, until it gets its final mode; true when its mode was changed.
+/// Where that is forbidden, writing into it fails with a message of its own, or we are root and it does not matter.
+pub(super) fn let_us_in(parent: impl AsFd, name: &[u8], facts: &Facts) -> bool {
+    let closed = facts.mode & 0o700 != 0o700 && facts.uid == rustix::process::geteuid().as_raw();
+    closed
+        && Handle::pin(parent, name).is_ok_and(|handle| {
+            handle.facts().is_ok_and(|now| now.inode == facts.inode) && handle.chmod(facts.mode | 0o700).is_ok()
+        })
+}
+
+/// Creates a file that did not exist, open for writing.
+pub(super) fn create(folder: &Folder, name: &[u8], mode: Mode) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(&folder.fd, name, flags, mode)
+}
+
+fn wrong_kind(entry: &Entry, expected: &str) -> Error {
+    Error::damage(format!("the entry {} is a {}, not a {expected}", entry.path, entry.kind.name()))
+}

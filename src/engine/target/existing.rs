@@ -1,0 +1,153 @@
+//! Compares what is in the target with an entry, so that only what differs is written.
+
+use rustix::fs::{FileType, SeekFrom, readlinkat, seek};
+use rustix::io::Errno;
+
+use super::Target;
+use super::create::is_of_kind;
+use super::handle::{Facts, Handle};
+use super::layout::{Layout, read_at};
+use crate::error::Result;
+use crate::model::{Digest, Entry, EntryKind, Hasher, Timestamp};
+
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// What is at the place of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Nothing, or not even the folder for it.
+    Absent,
+    /// The same thing, not a regular file, with the same metadata.
+    Same,
+    /// A regular file of the same size; its content must be compared.
+    SameShape(FileState),
+    /// Something else; also a folder, link, pipe or device that differs in its metadata only.
+    Other,
+}
+
+/// A regular file that is already there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileState {
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of the last change of its content.
+    pub mtime: Timestamp,
+    /// Count of its names.
+    pub links: u32,
+    /// Mode, owner, time and attributes are those of the entry, as far as the options restore them.
+    pub metadata_equal: bool,
+}
+
+impl Target {
+    /// What is at the entry's place now. Content of files is compared by size only.
+    pub fn existing(&self, entry: &Entry) -> Result<Existing> {
+        let absent = |errno| matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP);
+        let failed = |errno| self.failed("look at", &entry.path, errno);
+        let folder = match self.try_folder(&entry.path) {
+            Err(errno) if absent(errno) => return Ok(Existing::Absent),
+            folder => folder.map_err(failed)?,
+        };
+        let (handle, facts) = match Handle::open(&folder.fd, entry.path.name()) {
+            Err(errno) if absent(errno) => return Ok(Existing::Absent),
+            opened => opened.map_err(failed)?,
+        };
+        if let EntryKind::Hardlink { target } = &entry.kind {
+            let first = self.try_folder(target).and_then(|folder| Facts::at(&folder.fd, target.name()));
+            let same = first.is_ok_and(|first| first.inode == facts.inode);
+            return Ok(if same { Existing::Same } else { Existing::Other });
+        }
+        if !is_of_kind(entry, &facts) {
+            return Ok(Existing::Other);
+        }
+        let metadata_equal = self.has_metadata(&handle, entry, &facts);
+        let same = match &entry.kind {
+            EntryKind::File { size, .. } => {
+                if *size != facts.size {
+                    return Ok(Existing::Other);
+                }
+                let Facts { size, mtime, links, .. } = facts;
+                return Ok(Existing::SameShape(FileState { size, mtime, links, metadata_equal }));
+            }
+            EntryKind::Symlink { target } => {
+                readlinkat(&handle.fd, c"", Vec::new()).is_ok_and(|text| text.as_bytes() == &**target)
+            }
+            _ => true,
+        };
+        Ok(if same && metadata_equal { Existing::Same } else { Existing::Other })
+    }
+
+    /// Digest of the stored bytes of the file at the entry's place, as `EntryKind::File` defines it: of a sparse file
+    /// only its regions count. None when that says nothing about the file: it vanished, is no regular file of this
+    /// size any more, cannot be read, or holds something else than zeros where the entry has holes.
+    pub fn hash_existing(&self, entry: &Entry) -> Result<Option<Digest>> {
+        let layout = Layout::of(entry)?;
+        let opened = self.try_folder(&entry.path).and_then(|folder| Handle::open(&folder.fd, entry.path.name()));
+        let (handle, facts) = match opened {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            opened => opened.map_err(|e| self.failed("open", &entry.path, e))?,
+        };
+        if facts.file_type != FileType::RegularFile || facts.size != layout.size || !handle.is_readable() {
+            return Ok(None);
+        }
+        hash(&handle, &layout).map_err(|e| self.failed("read", &entry.path, e))
+    }
+}
+
+fn hash(handle: &Handle, layout: &Layout) -> Result<Option<Digest>, Errno> {
+    let mut buffer = vec![0; usize::try_from(layout.size).unwrap_or(usize::MAX).clamp(1, BUFFER_BYTES)];
+    let mut hasher = Hasher::default();
+    let mut end = 0;
+    for run in &layout.runs {
+        if !is_zero(handle, end, run.offset, &mut buffer)? {
+            return Ok(None);
+        }
+        end = run.offset + run.length;
+        let complete = read(handle, run.offset, end, &mut buffer, |part| {
+            hasher.update(part);
+            true
+        })?;
+        if !complete {
+            return Ok(None);
+        }
+    }
+    Ok(if is_zero(handle, end, layout.size, &mut buffer)? { Some(hasher.finish()) } else { None })
+}
+
+/// Hands the bytes from `start` to `end` to `take` until it says no; false when it did or the file is shorter.
+fn read(
+    handle: &Handle,
+    mut start: u64,
+    end: u64,
+    buffer: &mut [u8],
+    mut take: impl FnMut(&[u8]) -> bool,
+) -> Result<bool, Errno> {
+    while start < end {
+        let length = usize::try_from(end - start).unwrap_or(usize::MAX).min(buffer.len());
+        let part = &mut buffer[..length];
+        if read_at(&handle.fd, part, start)? < length || !take(part) {
+            return Ok(false);
+        }
+        start += length as u64;
+    }
+    Ok(true)
+}
+
+/// Whether a range holds zeros only; holes are not read.
+fn is_zero(handle: &Handle, mut start: u64, end: u64, buffer: &mut [u8]) -> Result<bool, Errno> {
+    while start < end {
+        let data = match seek(&handle.fd, SeekFrom::Data(start)) {
+            // Nothing but a hole up to the end of the file.
+            Err(Errno::NXIO) => return Ok(true),
+            data => data?.max(start),
+        };
+        if data >= end {
+            return Ok(true);
+        }
+        let stop = seek(&handle.fd, SeekFrom::Hole(data))?.min(end);
+        if stop <= data || !read(handle, data, stop, buffer, |part| part.iter().all(|&b| b == 0))? {
+            return Ok(false);
+        }
+        start = stop;
+    }
+    Ok(true)
+}

@@ -1,0 +1,233 @@
+//! Owner, mode, extended attributes and time of entries, in the order in which they do not undo each other.
+//!
+//! A change of owner clears setuid and file capabilities, so it comes first; a change of mode changes the mask of an
+//! ACL, so ACLs come after it; the time comes last. What the kernel forbids here is a problem, not a failure.
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use super::Target;
+use super::create::is_of_kind;
+use super::handle::{ACL_ACCESS, ACL_DEFAULT, Facts, Handle};
+use super::layout::{Layout, read_at};
+use crate::error::{Error, Result};
+use crate::model::{Entry, EntryKind, Hasher, Xattr};
+
+const SET_USER: u32 = 0o4000;
+const SET_GROUP: u32 = 0o2000;
+
+/// Attributes that are removed where an entry lacks them. Labels of security modules and the like stay: the system
+/// gives them to every file, and the backup of another system knows nothing of them.
+fn is_ours(name: &[u8]) -> bool {
+    name.starts_with(b"user.") || name == b"security.capability" || name == ACL_ACCESS || name == ACL_DEFAULT
+}
+
+/// The mode for a file that belongs to `uid` and `gid`: nobody's program may run as somebody else than in the backup.
+fn wanted_mode(entry: &Entry, facts: &Facts, uid: u32, gid: u32) -> u32 {
+    let mut mode = entry.mode & 0o7777;
+    if facts.file_type == FileType::RegularFile {
+        mode &= !if uid == entry.uid { 0 } else { SET_USER };
+        mode &= !if gid == entry.gid { 0 } else { SET_GROUP };
+    }
+    mode
+}
+
+/// Whether a failure says that this user, file system or kernel cannot do it at all.
+fn is_refusal(errno: Errno) -> bool {
+    [Errno::PERM, Errno::ACCESS, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOSYS].contains(&errno)
+}
+
+/// Whether a failure concerns one attribute only: not allowed, unknown, or too large for the file system.
+fn is_refused_xattr(errno: Errno) -> bool {
+    is_refusal(errno) || [Errno::NOSPC, Errno::TOOBIG, Errno::RANGE, Errno::NOENT].contains(&errno)
+}
+
+impl Target {
+    /// Gives the inode the entry's metadata, as far as it differs. `bare` says that it was made just now in a folder
+    /// without default ACL, so that it has no attributes that would have to be removed.
+    pub(super) fn apply(&self, handle: &Handle, entry: &Entry, bare: bool) -> Result<()> {
+        let failed = |what: &str, errno| self.failed(what, &entry.path, errno);
+        let facts = handle.facts().map_err(|e| failed("look at", e))?;
+        let symlink = facts.file_type == FileType::Symlink;
+        let (uid, gid) = self.set_owner(handle, entry, &facts)?;
+        let options = self.options();
+        if options.xattrs && !bare {
+            self.remove_other_xattrs(handle, entry)?;
+        }
+        let mode = wanted_mode(entry, &facts, uid, gid);
+        if !symlink && mode != entry.mode & 0o7777 {
+            self.problem(&entry.path, "setuid and setgid are left out because the owner is not the one in the backup");
+        }
+        // The kernel clears these two bits when the owner changes.
+        let cleared = (uid, gid) != (facts.uid, facts.gid) && mode & (SET_USER | SET_GROUP) != 0;
+        let set_mode = !symlink && (facts.mode != mode || cleared);
+        if set_mode {
+            match handle.chmod(mode) {
+                Err(errno) if is_refusal(errno) => self.refused(entry, "mode", errno),
+                result => result.map_err(|e| failed("set the mode of", e))?,
+            }
+        }
+        if options.xattrs {
+            for xattr in &entry.xattrs {
+                self.set_xattr(handle, entry, xattr, bare || set_mode)?;
+            }
+        }
+        if bare || facts.mtime != entry.mtime {
+            match handle.set_mtime(entry.mtime) {
+                Err(errno) if is_refusal(errno) => self.refused(entry, "time", errno),
+                result => result.map_err(|e| failed("set the time of", e))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(&self, entry: &Entry, what: &str, errno: Errno) {
+        self.problem(&entry.path, format!("the {what} could not be set: {}", std::io::Error::from(errno)));
+    }
+
+    /// Returns owner and group as they are afterwards.
+    fn set_owner(&self, handle: &Handle, entry: &Entry, facts: &Facts) -> Result<(u32, u32)> {
+        let (before, wanted) = ((facts.uid, facts.gid), (entry.uid, entry.gid));
+        if !self.options().owners || before == wanted {
+            return Ok(before);
+        }
+        match handle.chown(entry.uid, entry.gid) {
+            Ok(()) => Ok(wanted),
+            Err(errno) if is_refusal(errno) => {
+                self.refused(entry, &format!("owner {}:{}", entry.uid, entry.gid), errno);
+                Ok(before)
+            }
+            Err(errno) => Err(self.failed("set the owner of", &entry.path, errno)),
+        }
+    }
+
+    fn remove_other_xattrs(&self, handle: &Handle, entry: &Entry) -> Result<()> {
+        let names = handle.xattr_names().map_err(|e| self.failed("list the attributes of", &entry.path, e))?;
+        for name in names.iter().filter(|name| is_ours(name) && entry.xattrs.iter().all(|x| x.name != **name)) {
+            match handle.remove_xattr(name) {
+                Err(errno) if is_refused_xattr(errno) => {
+                    self.refused(entry, &format!("absence of {:?}", String::from_utf8_lossy(name)), errno);
+                }
+                result => result.map_err(|e| self.failed("remove an attribute of", &entry.path, e))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn set_xattr(&self, handle: &Handle, entry: &Entry, xattr: &Xattr, always: bool) -> Result<()> {
+        if !always && handle.xattr(&xattr.name).is_ok_and(|value| value.as_deref() == Some(&*xattr.value)) {
+            return Ok(());
+        }
+        match handle.set_xattr(&xattr.name, &xattr.value) {
+            Err(errno) if is_refused_xattr(errno) => {
+                self.refused(entry, &format!("attribute {:?}", String::from_utf8_lossy(&xattr.name)), errno);
+                Ok(())
+            }
+            result => result.map_err(|e| self.failed("set an attribute of", &entry.path, e)),
+        }
+    }
+
+    /// Whether [`Self::apply`] would change nothing.
+    pub(super) fn has_metadata(&self, handle: &Handle, entry: &Entry, facts: &Facts) -> bool {
+        let options = self.options();
+        let owner = !options.owners || (facts.uid, facts.gid) == (entry.uid, entry.gid);
+        let mode =
+            facts.file_type == FileType::Symlink || facts.mode == wanted_mode(entry, facts, facts.uid, facts.gid);
+        owner && mode && facts.mtime == entry.mtime && (!options.xattrs || has_xattrs(handle, entry))
+    }
+
+    /// Gives a folder its final metadata. Called after everything in it was made, deepest folders first.
+    pub fn finish_dir(&self, entry: &Entry) -> Result<()> {
+        let folder = self.folder(&entry.path)?;
+        let (handle, facts) =
+            Handle::open(&folder.fd, entry.path.name()).map_err(|e| self.failed("open", &entry.path, e))?;
+        if facts.file_type != FileType::Directory {
+            return Err(self.replaced(entry));
+        }
+        // It may get a default ACL now.
+        self.shared.folders.forget(entry.path.as_bytes());
+        self.apply(&handle, entry, false)
+    }
+
+    /// Corrects the metadata of an entry whose content is right. Needs `overwrite` where something differs.
+    ///
+    /// A file with several names could have one outside of the target, so its inode is left alone: it is replaced by a
+    /// copy, which fails when the content is not that of the entry. Links of the same backup must be made again then,
+    /// which [`Self::existing`] tells.
+    pub fn fix_metadata(&self, entry: &Entry) -> Result<()> {
+        match entry.kind {
+            EntryKind::Dir => return self.finish_dir(entry),
+            // They share the metadata of their first name.
+            EntryKind::Hardlink { .. } => return Ok(()),
+            _ => {}
+        }
+        let folder = self.folder(&entry.path)?;
+        let (handle, facts) =
+            Handle::open(&folder.fd, entry.path.name()).map_err(|e| self.failed("open", &entry.path, e))?;
+        if !is_of_kind(entry, &facts) {
+            return Err(self.replaced(entry));
+        }
+        if self.has_metadata(&handle, entry, &facts) {
+            return Ok(());
+        }
+        if !self.options().overwrite {
+            return Err(self.would_overwrite(entry));
+        }
+        if facts.links <= 1 {
+            return self.apply(&handle, entry, false);
+        }
+        match entry.kind {
+            EntryKind::File { sha256, .. } => {
+                let copied = self.copy(&handle, entry)?;
+                let (pending, hasher) = copied;
+                if hasher.finish() != sha256 {
+                    pending.discard();
+                    return Err(self.replaced(entry));
+                }
+                pending.commit()
+            }
+            EntryKind::Symlink { .. } => self.make_symlink(entry),
+            _ => self.make_node(entry),
+        }
+    }
+
+    fn copy(&self, source: &Handle, entry: &Entry) -> Result<(super::PendingFile, Hasher)> {
+        let layout = Layout::of(entry)?;
+        let pending = self.begin_file(entry)?;
+        let mut hasher = Hasher::default();
+        let mut buffer = vec![0; 1 << 20];
+        for run in &layout.runs {
+            let mut done = 0;
+            while done < run.length {
+                let now = usize::try_from(run.length - done).unwrap_or(usize::MAX).min(buffer.len());
+                let part = &mut buffer[..now];
+                let count =
+                    read_at(&source.fd, part, run.offset + done).map_err(|e| self.failed("read", &entry.path, e))?;
+                if count < now {
+                    return Err(self.replaced(entry));
+                }
+                hasher.update(part);
+                pending.write_at(run.stored + done, part)?;
+                done += now as u64;
+            }
+        }
+        Ok((pending, hasher))
+    }
+
+    /// The error for an entry that somebody exchanged meanwhile.
+    pub(super) fn replaced(&self, entry: &Entry) -> Error {
+        Error::failed(format!(
+            "{} was a {} and is now something else: somebody else writes into the target",
+            self.shown(&entry.path),
+            entry.kind.name()
+        ))
+    }
+}
+
+fn has_xattrs(handle: &Handle, entry: &Entry) -> bool {
+    let no_others = handle.xattr_names().is_ok_and(|names| {
+        names.iter().filter(|name| is_ours(name)).all(|name| entry.xattrs.iter().any(|x| x.name == **name))
+    });
+    no_others
+        && entry.xattrs.iter().all(|x| handle.xattr(&x.name).is_ok_and(|value| value.as_deref() == Some(&*x.value)))
+}

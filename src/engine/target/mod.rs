@@ -1,0 +1,132 @@
+//! A restore target: the folder under which the entries of one component are made, from many threads at once.
+//!
+//! Invariant: nothing outside the folder is ever created, changed or removed. Every call starts at one file descriptor,
+//! goes down without following symbolic links, never writes into a file that it did not create itself, and changes
+//! metadata only of inodes that have no other name (FORMAT.md §6).
+//!
+//! `resolve` finds folders, `create` makes entries, `pending` writes large files, `metadata` gives them their
+//! attributes, `existing` compares with what is there, `sweep` removes what no inventory lists.
+
+mod create;
+mod existing;
+mod handle;
+mod layout;
+mod metadata;
+mod pending;
+mod resolve;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::model::{Entry, EntryPath};
+
+pub use existing::{Existing, FileState};
+pub use pending::{PendingFile, is_part_name};
+
+/// What a [`Target`] may do and what it restores beside content, mode and time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetOptions {
+    /// Replace what is there and differs; otherwise it is an error of [`Kind::WouldOverwrite`].
+    pub overwrite: bool,
+    /// Restore owner and group by number.
+    pub owners: bool,
+    /// Restore extended attributes, POSIX ACLs among them.
+    pub xattrs: bool,
+    /// Make character and block devices, which needs root; otherwise each is a problem.
+    pub devices: bool,
+}
+
+/// Owners and devices when the process is root's, attributes always, no overwriting.
+impl Default for TargetOptions {
+    fn default() -> Self {
+        let root = rustix::process::geteuid().is_root();
+        Self { overwrite: false, owners: root, xattrs: true, devices: root }
+    }
+}
+
+/// An open restore target. Cheap to clone; all clones are the same target.
+#[derive(Clone)]
+pub struct Target {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    dir: PathBuf,
+    root: OwnedFd,
+    options: TargetOptions,
+    /// User and group that own what this process makes.
+    owner: (u32, u32),
+    folders: resolve::FolderCache,
+    problems: Mutex<Vec<(EntryPath, String)>>,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").field("dir", &self.shared.dir).field("options", &self.options()).finish()
+    }
+}
+
+impl Target {
+    /// Opens `dir`; it and its parents are created with mode 0700 where they are missing. `dir` itself may be reached
+    /// through symbolic links, nothing below it may.
+    pub fn open(dir: &Path, options: TargetOptions) -> Result<Self> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).at("cannot create the folder", dir)?;
+        let root = rustix::fs::openat(CWD, dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .at("cannot open the folder", dir)?;
+        let shared = Shared {
+            dir: dir.to_owned(),
+            root,
+            options,
+            owner: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+            folders: resolve::FolderCache::default(),
+            problems: Mutex::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The options it was opened with.
+    #[must_use]
+    pub fn options(&self) -> TargetOptions {
+        self.shared.options
+    }
+
+    /// What could not be restored though its content is there (owner, attribute, device, folder of another file
+    /// system), since the last call.
+    #[must_use]
+    pub fn take_problems(&self) -> Vec<(EntryPath, String)> {
+        std::mem::take(&mut *self.shared.problems.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes everything that was written durable, by one `syncfs` of the target's file system.
+    pub fn sync(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.shared.root).at("cannot sync the file system of", &self.shared.dir)
+    }
+
+    fn problem(&self, path: &EntryPath, text: impl Into<String>) {
+        self.shared.problems.lock().unwrap_or_else(PoisonError::into_inner).push((path.clone(), text.into()));
+    }
+
+    /// The place of an entry as a person reads it.
+    fn shown(&self, path: &EntryPath) -> String {
+        format!("{}/{path}", self.shared.dir.display())
+    }
+
+    fn failed(&self, what: &str, path: &EntryPath, cause: Errno) -> Error {
+        Error::failed(format!("cannot {what} {}", self.shown(path))).because(std::io::Error::from(cause))
+    }
+
+    fn would_overwrite(&self, entry: &Entry) -> Error {
+        let message = format!("{} is there already and differs from the backup", self.shown(&entry.path));
+        Error::new(Kind::WouldOverwrite, message).hint("--overwrite replaces what differs")
+    }
+}

@@ -1,0 +1,182 @@
+//! A large file that is written piece by piece under another name and renamed when it is complete.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, Mode, RenameFlags, renameat, renameat_with, unlinkat};
+use rustix::io::Errno;
+
+use super::Target;
+use super::create::create;
+use super::handle::{Facts, Handle};
+use super::layout::Layout;
+use super::resolve::Folder;
+use crate::error::{Error, Result};
+use crate::model::{Entry, EntryKind};
+
+const PREFIX: &[u8] = b".ccbackup-";
+const SUFFIX: &[u8] = b".part";
+
+/// Whether a file name (without folders) is one that a cut-short restore leaves.
+#[must_use]
+pub fn is_part_name(name: &[u8]) -> bool {
+    name.strip_prefix(PREFIX)
+        .and_then(|rest| rest.strip_suffix(SUFFIX))
+        .is_some_and(|random| random.len() == 16 && random.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// A new name that nobody can foresee.
+pub(super) fn part_name() -> Result<Vec<u8>> {
+    let random = getrandom::u64().map_err(|e| Error::failed("cannot get random bytes from the system").because(e))?;
+    Ok([PREFIX, format!("{random:016x}").as_bytes(), SUFFIX].concat())
+}
+
+/// A file that is being written. Pieces may come in any order and from several threads.
+pub struct PendingFile {
+    target: Target,
+    folder: Arc<Folder>,
+    /// Without its content lists, which may be large.
+    entry: Entry,
+    layout: Layout,
+    handle: Handle,
+    name: Vec<u8>,
+    written: AtomicU64,
+    done: bool,
+}
+
+impl fmt::Debug for PendingFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingFile").field("path", &self.entry.path).field("written", &self.written).finish()
+    }
+}
+
+impl Target {
+    /// Begins a regular file of any size. Nothing has its name until [`PendingFile::commit`].
+    pub fn begin_file(&self, entry: &Entry) -> Result<PendingFile> {
+        let layout = Layout::of(entry)?;
+        let folder = self.folder(&entry.path)?;
+        if !self.options().overwrite && Facts::at(&folder.fd, entry.path.name()).is_ok() {
+            return Err(self.would_overwrite(entry));
+        }
+        let name = part_name()?;
+        let fd = create(&folder, &name, Mode::RUSR | Mode::WUSR)
+            .map_err(|e| self.failed("make a file beside", &entry.path, e))?;
+        Ok(PendingFile {
+            target: self.clone(),
+            entry: without_content(entry),
+            layout,
+            handle: Handle::opened(fd),
+            name,
+            written: AtomicU64::new(0),
+            done: false,
+            folder,
+        })
+    }
+
+    /// Gives something that was made under `temporary` its name; with `overwrite` in place of what has it.
+    pub(super) fn place(&self, folder: &Folder, temporary: &[u8], entry: &Entry) -> Result<()> {
+        let (fd, name) = (&folder.fd, entry.path.name());
+        let failed = |errno| self.failed("rename a finished file to", &entry.path, errno);
+        if !self.options().overwrite {
+            match renameat_with(fd, temporary, fd, name, RenameFlags::NOREPLACE) {
+                Err(Errno::EXIST) => return Err(self.would_overwrite(entry)),
+                // A file system that cannot promise it.
+                Err(Errno::INVAL | Errno::NOSYS) if Facts::at(fd, name).is_err() => {}
+                Err(Errno::INVAL | Errno::NOSYS) => return Err(self.would_overwrite(entry)),
+                result => return result.map_err(failed),
+            }
+        }
+        match renameat(fd, temporary, fd, name) {
+            Err(Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST) => {
+                self.remove_folder(folder, entry)?;
+                renameat(fd, temporary, fd, name).map_err(failed)
+            }
+            result => result.map_err(failed),
+        }
+    }
+}
+
+impl PendingFile {
+    /// Writes bytes that start at `stored_offset` of the stored bytes; of a sparse file they go into its regions.
+    /// Every byte must be written once.
+    pub fn write_at(&self, stored_offset: u64, bytes: &[u8]) -> Result<()> {
+        let end = stored_offset.checked_add(bytes.len() as u64);
+        if end.is_none_or(|end| end > self.layout.stored) {
+            return Err(Error::damage(format!(
+                "{} bytes at {stored_offset} lie behind the {} stored bytes of {}",
+                bytes.len(),
+                self.layout.stored,
+                self.entry.path
+            )));
+        }
+        self.layout
+            .write(&self.handle.fd, stored_offset, bytes)
+            .map_err(|e| self.target.failed("write", &self.entry.path, e))?;
+        self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Sets size and metadata and gives the file its name. Nothing is left behind when that fails.
+    pub fn commit(mut self) -> Result<()> {
+        let written = self.written.load(Ordering::Relaxed);
+        if written != self.layout.stored {
+            return Err(Error::failed(format!(
+                "only {written} of the {} stored bytes of {} were written",
+                self.layout.stored, self.entry.path
+            )));
+        }
+        let (target, entry) = (&self.target, &self.entry);
+        if self.layout.ends_with_hole() {
+            rustix::fs::ftruncate(&self.handle.fd, self.layout.size)
+                .map_err(|e| target.failed("set the size of", &entry.path, e))?;
+        }
+        target.apply(&self.handle, entry, !self.folder.default_acl)?;
+        target.place(&self.folder, &self.name, entry)?;
+        self.done = true;
+        Ok(())
+    }
+
+    /// Removes what was written.
+    pub fn discard(self) {
+        drop(self);
+    }
+}
+
+/// Without this a failed restore would leave its largest files twice.
+impl Drop for PendingFile {
+    fn drop(&mut self) {
+        if !self.done {
+            unlinkat(&self.folder.fd, &*self.name, AtFlags::empty()).ok();
+        }
+    }
+}
+
+fn without_content(entry: &Entry) -> Entry {
+    let kind = match &entry.kind {
+        EntryKind::File { size, sha256, in_pieces, unsettled, .. } => EntryKind::File {
+            size: *size,
+            sha256: *sha256,
+            extents: Vec::new(),
+            in_pieces: *in_pieces,
+            regions: None,
+            chunks: Vec::new(),
+            unsettled: *unsettled,
+        },
+        other => other.clone(),
+    };
+    Entry {
+        path: entry.path.clone(),
+        kind,
+        mode: entry.mode,
+        uid: entry.uid,
+        gid: entry.gid,
+        user: String::new(),
+        group: String::new(),
+        mtime: entry.mtime,
+        ctime: entry.ctime,
+        inode: entry.inode,
+        xattrs: entry.xattrs.clone(),
+        home: entry.home.clone(),
+    }
+}
