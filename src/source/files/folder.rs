@@ -1,0 +1,324 @@
+//! Folders that can be opened at any time, while only a few of them are open.
+//!
+//! A folder knows its parent, its name there and its identity (device and inode). Its descriptor is closed when too
+//! many others were opened since, and comes back by going down from the nearest open parent, without following links,
+//! comparing the identity at each step. So neither depth nor the number of entries in flight needs descriptors.
+
+use std::collections::VecDeque;
+use std::ffi::CStr;
+use std::ffi::CString;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::io::Errno;
+
+use super::stat::Stat;
+
+/// Folders that are kept open for a walk.
+const MAX_OPEN: usize = 64;
+
+/// How often and how long an open is tried again while another program gives up its lease on the file.
+const LEASE_TRIES: u32 = 40;
+const LEASE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Something else stands where the file was.
+#[derive(Debug)]
+struct Replaced;
+
+impl fmt::Display for Replaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("replaced by something else meanwhile")
+    }
+}
+
+impl std::error::Error for Replaced {}
+
+pub(super) fn replaced() -> io::Error {
+    io::Error::other(Replaced)
+}
+
+/// The word of [`Problem`](crate::source::Problem) for a failure to open or read a file that was found.
+#[must_use]
+pub fn problem_kind(error: &io::Error) -> &'static str {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Replaced>)
+        || matches!(errno, Some(Errno::LOOP | Errno::NOTDIR | Errno::STALE))
+    {
+        "changed"
+    } else if error.kind() == io::ErrorKind::NotFound {
+        "vanished"
+    } else if error.kind() == io::ErrorKind::Unsupported {
+        "unsupported"
+    } else {
+        "unreadable"
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The folders of a walk that are open, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct OpenFolders(Mutex<VecDeque<Weak<Folder>>>);
+
+impl OpenFolders {
+    fn push(&self, folder: &Arc<Folder>) {
+        let oldest = {
+            let mut queue = lock(&self.0);
+            queue.push_back(Arc::downgrade(folder));
+            if queue.len() > MAX_OPEN { queue.pop_front() } else { None }
+        };
+        if let Some(oldest) = oldest.and_then(|weak| weak.upgrade()) {
+            *lock(&oldest.open) = None;
+        }
+    }
+
+    fn close_all(&self) {
+        let all = std::mem::take(&mut *lock(&self.0));
+        all.iter().filter_map(Weak::upgrade).for_each(|folder| *lock(&folder.open) = None);
+    }
+}
+
+/// A folder on the way.
+#[derive(Debug)]
+pub(super) struct Folder {
+    place: Place,
+    identity: (u64, u64),
+    /// Device of the root it belongs to.
+    pub(super) root_device: u64,
+    /// Length of its entry path in bytes; 0 for an anchor.
+    pub(super) path_bytes: usize,
+    open: Mutex<Option<Arc<OwnedFd>>>,
+    others: Arc<OpenFolders>,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// The folder that holds a root: no entry itself, reached by its absolute path.
+    Anchor(PathBuf),
+    /// A root that is a folder, with its name in entry paths, which may differ from the one in its anchor.
+    Root { anchor: Arc<Folder>, name: CString, shown: Box<[u8]> },
+    /// Any other.
+    Child { parent: Arc<Folder>, name: CString },
+}
+
+impl Folder {
+    /// Opens the folder that holds a root.
+    pub(super) fn anchor(path: PathBuf, others: Arc<OpenFolders>) -> io::Result<Arc<Self>> {
+        let fd = openat(CWD, &path, ANCHOR, Mode::empty())?;
+        let identity = identity_of(&fd)?;
+        let folder = Arc::new(Self {
+            place: Place::Anchor(path),
+            identity,
+            root_device: identity.0,
+            path_bytes: 0,
+            open: Mutex::new(None),
+            others,
+        });
+        folder.keep(Arc::new(fd));
+        Ok(folder)
+    }
+
+    /// A root called `name` in its anchor and `shown` in entry paths.
+    pub(super) fn root(anchor: &Arc<Self>, name: &CStr, shown: &[u8], stat: &Stat) -> Arc<Self> {
+        let place = Place::Root { anchor: Arc::clone(anchor), name: name.to_owned(), shown: shown.into() };
+        anchor.inner(place, stat, stat.device, shown.len())
+    }
+
+    /// A folder inside this one.
+    pub(super) fn child(self: &Arc<Self>, name: &CStr, stat: &Stat) -> Arc<Self> {
+        let path_bytes = self.path_bytes + 1 + name.count_bytes();
+        let place = Place::Child { parent: Arc::clone(self), name: name.to_owned() };
+        self.inner(place, stat, self.root_device, path_bytes)
+    }
+
+    fn inner(&self, place: Place, stat: &Stat, root_device: u64, path_bytes: usize) -> Arc<Self> {
+        let (identity, others) = (stat.identity(), Arc::clone(&self.others));
+        Arc::new(Self { place, identity, root_device, path_bytes, open: Mutex::new(None), others })
+    }
+
+    fn parent(&self) -> Option<(&Arc<Self>, &CStr)> {
+        match &self.place {
+            Place::Anchor(_) => None,
+            Place::Root { anchor: parent, name, .. } | Place::Child { parent, name } => Some((parent, name)),
+        }
+    }
+
+    /// Its entry path with a `/` behind it; empty for an anchor.
+    pub(super) fn path_prefix(&self) -> Vec<u8> {
+        let mut names: Vec<&[u8]> = Vec::new();
+        let mut at = self;
+        loop {
+            match &at.place {
+                Place::Anchor(_) => break,
+                Place::Root { shown, .. } => {
+                    names.push(shown);
+                    break;
+                }
+                Place::Child { parent, name } => {
+                    names.push(name.to_bytes());
+                    at = parent;
+                }
+            }
+        }
+        let mut path = Vec::with_capacity(self.path_bytes + 1);
+        for name in names.iter().rev() {
+            path.extend_from_slice(name);
+            path.push(b'/');
+        }
+        path
+    }
+
+    fn keep(self: &Arc<Self>, fd: Arc<OwnedFd>) {
+        *lock(&self.open) = Some(fd);
+        self.others.push(self);
+    }
+
+    /// A descriptor for reaching what is inside; it may have been opened with `O_PATH`.
+    pub(super) fn handle(self: &Arc<Self>) -> io::Result<Arc<OwnedFd>> {
+        let mut closed = Vec::new();
+        let mut at = self;
+        let mut fd = loop {
+            if let Some(fd) = lock(&at.open).clone() {
+                break fd;
+            }
+            match &at.place {
+                Place::Anchor(path) => {
+                    let fd = self.with_descriptors(|| openat(CWD, path, ANCHOR, Mode::empty()))?;
+                    break at.checked(fd)?;
+                }
+                Place::Root { anchor: parent, .. } | Place::Child { parent, .. } => {
+                    closed.push(at);
+                    at = parent;
+                }
+            }
+        };
+        while let Some(folder) = closed.pop() {
+            let Some((_, name)) = folder.parent() else { continue };
+            let opened = self.with_descriptors(|| openat(&fd, name, THROUGH, Mode::empty()))?;
+            fd = folder.checked(opened)?;
+        }
+        Ok(fd)
+    }
+
+    /// A descriptor from whose start the names can be read; later calls of [`Folder::handle`] use it too.
+    pub(super) fn open_to_list(self: &Arc<Self>) -> io::Result<Arc<OwnedFd>> {
+        let (parent, name) = self.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let fd = self.open_inside(&parent.handle()?, name, OFlags::DIRECTORY)?;
+        self.checked(fd)
+    }
+
+    /// Opens `name` for reading without following a link, without blocking on a pipe, and without touching its access
+    /// time where that is allowed.
+    pub(super) fn open_inside(&self, fd: impl AsFd, name: &CStr, flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let mut tries = 0;
+        loop {
+            let opened = match self.with_descriptors(|| openat(&fd, name, flags | OFlags::NOATIME, Mode::empty())) {
+                // Only an owner may leave the access time alone.
+                Err(Errno::PERM) => self.with_descriptors(|| openat(&fd, name, flags, Mode::empty())),
+                other => other,
+            };
+            match opened {
+                Err(Errno::AGAIN) if tries < LEASE_TRIES => {
+                    tries += 1;
+                    std::thread::sleep(LEASE_PAUSE);
+                }
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Makes room once when there are no descriptors left.
+    fn with_descriptors(&self, open: impl Fn() -> rustix::io::Result<OwnedFd>) -> rustix::io::Result<OwnedFd> {
+        match rustix::io::retry_on_intr(&open) {
+            Err(Errno::MFILE | Errno::NFILE) => {
+                self.others.close_all();
+                rustix::io::retry_on_intr(&open)
+            }
+            other => other,
+        }
+    }
+
+    fn checked(self: &Arc<Self>, fd: OwnedFd) -> io::Result<Arc<OwnedFd>> {
+        if identity_of(&fd)? != self.identity {
+            return Err(replaced());
+        }
+        let fd = Arc::new(fd);
+        self.keep(Arc::clone(&fd));
+        Ok(fd)
+    }
+}
+
+const ANCHOR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const THROUGH: OFlags = ANCHOR.union(OFlags::NOFOLLOW);
+
+fn identity_of(fd: &OwnedFd) -> io::Result<(u64, u64)> {
+    let raw = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE | StatxFlags::INO)?;
+    Ok((rustix::fs::makedev(raw.stx_dev_major, raw.stx_dev_minor), raw.stx_ino))
+}
+
+/// A long chain of parents must not be dropped by recursion.
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let mut place = std::mem::replace(&mut self.place, Place::Anchor(PathBuf::new()));
+        while let Place::Root { anchor: parent, .. } | Place::Child { parent, .. } = place {
+            let Some(mut folder) = Arc::into_inner(parent) else { break };
+            place = std::mem::replace(&mut folder.place, Place::Anchor(PathBuf::new()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_of_a_hundred_thousand_folders_is_dropped_without_recursion() {
+        let anchor = Folder::anchor(PathBuf::from("/"), Arc::default()).unwrap();
+        let stat = super::super::list::stat_inside(anchor.handle().unwrap(), c".", true).unwrap().0.unwrap();
+        let mut folder = Folder::root(&anchor, c".", b"root", &stat);
+        for _ in 0..100_000 {
+            folder = folder.child(c"d", &stat);
+        }
+        assert_eq!(folder.path_bytes, 4 + 2 * 100_000);
+        assert_eq!(folder.path_prefix().len(), folder.path_bytes + 1);
+        drop(folder);
+    }
+
+    #[test]
+    fn a_folder_is_opened_again_only_as_the_same_one() {
+        let dir = tempfile::TempDir::new().unwrap();
+        for i in 0..=MAX_OPEN {
+            std::fs::create_dir(dir.path().join(i.to_string())).unwrap();
+        }
+        let anchor = Folder::anchor(dir.path().to_owned(), Arc::default()).unwrap();
+        let open = |i: usize| {
+            let name = CString::new(i.to_string()).unwrap();
+            let stat = super::super::list::stat_inside(anchor.handle().unwrap(), &name, true).unwrap().0.unwrap();
+            let folder = Folder::root(&anchor, &name, name.to_bytes(), &stat);
+            folder.open_to_list().unwrap();
+            folder
+        };
+        let first = open(0);
+        let rest: Vec<_> = (1..=MAX_OPEN).map(open).collect();
+        assert!(lock(&first.open).is_none(), "closed in favour of the others");
+        assert!(rest.iter().filter(|f| lock(&f.open).is_some()).count() >= MAX_OPEN - 1);
+        first.handle().unwrap();
+        anchor.others.close_all();
+        std::fs::remove_dir(dir.path().join("0")).unwrap();
+        std::os::unix::fs::symlink("1", dir.path().join("0")).unwrap();
+        assert_eq!(problem_kind(&first.handle().unwrap_err()), "changed");
+        std::fs::remove_file(dir.path().join("0")).unwrap();
+        // A new folder may get the inode of the old one, so an older one takes its place.
+        assert!(std::process::Command::new("mv").arg(dir.path().join("1")).arg(dir.path().join("0")).status().is_ok());
+        assert_eq!(problem_kind(&first.handle().unwrap_err()), "changed");
+        rest[5].handle().unwrap();
+    }
+}

@@ -1,0 +1,285 @@
+//! What the threads of a walk do: list a folder, and look at its entries in blocks.
+//!
+//! A folder's names are held packed while it is walked; metadata only of a block of them, so a folder of millions of
+//! files costs little more than its names, and its blocks are looked at by several threads.
+
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FileType, OFlags, RawDir, StatxAttributes, StatxFlags, statx};
+use rustix::io::Errno;
+
+use super::exclude::Exclude;
+use super::folder::{Folder, problem_kind};
+use super::line::Done;
+use super::stat::{FileKind, Stat};
+use crate::model::MAX_PATH_BYTES;
+
+/// Entries whose metadata is held at once, by block.
+const BLOCK: usize = 512;
+
+/// Memory of a listing that counts as one unit ahead of the consumer, in bytes.
+const UNIT_BYTES: usize = 64 << 10;
+
+/// Bytes that are asked of a folder at a time.
+const LIST_BYTES: usize = 64 << 10;
+
+/// First bytes of a `CACHEDIR.TAG`, as <https://bford.info/cachedir/> defines them.
+const CACHE_SIGNATURE: &[u8; 43] = b"Signature: 8a477f597d28d172789f06886806bc55";
+
+/// What holds for the whole walk.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) exclude: Exclude,
+    pub(super) one_file_system: bool,
+    pub(super) skip: HashSet<(u64, u64)>,
+}
+
+/// A piece of work.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// List a folder and look at its first block.
+    List(Arc<Folder>),
+    /// Look at another block of it.
+    Look(Arc<Folder>, Arc<Listing>, Range<usize>),
+}
+
+/// Some entries of a folder.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) folder: Arc<Folder>,
+    /// In order.
+    pub(super) items: Vec<Item>,
+    /// Blocks of the same folder that follow.
+    pub(super) more: usize,
+    /// Why contents were left out.
+    pub(super) note: Option<&'static str>,
+    /// Why the list is empty or short.
+    pub(super) problem: Option<(&'static str, String)>,
+}
+
+/// One name in a folder.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) name: CString,
+    pub(super) what: What,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    /// An entry; one to enter has its own [`Work::List`] in the line.
+    Entry {
+        stat: Stat,
+        enter: bool,
+        note: Option<&'static str>,
+    },
+    /// Left out.
+    Note(&'static str),
+    Problem(&'static str, String),
+}
+
+/// The sorted names of a folder.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Names, each with a NUL behind it.
+    bytes: Vec<u8>,
+    /// Where each starts, and its type where the folder tells.
+    names: Vec<(usize, FileType)>,
+}
+
+impl Listing {
+    fn name(&self, index: usize) -> &CStr {
+        self.names.get(index).map(|&(at, _)| name_at(&self.bytes, at)).unwrap_or_default()
+    }
+
+    fn find(&self, name: &CStr) -> Option<usize> {
+        self.names.binary_search_by(|&(at, _)| name_at(&self.bytes, at).cmp(name)).ok()
+    }
+
+    /// Reads all names. An error leaves what was read before it.
+    fn read(fd: &OwnedFd, buffer: &mut Vec<u8>) -> (Self, rustix::io::Result<()>) {
+        let mut listing = Self::default();
+        buffer.clear();
+        buffer.reserve(LIST_BYTES);
+        let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
+        let result = loop {
+            match entries.next() {
+                None => break Ok(()),
+                Some(Err(Errno::INTR)) => {}
+                Some(Err(e)) => break Err(e),
+                Some(Ok(entry)) => {
+                    let name = entry.file_name();
+                    // A file system that lists a name with `/` is broken; such a name can neither be opened nor kept.
+                    if !matches!(name.to_bytes(), b"" | b"." | b"..") && !name.to_bytes().contains(&b'/') {
+                        listing.names.push((listing.bytes.len(), entry.file_type()));
+                        listing.bytes.extend_from_slice(name.to_bytes_with_nul());
+                    }
+                }
+            }
+        };
+        listing.sort();
+        (listing, result)
+    }
+
+    /// Sorts by bytes, and removes repetitions: a folder that changes while it is read may list a name twice.
+    fn sort(&mut self) {
+        let bytes = &self.bytes;
+        self.names.sort_unstable_by(|a, b| name_at(bytes, a.0).cmp(name_at(bytes, b.0)));
+        self.names.dedup_by(|a, b| name_at(bytes, a.0) == name_at(bytes, b.0));
+    }
+
+    fn keep_only(&mut self, index: Option<usize>) {
+        self.names = index.and_then(|i| self.names.get(i).copied()).into_iter().collect();
+    }
+}
+
+fn name_at(bytes: &[u8], at: usize) -> &CStr {
+    bytes.get(at..).and_then(|bytes| CStr::from_bytes_until_nul(bytes).ok()).unwrap_or_default()
+}
+
+/// Does a piece of work. `buffer` is scratch memory of the thread.
+pub(super) fn run(work: Work, rules: &Rules, buffer: &mut Vec<u8>) -> Done<Work, Block> {
+    match work {
+        Work::List(folder) => list(folder, rules, buffer),
+        Work::Look(folder, listing, range) => {
+            let mut more = Vec::new();
+            let items = match folder.handle() {
+                Ok(fd) => look(&folder, &fd, &listing, range, rules, &mut more),
+                Err(e) => {
+                    // The folder went away in the middle: each name that was seen is reported.
+                    let fault = || What::Problem(problem_kind(&e), e.to_string());
+                    range.map(|i| Item { name: listing.name(i).to_owned(), what: fault() }).collect()
+                }
+            };
+            Done { result: Block { folder, items, more: 0, note: None, problem: None }, cost: 1, more }
+        }
+    }
+}
+
+fn list(folder: Arc<Folder>, rules: &Rules, buffer: &mut Vec<u8>) -> Done<Work, Block> {
+    let mut block = Block { folder: Arc::clone(&folder), items: Vec::new(), more: 0, note: None, problem: None };
+    let fd = match folder.open_to_list() {
+        Ok(fd) => fd,
+        Err(e) => {
+            block.problem = Some((problem_kind(&e), format!("the folder cannot be opened: {e}")));
+            return Done { result: block, cost: 1, more: Vec::new() };
+        }
+    };
+    let (mut listing, result) = Listing::read(&fd, buffer);
+    if let Err(e) = result {
+        let error = io::Error::from(e);
+        block.problem = Some((problem_kind(&error), format!("the folder cannot be listed to its end: {error}")));
+    }
+    if listing.find(c".nobackup").is_some() {
+        block.note = Some("holds .nobackup");
+        listing.keep_only(None);
+    } else if let Some(tag) = listing.find(c"CACHEDIR.TAG")
+        && is_cache_tag(&folder, &fd)
+    {
+        block.note = Some("is a cache (CACHEDIR.TAG)");
+        listing.keep_only(Some(tag));
+    }
+    let (count, bytes) = (listing.names.len(), listing.bytes.len());
+    let listing = Arc::new(listing);
+    let mut more = Vec::new();
+    block.items = look(&folder, &fd, &listing, 0..count.min(BLOCK), rules, &mut more);
+    let starts = (BLOCK..count).step_by(BLOCK);
+    block.more = starts.len();
+    more.extend(starts.map(|start| {
+        Work::Look(Arc::clone(&folder), Arc::clone(&listing), start..count.min(start.saturating_add(BLOCK)))
+    }));
+    let held = bytes.saturating_add(count.saturating_mul(size_of::<(usize, FileType)>()));
+    Done { result: block, cost: 1 + held / UNIT_BYTES, more }
+}
+
+/// Looks at some names; folders that are to be entered are added to `more`.
+fn look(
+    folder: &Arc<Folder>,
+    fd: &OwnedFd,
+    listing: &Listing,
+    range: Range<usize>,
+    rules: &Rules,
+    more: &mut Vec<Work>,
+) -> Vec<Item> {
+    let mut path = if rules.exclude.is_empty() { Vec::new() } else { folder.path_prefix() };
+    let prefix = path.len();
+    let mut items = Vec::with_capacity(range.len());
+    for index in range {
+        let name = listing.name(index);
+        let listed = listing.names.get(index).map_or(FileType::Unknown, |&(_, kind)| kind);
+        let mut excluded = |kind: FileKind| {
+            !rules.exclude.is_empty() && {
+                path.truncate(prefix);
+                path.extend_from_slice(name.to_bytes());
+                rules.exclude.matches_bytes(&path, kind == FileKind::Dir)
+            }
+        };
+        // Where the folder tells types, what is excluded need not even be looked at.
+        if FileKind::of(listed).is_some_and(&mut excluded) {
+            continue;
+        }
+        let length = folder.path_bytes.saturating_add(1 + name.count_bytes());
+        let what = if length > MAX_PATH_BYTES || name.count_bytes() > 255 {
+            let detail = format!("a path of {length} bytes is longer than {MAX_PATH_BYTES}, or its name than 255");
+            Some(What::Problem("too-long", detail))
+        } else {
+            match stat_inside(fd, name, rules.one_file_system) {
+                Err(Errno::NOENT) => None, // gone before we looked: it was never here
+                Err(e) => {
+                    let e = io::Error::from(e);
+                    Some(What::Problem(problem_kind(&e), e.to_string()))
+                }
+                Ok((None, _)) => Some(What::Problem("unsupported", "a type of file that is not known".to_owned())),
+                Ok((Some(stat), _)) if excluded(stat.kind) => None,
+                Ok((Some(stat), mounted)) => {
+                    let what = judge(stat, mounted, folder.root_device, rules);
+                    if let What::Entry { stat, enter: true, .. } = &what {
+                        more.push(Work::List(folder.child(name, stat)));
+                    }
+                    Some(what)
+                }
+            }
+        };
+        items.extend(what.map(|what| Item { name: name.to_owned(), what }));
+    }
+    items
+}
+
+/// Metadata of `name`, and whether something is mounted there, or would be by entering it.
+pub(super) fn stat_inside(
+    fd: impl AsFd,
+    name: &CStr,
+    one_file_system: bool,
+) -> rustix::io::Result<(Option<Stat>, bool)> {
+    // Without the limit to one file system, an automatic mount point is to be mounted and walked.
+    let automount = if one_file_system { AtFlags::NO_AUTOMOUNT } else { AtFlags::empty() };
+    let flags = AtFlags::SYMLINK_NOFOLLOW | automount;
+    let raw = rustix::io::retry_on_intr(|| statx(fd.as_fd(), name, flags, StatxFlags::BASIC_STATS))?;
+    let mounted = raw.stx_attributes.intersects(StatxAttributes::MOUNT_ROOT | StatxAttributes::AUTOMOUNT);
+    Ok((Stat::of(&raw), mounted))
+}
+
+/// What becomes of a file with this metadata.
+pub(super) fn judge(stat: Stat, mounted: bool, root_device: u64, rules: &Rules) -> What {
+    match stat.kind {
+        FileKind::Socket => What::Note("socket"),
+        FileKind::Dir if rules.skip.contains(&stat.identity()) => What::Note("own data of the backup"),
+        FileKind::Dir if rules.one_file_system && (mounted || stat.device != root_device) => {
+            What::Entry { stat, enter: false, note: Some("other file system") }
+        }
+        kind => What::Entry { stat, enter: kind == FileKind::Dir, note: None },
+    }
+}
+
+fn is_cache_tag(folder: &Folder, fd: &OwnedFd) -> bool {
+    let Ok(tag) = folder.open_inside(fd, c"CACHEDIR.TAG", OFlags::empty()).map(File::from) else { return false };
+    let mut start = [0; CACHE_SIGNATURE.len()];
+    tag.metadata().is_ok_and(|meta| meta.is_file())
+        && (&tag).read_exact(&mut start).is_ok()
+        && &start == CACHE_SIGNATURE
+}

@@ -1,0 +1,115 @@
+//! What `statx` says about a file, in the types of the model.
+//!
+//! Network file systems are asked as `stat` asks them: attributes from a cache of any age (`AT_STATX_DONT_SYNC`) could
+//! hide a change from change detection (FORMAT.md §7).
+
+use rustix::fs::{FileType, Statx, makedev};
+
+use crate::model::Timestamp;
+
+/// Type of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FileKind {
+    /// Regular file.
+    File,
+    /// Folder.
+    Dir,
+    /// Symbolic link.
+    Symlink,
+    /// Named pipe.
+    Fifo,
+    /// Character device.
+    Char,
+    /// Block device.
+    Block,
+    /// Socket; never an entry.
+    Socket,
+}
+
+impl FileKind {
+    /// None for a type that Linux does not have.
+    pub(super) fn of(kind: FileType) -> Option<Self> {
+        Some(match kind {
+            FileType::RegularFile => Self::File,
+            FileType::Directory => Self::Dir,
+            FileType::Symlink => Self::Symlink,
+            FileType::Fifo => Self::Fifo,
+            FileType::CharacterDevice => Self::Char,
+            FileType::BlockDevice => Self::Block,
+            FileType::Socket => Self::Socket,
+            FileType::Unknown => return None,
+        })
+    }
+}
+
+/// Metadata of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Type.
+    pub kind: FileKind,
+    /// Permission bits with setuid, setgid and sticky: the low 12 bits.
+    pub mode: u32,
+    /// Owner's number.
+    pub uid: u32,
+    /// Group's number.
+    pub gid: u32,
+    /// Logical size in bytes.
+    pub size: u64,
+    /// Time of the last change of the content.
+    pub mtime: Timestamp,
+    /// Time of the last change of the inode.
+    pub ctime: Timestamp,
+    /// Inode number.
+    pub inode: u64,
+    /// Number of the device that holds it, as `st_dev`.
+    pub device: u64,
+    /// Number of hard links.
+    pub nlink: u64,
+    /// Major and minor number of a device file; zeros for others.
+    pub rdev: (u32, u32),
+    /// Allocated space in units of 512 bytes.
+    pub blocks_512: u64,
+}
+
+impl Stat {
+    /// None when the type is unknown.
+    pub(super) fn of(raw: &Statx) -> Option<Self> {
+        let time = |t: rustix::fs::StatxTimestamp| Timestamp {
+            seconds: t.tv_sec,
+            nanoseconds: t.tv_nsec.min(999_999_999), // a FUSE server may say anything
+        };
+        Some(Self {
+            kind: FileKind::of(FileType::from_raw_mode(u32::from(raw.stx_mode)))?,
+            mode: u32::from(raw.stx_mode & 0o7777),
+            uid: raw.stx_uid,
+            gid: raw.stx_gid,
+            size: raw.stx_size,
+            mtime: time(raw.stx_mtime),
+            ctime: time(raw.stx_ctime),
+            inode: raw.stx_ino,
+            device: makedev(raw.stx_dev_major, raw.stx_dev_minor),
+            nlink: u64::from(raw.stx_nlink),
+            rdev: (raw.stx_rdev_major, raw.stx_rdev_minor),
+            blocks_512: raw.stx_blocks,
+        })
+    }
+
+    /// Device and inode: which file it is, whatever its name.
+    #[must_use]
+    pub fn identity(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
+    /// Less space is allocated than the size needs: holes, or a file system that compresses.
+    #[must_use]
+    pub fn may_have_holes(&self) -> bool {
+        u128::from(self.blocks_512) * 512 < u128::from(self.size)
+    }
+
+    /// Nothing says that the content changed between the two looks: type, size, both times and inode are equal.
+    #[must_use]
+    pub fn same_content(&self, other: &Self) -> bool {
+        (self.kind, self.size, self.mtime, self.ctime, self.inode)
+            == (other.kind, other.size, other.mtime, other.ctime, other.inode)
+    }
+}

@@ -1,0 +1,291 @@
+//! The walk itself: roots, and the order in which everything comes out.
+//!
+//! Invariant: entries come in strictly increasing tree order (FORMAT.md §6), a folder before all it holds, so that the
+//! walk can be joined with an inventory in one pass.
+
+use std::collections::VecDeque;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use super::exclude::Exclude;
+use super::folder::{Folder, OpenFolders};
+use super::line::Line;
+use super::list::{Block, Item, Rules, What, Work, judge, run, stat_inside};
+use super::stat::Stat;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::model::EntryPath;
+use crate::source::Problem;
+
+/// How to walk.
+#[derive(Debug)]
+pub struct WalkOptions {
+    /// What to leave out. Roots themselves are never left out: they were asked for by name.
+    pub exclude: Exclude,
+    /// Keep folders on which something is mounted, but not what is in them.
+    pub one_file_system: bool,
+    /// Device and inode of folders that are left out with all they hold: our own repository and state.
+    pub skip_identities: Vec<(u64, u64)>,
+    /// Threads that list ahead; 0 leaves all the work to the consumer.
+    pub threads: usize,
+}
+
+/// One entry of the walk. It stays usable after the walk has gone on or ended.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Path inside the component.
+    pub path: EntryPath,
+    /// Metadata at the time it was found.
+    pub stat: Stat,
+    pub(super) folder: Arc<Folder>,
+    pub(super) name: CString,
+}
+
+/// What the walk comes across.
+#[derive(Debug)]
+pub enum Step {
+    /// An entry, in order.
+    Entry(Found),
+    /// Something that could not be looked at. For a folder that could not be listed it comes after its entry.
+    Problem(Problem),
+    /// Something that was left out by rule; after the entry if there is one.
+    Note {
+        /// What was left out, or whose contents were.
+        path: EntryPath,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+/// A running walk. Dropping it ends its threads after the listing they are at.
+#[derive(Debug)]
+pub struct Walk {
+    line: Arc<Line<Work, Block>>,
+    rules: Arc<Rules>,
+    threads: Vec<JoinHandle<()>>,
+    buffer: Vec<u8>,
+    roots: std::vec::IntoIter<Root>,
+    frames: Vec<Frame>,
+    /// Path of the last item.
+    path: Vec<u8>,
+    /// The last item is a folder whose contents come next.
+    enter: bool,
+    steps: VecDeque<Step>,
+}
+
+#[derive(Debug)]
+struct Root {
+    shown: EntryPath,
+    anchor: Arc<Folder>,
+    item: Item,
+}
+
+/// A folder on the way from a root to the last item.
+#[derive(Debug)]
+struct Frame {
+    folder: Arc<Folder>,
+    items: std::vec::IntoIter<Item>,
+    more: usize,
+    path_bytes: usize,
+}
+
+/// The name under which a root's entries lie: its last component as it was given, that of the real path where it ends
+/// in `.` or `..`, and `root` for `/`.
+pub fn root_name(root: &Path) -> Result<EntryPath> {
+    let name = match root.components().next_back() {
+        // `components` drops a trailing `/.`, which means the same folder.
+        Some(Component::Normal(name)) => name.to_owned(),
+        _ => canonical(root)?.file_name().unwrap_or(OsStr::new("root")).to_owned(),
+    };
+    EntryPath::new(name.into_vec()).map_err(|e| Error::usage(format!("{root:?} cannot be a root")).because(e))
+}
+
+fn canonical(root: &Path) -> Result<PathBuf> {
+    std::fs::canonicalize(root).map_err(|e| {
+        let kind = if e.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
+        Error::new(kind, format!("cannot find the real path of {}", root.display())).because(e)
+    })
+}
+
+/// Starts a walk over `roots`, each a folder or a single file; links are followed in the paths of roots only.
+///
+/// Fails before anything starts when a root is missing or two roots have the same last name.
+pub fn walk(roots: &[PathBuf], options: WalkOptions) -> Result<Walk> {
+    let rules = Arc::new(Rules {
+        exclude: options.exclude,
+        one_file_system: options.one_file_system,
+        skip: options.skip_identities.into_iter().collect(),
+    });
+    let open_folders = Arc::new(OpenFolders::default());
+    let mut found = Vec::with_capacity(roots.len());
+    for path in roots {
+        let shown = root_name(path)?;
+        let real = canonical(path)?;
+        let (parent, name) = match (real.parent(), real.file_name()) {
+            (Some(parent), Some(name)) => (parent.to_owned(), name.to_owned()),
+            _ => (real, ".".into()),
+        };
+        let anchor = Folder::anchor(parent, Arc::clone(&open_folders)).at("cannot open the folder of", path)?;
+        let name = CString::new(name.as_bytes()).map_err(|_| Error::usage(format!("{path:?} has a NUL byte")))?;
+        let handle = anchor.handle().at("cannot open the folder of", path)?;
+        let (stat, _) = stat_inside(&handle, &name, false).at("cannot look at", path)?;
+        let stat = stat.ok_or_else(|| Error::failed(format!("{} has an unknown type", path.display())))?;
+        let device = stat.device;
+        found.push((path, Root { shown, anchor, item: Item { name, what: judge(stat, false, device, &rules) } }));
+    }
+    found.sort_by(|a, b| a.1.shown.cmp(&b.1.shown));
+    if let Some(pair) = found.windows(2).find(|pair| pair[0].1.shown == pair[1].1.shown) {
+        let (first, second, name) = (pair[0].0.display(), pair[1].0.display(), &pair[0].1.shown);
+        return Err(Error::usage(format!("the roots {first} and {second} would both be stored as {name}"))
+            .hint("put them into two components"));
+    }
+    let work = found
+        .iter()
+        .filter_map(|(_, root)| match &root.item.what {
+            What::Entry { stat, enter: true, .. } => {
+                Some(Work::List(Folder::root(&root.anchor, &root.item.name, root.shown.as_bytes(), stat)))
+            }
+            _ => None,
+        })
+        .collect();
+    let roots: Vec<_> = found.into_iter().map(|(_, root)| root).collect();
+    let line = Arc::new(Line::new(work));
+    let threads = (0..options.threads).map_while(|_| {
+        let (line, rules) = (Arc::clone(&line), Arc::clone(&rules));
+        let serve = move || {
+            let mut buffer = Vec::new();
+            line.serve(|work| run(work, &rules, &mut buffer));
+        };
+        // Fewer threads than wished only cost time.
+        thread::Builder::new().name("walk".to_owned()).spawn(serve).ok()
+    });
+    Ok(Walk {
+        threads: threads.collect(),
+        line,
+        rules,
+        buffer: Vec::new(),
+        roots: roots.into_iter(),
+        frames: Vec::new(),
+        path: Vec::new(),
+        enter: false,
+        steps: VecDeque::new(),
+    })
+}
+
+impl Walk {
+    /// The next block in the line.
+    fn block(&mut self) -> Option<Block> {
+        let block = self.line.next(|work| run(work, &self.rules, &mut self.buffer));
+        if block.is_none() {
+            // Only a thread that panicked leaves the line short. An inventory without the rest would look complete.
+            self.line.close();
+            for thread in self.threads.drain(..) {
+                if let Err(panic) = thread.join() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+        block
+    }
+
+    fn descend(&mut self) {
+        let Some(block) = self.block() else { return };
+        if let Some(reason) = block.note {
+            self.note(reason);
+        }
+        if let Some((kind, detail)) = block.problem {
+            self.problem(kind, detail);
+        }
+        let (folder, items) = (block.folder, block.items.into_iter());
+        self.frames.push(Frame { folder, items, more: block.more, path_bytes: self.path.len() });
+    }
+
+    fn note(&mut self, reason: &'static str) {
+        match EntryPath::new(&self.path[..]) {
+            Ok(path) => self.steps.push_back(Step::Note { path, reason }),
+            Err(e) => self.problem("unsupported", e.to_string()),
+        }
+    }
+
+    fn problem(&mut self, kind: &'static str, detail: String) {
+        let escaped = |part: &[u8]| match EntryPath::new(part) {
+            Ok(path) => path.to_string(),
+            Err(_) => part.escape_ascii().to_string(),
+        };
+        // Component by component, for what has a problem may be no valid path.
+        let path = self.path.split(|&b| b == b'/').map(escaped).collect::<Vec<_>>().join("/");
+        self.steps.push_back(Step::Problem(Problem { kind: kind.into(), path, detail }));
+    }
+
+    /// Queues what an item stands for; its path is in `self.path`.
+    fn show(&mut self, item: Item, folder: Arc<Folder>) {
+        match item.what {
+            What::Note(reason) => self.note(reason),
+            What::Problem(kind, detail) => self.problem(kind, detail),
+            What::Entry { stat, enter, note } => {
+                self.enter = enter;
+                match EntryPath::new(&self.path[..]) {
+                    Ok(path) => self.steps.push_back(Step::Entry(Found { path, stat, folder, name: item.name })),
+                    Err(e) => self.problem("unsupported", e.to_string()),
+                }
+                if let Some(reason) = note {
+                    self.note(reason);
+                }
+            }
+        }
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Step;
+
+    fn next(&mut self) -> Option<Step> {
+        loop {
+            if let Some(step) = self.steps.pop_front() {
+                return Some(step);
+            }
+            if std::mem::take(&mut self.enter) {
+                // Folders whose last item this was are done; a deep tree need not keep them.
+                while self.frames.last().is_some_and(|f| f.items.len() == 0 && f.more == 0) {
+                    self.frames.pop();
+                }
+                self.descend();
+                continue;
+            }
+            let Some(frame) = self.frames.last_mut() else {
+                let root = self.roots.next()?;
+                self.path.clear();
+                self.path.extend_from_slice(root.shown.as_bytes());
+                self.show(root.item, root.anchor);
+                continue;
+            };
+            if let Some(item) = frame.items.next() {
+                self.path.truncate(frame.path_bytes);
+                self.path.push(b'/');
+                self.path.extend_from_slice(item.name.to_bytes());
+                let folder = Arc::clone(&frame.folder);
+                self.show(item, folder);
+            } else if frame.more > 0 {
+                frame.more -= 1;
+                let items = self.block().map(|block| block.items).unwrap_or_default();
+                if let Some(frame) = self.frames.last_mut() {
+                    frame.items = items.into_iter();
+                }
+            } else {
+                self.frames.pop();
+            }
+        }
+    }
+}
+
+impl Drop for Walk {
+    fn drop(&mut self) {
+        self.line.close();
+        for thread in self.threads.drain(..) {
+            // A panic of a thread was passed on where its result was missed.
+            drop(thread.join());
+        }
+    }
+}
