@@ -5,6 +5,7 @@ mod content;
 pub mod create;
 pub mod query;
 pub mod restore;
+pub mod select;
 pub mod target;
 pub mod verify;
 

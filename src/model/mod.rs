@@ -13,4 +13,4 @@ pub use manifest::{
     ArchiveRecord, BackupKind, ComponentRecord, Dependency, FORMAT_NAME, FORMAT_VERSION, IndexRecord, Manifest,
     ProblemCount, RepositoryRecord, Sealing, archive_file_name, index_file_name, is_component_name,
 };
-pub use path::{EntryPath, MAX_PATH_BYTES};
+pub use path::{EntryPath, MAX_PATH_BYTES, escape_path};

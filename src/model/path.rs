@@ -130,6 +130,10 @@ pub(crate) fn tree_order(a: &[u8], b: &[u8]) -> Ordering {
 /// C-escapes bytes: `\\`, `\n`, and three octal digits for everything that is not printable UTF-8, for `"`, and for a
 /// dash or space at an end (GNU tar would take a leading dash in a `-T` list for an option and trim spaces).
 #[must_use]
+pub fn escape_path(bytes: &[u8]) -> Cow<'_, str> {
+    escape(bytes)
+}
+
 pub(crate) fn escape(bytes: &[u8]) -> Cow<'_, str> {
     let plain = |b: u8| matches!(b, 0x21..=0x7e) && b != b'\\' && b != b'"';
     let inner_space = |i: usize| i > 0 && i + 1 < bytes.len();

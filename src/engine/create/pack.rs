@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::model::{BackupId, Digest, Entry, EntryKind, Extent, Home, Xattr};
 use crate::monitor::Monitor;
 use crate::source::Problem;
-use crate::source::files::{FileKind, Found, Names, Stat, data_regions};
+use crate::source::files::{FileKind, Found, Names, Stat, data_regions, problem_kind};
 
 /// What all workers of a component share.
 #[derive(Debug)]
@@ -338,11 +338,8 @@ fn xattrs_of(found: &Found, file: Option<&File>, problems: &mut Vec<Problem>) ->
 }
 
 pub(super) fn problem_of(found: &Found, error: &io::Error) -> Problem {
-    let (kind, detail) = match error.kind() {
-        io::ErrorKind::NotFound => ("vanished", "it was gone when its turn came".to_owned()),
-        io::ErrorKind::Unsupported => ("unsupported", error.to_string()),
-        _ => ("unreadable", error.to_string()),
-    };
+    let kind = problem_kind(error);
+    let detail = if kind == "vanished" { "it was gone when its turn came".to_owned() } else { error.to_string() };
     Problem { kind: kind.into(), path: found.path.escaped().into_owned(), detail }
 }
 

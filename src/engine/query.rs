@@ -1,0 +1,299 @@
+//! Verbs that only read: `list`, `show`, `ls`, `find`, `diff`, `cat`.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::chain::Chain;
+use super::content::check_digest;
+use super::select::Selection;
+use crate::archive::Scratch;
+use crate::error::{Context, Error, Kind, Result};
+use crate::index::Inventory;
+use crate::model::{BackupId, BackupKind, Digest, Entry, EntryKind, EntryPath, Hasher};
+use crate::repo::Repository;
+use crate::repo::catalog::Catalog;
+use crate::repo::state::LocalState;
+
+/// One backup, as `list --json` shows it.
+#[derive(Debug, Serialize)]
+pub struct Listed {
+    /// The backup.
+    pub id: BackupId,
+    /// Full or incremental; none when the manifest cannot be read.
+    pub kind: Option<BackupKind>,
+    /// The backup before it.
+    pub parent: Option<BackupId>,
+    /// Whether a key is needed to read it.
+    pub encrypted: Option<bool>,
+    /// Names of its components.
+    pub components: Vec<String>,
+    /// Stored bytes.
+    pub bytes_stored: u64,
+    /// When it was begun.
+    pub created_at: Option<String>,
+    /// When this host last verified it without a finding.
+    pub verified_at: Option<String>,
+    /// Problems that the capture noted.
+    pub problems: u64,
+    /// Why the manifest cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
+}
+
+/// All backups, oldest first. Manifests are read, not verified: that is `verify`'s work.
+pub fn list(repo: &Repository, state: &LocalState) -> Result<Vec<Listed>> {
+    // Lost notes about verifications are no reason not to list.
+    let verified = state.verified().unwrap_or_default();
+    let listed = Catalog::load(repo)?.backups.into_iter().map(|b| {
+        let verified_at = verified.get(&b.id).cloned();
+        match b.manifest {
+            Ok(m) => Listed {
+                id: b.id,
+                kind: Some(m.kind),
+                encrypted: Some(m.sealing.is_encrypted()),
+                components: m.components.iter().map(|c| c.name.clone()).collect(),
+                bytes_stored: m.bytes_stored(),
+                problems: m.problems(),
+                parent: m.parent.map(|p| p.id),
+                created_at: Some(m.created_at),
+                verified_at,
+                damage: None,
+            },
+            Err(e) => Listed {
+                id: b.id,
+                kind: None,
+                parent: None,
+                encrypted: None,
+                components: Vec::new(),
+                bytes_stored: 0,
+                created_at: None,
+                verified_at: None,
+                problems: 0,
+                damage: Some(e.one_line()),
+            },
+        }
+    });
+    Ok(listed.collect())
+}
+
+/// Calls `each` for every selected entry of a backup, with its component.
+pub fn entries(
+    chain: &Arc<Chain>,
+    selection: &Selection,
+    each: &mut dyn FnMut(&str, &Entry) -> Result<()>,
+) -> Result<()> {
+    for record in &chain.backup.manifest.components {
+        for entry in chain.inventory(&record.name)?.iter()? {
+            let entry = entry?;
+            if selection.matches(&entry.path, entry.kind == EntryKind::Dir) {
+                each(&record.name, &entry)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How an entry differs between two backups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// Only the second has it.
+    Added,
+    /// Only the first has it.
+    Removed,
+    /// Type or content differ.
+    Content,
+    /// Only mode, owner, time or attributes differ.
+    Metadata,
+}
+
+/// Calls `each` for every entry that differs between two backups; segments that are equal are not even read.
+pub fn diff(
+    a: &Arc<Chain>,
+    b: &Arc<Chain>,
+    each: &mut dyn FnMut(Change, &str, &Entry) -> Result<()>,
+) -> Result<()> {
+    let names: std::collections::BTreeSet<_> =
+        [a, b].iter().flat_map(|c| c.backup.manifest.components.iter().map(|c| c.name.clone())).collect();
+    for name in names {
+        let open = |chain: &Arc<Chain>| match chain.backup.manifest.component(&name) {
+            Some(_) => chain.inventory(&name).map(Some),
+            None => Ok(None),
+        };
+        let (left, right) = (open(a)?, open(b)?);
+        let mut left = Cursor::new(left.as_ref())?;
+        let mut right = Cursor::new(right.as_ref())?;
+        loop {
+            Cursor::skip_equal(&mut left, &mut right);
+            let order = match (left.peek()?, right.peek()?) {
+                (None, None) => break,
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some(x), Some(y)) => x.path.cmp(&y.path),
+            };
+            match order {
+                std::cmp::Ordering::Less => left.take().map_or(Ok(()), |e| each(Change::Removed, &name, &e))?,
+                std::cmp::Ordering::Greater => right.take().map_or(Ok(()), |e| each(Change::Added, &name, &e))?,
+                std::cmp::Ordering::Equal => {
+                    if let (Some(x), Some(y)) = (left.take(), right.take()) {
+                        change_between(&x, &y).map_or(Ok(()), |change| each(change, &name, &y))?;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn change_between(x: &Entry, y: &Entry) -> Option<Change> {
+    let same_content = match (&x.kind, &y.kind) {
+        (
+            EntryKind::File { size, sha256, regions, .. },
+            EntryKind::File { size: size2, sha256: sha2, regions: regions2, .. },
+        ) => (size, sha256, regions) == (size2, sha2, regions2),
+        (x, y) => x == y,
+    };
+    if !same_content {
+        return Some(Change::Content);
+    }
+    let metadata = |e: &Entry| (e.mode, e.uid, e.gid, e.mtime, e.xattrs.clone());
+    (metadata(x) != metadata(y)).then_some(Change::Metadata)
+}
+
+/// Walks an inventory segment by segment.
+struct Cursor<'a> {
+    inventory: Option<&'a Inventory>,
+    segment: usize,
+    pending: std::collections::VecDeque<Entry>,
+    scratch: Scratch,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(inventory: Option<&'a Inventory>) -> Result<Self> {
+        Ok(Self { inventory, segment: 0, pending: std::collections::VecDeque::new(), scratch: Scratch::new()? })
+    }
+
+    fn next_digest(&self) -> Option<Digest> {
+        if !self.pending.is_empty() {
+            return None;
+        }
+        self.inventory?.segments().get(self.segment).map(|s| s.sha256)
+    }
+
+    /// Passes over segments that both have next.
+    fn skip_equal(left: &mut Self, right: &mut Self) {
+        while let (Some(x), Some(y)) = (left.next_digest(), right.next_digest()) {
+            if x != y {
+                return;
+            }
+            left.segment += 1;
+            right.segment += 1;
+        }
+    }
+
+    fn peek(&mut self) -> Result<Option<&Entry>> {
+        if let (true, Some(inventory)) = (self.pending.is_empty(), self.inventory) {
+            if self.segment < inventory.segments().len() {
+                self.pending = inventory.read_segment(self.segment, &mut self.scratch)?.into();
+                self.segment += 1;
+            }
+        }
+        Ok(self.pending.front())
+    }
+
+    fn take(&mut self) -> Option<Entry> {
+        self.pending.pop_front()
+    }
+}
+
+/// Writes the content of one file, checked, to `out`. Hard links lead to their first name; holes come out as zeros.
+///
+/// A small file is compared with its digest before its first byte is written; of a large one, each chunk is.
+pub fn cat(chain: &Arc<Chain>, component: &str, path: &EntryPath, out: &mut dyn Write) -> Result<()> {
+    let inventory = chain.inventory(component)?;
+    let missing = |path: &EntryPath| {
+        Error::new(Kind::NotFound, format!("backup {} has no {component}/{path}", chain.backup.manifest.id))
+            .hint("`ccbackup find` looks through all backups")
+    };
+    let mut entry = inventory.find(path)?.ok_or_else(|| missing(path))?;
+    if let EntryKind::Hardlink { target } = &entry.kind {
+        entry = inventory.find(target)?.ok_or_else(|| missing(target))?;
+    }
+    let EntryKind::File { size, sha256, extents, regions, chunks, .. } = &entry.kind else {
+        return Err(Error::usage(format!("{component}/{path} is a {}, not a file", entry.kind.name())));
+    };
+    let archives = chain.archives(component);
+    let mut output = Sparse { out, position: 0, regions: regions.clone().unwrap_or_else(|| vec![(0, *size)]), region: 0, inside: 0 };
+    let mut scratch = Scratch::new()?;
+    let mut frame = Vec::new();
+    let mut hasher = Hasher::default();
+    let mut chunks = chunks.iter();
+    let mut held = Vec::new();
+    let mut want = chunks.next();
+    for extent in extents {
+        let archive = archives.open(&extent.backup, extent.volume)?;
+        archive.read_range(extent.offset, extent.length, &mut scratch, &mut frame, &mut |bytes| {
+            hasher.update(bytes);
+            held.extend_from_slice(bytes);
+            while let Some(chunk) = want {
+                let length = usize::try_from(chunk.length).unwrap_or(usize::MAX);
+                let Some(part) = held.get(..length) else { break };
+                check_digest(&entry, Digest::of(part), chunk.sha256)?;
+                output.write(part)?;
+                held.drain(..length);
+                want = chunks.next();
+            }
+            Ok(())
+        })?;
+    }
+    check_digest(&entry, hasher.finish(), *sha256)?;
+    output.write(&held)?;
+    output.finish(*size)
+}
+
+/// Puts zeros where a sparse file has holes.
+struct Sparse<'a> {
+    out: &'a mut dyn Write,
+    position: u64,
+    regions: Vec<(u64, u64)>,
+    region: usize,
+    inside: u64,
+}
+
+impl Sparse<'_> {
+    fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let Some(&(offset, length)) = self.regions.get(self.region) else {
+                return Err(Error::damage("a file has more content than its regions"));
+            };
+            if self.inside == length {
+                self.region += 1;
+                self.inside = 0;
+                continue;
+            }
+            self.zeros_to(offset + self.inside)?;
+            let take = usize::try_from(length - self.inside).unwrap_or(usize::MAX).min(bytes.len());
+            self.out.write_all(&bytes[..take]).doing("cannot write the content")?;
+            self.position += take as u64;
+            self.inside += take as u64;
+            bytes = &bytes[take..];
+        }
+        Ok(())
+    }
+
+    fn zeros_to(&mut self, end: u64) -> Result<()> {
+        let zeros = [0; 1 << 16];
+        while self.position < end {
+            let n = usize::try_from(end - self.position).unwrap_or(usize::MAX).min(zeros.len());
+            self.out.write_all(&zeros[..n]).doing("cannot write the content")?;
+            self.position += n as u64;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, size: u64) -> Result<()> {
+        self.zeros_to(size)
+    }
+}

@@ -1,0 +1,62 @@
+//! The marker that a restore leaves in its target while it runs, so that a rerun may go on where it was cut short.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Options;
+use crate::engine::chain::Chain;
+use crate::error::{Error, Kind, Result};
+use crate::model::{BackupId, Digest};
+use crate::repo::{pretty_json, read_small};
+
+/// Name of the marker in the target folder.
+pub(super) const MARKER_FILE: &str = ".ccbackup-restore.json";
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Marker {
+    /// The backup that is being restored …
+    id: BackupId,
+    /// … and the digest of its SHA256SUMS.
+    sums_sha256: Digest,
+}
+
+fn path(target: &Path) -> PathBuf {
+    target.join(MARKER_FILE)
+}
+
+fn of(chain: &Chain) -> Marker {
+    Marker { id: chain.backup.manifest.id.clone(), sums_sha256: chain.backup.sums_sha256 }
+}
+
+/// Whether a restore of the same backup was cut short here. One of another backup is refused.
+pub(super) fn belongs_to(target: &Path, chain: &Chain, options: &Options) -> Result<bool> {
+    let path = path(target);
+    if path.symlink_metadata().is_err() {
+        return Ok(false);
+    }
+    let found: Option<Marker> = serde_json::from_slice(&read_small(&path)?).ok();
+    match found {
+        Some(found) if found == of(chain) => Ok(true),
+        _ if options.overwrite => Ok(false),
+        Some(found) => Err(Error::new(
+            Kind::WouldOverwrite,
+            format!("a restore of backup {} was cut short in {}", found.id, target.display()),
+        )
+        .hint("go on with that backup, name a new folder, or add --overwrite")),
+        None => Err(Error::new(Kind::WouldOverwrite, format!("{} cannot be read", path.display()))
+            .hint("name a new folder, or add --overwrite")),
+    }
+}
+
+/// Places the marker before anything else is written.
+pub(super) fn place(target: &Path, chain: &Chain, options: &Options) -> Result<()> {
+    options.disk.make_dirs(target)?;
+    options.disk.replace(&path(target), &pretty_json(&of(chain))?)
+}
+
+/// Removes the marker at the very end.
+pub(super) fn remove(target: &Path, options: &Options) -> Result<()> {
+    options.disk.remove_file_if_there(&path(target))?;
+    options.disk.sync_dir(target)
+}

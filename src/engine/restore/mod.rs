@@ -1,0 +1,127 @@
+//! `restore`: brings the entries of a backup back into a folder.
+//!
+//! Every byte is compared with the digest in the signed inventory before it counts: small files before they are written,
+//! large ones before they get their name. What is damaged is reported and left out; the rest is restored. A run that was
+//! cut short leaves its marker in the target and is continued; what matches already is not written again.
+
+mod apply;
+mod marker;
+mod plan;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::chain::Chain;
+use super::select::Selection;
+use super::target::{Target, TargetOptions};
+use super::verify::Finding;
+use crate::durable::Disk;
+use crate::error::{Context, Error, Kind, Result};
+use crate::model::BackupId;
+use crate::monitor::Monitor;
+use crate::source::Problem;
+
+/// What to restore, and how.
+#[derive(Debug)]
+pub struct Options {
+    /// Components; all if empty.
+    pub components: Vec<String>,
+    /// Entries.
+    pub selection: Selection,
+    /// Write over what differs.
+    pub overwrite: bool,
+    /// Remove what the backup does not have.
+    pub delete: bool,
+    /// Worker threads.
+    pub threads: usize,
+    /// The door for the marker.
+    pub disk: Disk,
+}
+
+/// What a restore did, or, for a dry run, would do.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// The backup; empty only before it is known.
+    pub id: String,
+    /// The folder.
+    pub target: PathBuf,
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// Entries that were selected.
+    pub entries: u64,
+    /// Entries written.
+    pub written: u64,
+    /// Entries that were there already, content and metadata.
+    pub unchanged: u64,
+    /// Bytes of content written.
+    pub bytes_written: u64,
+    /// Escaped paths that were removed, with their component.
+    pub deleted: Vec<String>,
+    /// What could not be restored because it is damaged.
+    pub findings: Vec<Finding>,
+    /// What was restored, but not with everything it had.
+    pub problems: Vec<Problem>,
+    /// Wall time.
+    pub duration_seconds: f64,
+}
+
+/// Restores into `target`. Damage is in the report, not an error: the rest was restored.
+pub fn restore(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+    let begun = Instant::now();
+    let mut report = begin(chain, target, options)?;
+    marker::place(target, chain, options)?;
+    for record in chain.components(&options.components)? {
+        monitor.stage(&record.name, Some(record.content_bytes), Some(record.entries));
+        let dir = target.join(&record.name);
+        // Inside a target that is ours (new, continued or to be overwritten) nothing but our own entries is in the way.
+        let place = Target::open(&dir, TargetOptions { overwrite: true, ..TargetOptions::default() })?;
+        apply::component(chain, &record.name, &place, options, monitor, &mut report)
+            .map_err(|e| e.within(format!("cannot restore the component {}", record.name)))?;
+    }
+    if report.findings.is_empty() {
+        marker::remove(target, options)?;
+    }
+    report.duration_seconds = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+    Ok(report)
+}
+
+/// Says what a restore would do; changes nothing. Content that is there already is read and compared.
+pub fn preview(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+    let begun = Instant::now();
+    let mut report = begin(chain, target, options)?;
+    report.dry_run = true;
+    for record in chain.components(&options.components)? {
+        monitor.stage(&record.name, None, Some(record.entries));
+        plan::component(chain, &record.name, &target.join(&record.name), options, monitor, &mut report)?;
+    }
+    report.duration_seconds = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+    Ok(report)
+}
+
+/// Checks that the target may be used, without touching it.
+fn begin(chain: &Arc<Chain>, target: &Path, options: &Options) -> Result<Report> {
+    if options.delete && !options.selection.is_everything() {
+        return Err(Error::usage("--delete cannot be combined with --include or --exclude")
+            .hint("it would remove what was only not selected"));
+    }
+    chain.components(&options.components)?;
+    let continued = marker::belongs_to(target, chain, options)?;
+    if !options.overwrite && !continued && !is_empty(target)? {
+        return Err(Error::new(Kind::WouldOverwrite, format!("{} is not empty", target.display())).hint(
+            "name a new folder, or add --overwrite: it rewrites what differs and keeps what the backup does not have",
+        ));
+    }
+    let id: &BackupId = &chain.backup.manifest.id;
+    Ok(Report { id: id.to_string(), target: target.to_owned(), ..Report::default() })
+}
+
+fn is_empty(dir: &Path) -> Result<bool> {
+    match std::fs::read_dir(dir) {
+        Ok(mut names) => Ok(names.next().is_none()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(e).at("cannot list", dir),
+    }
+}

@@ -1,0 +1,140 @@
+//! The half of `verify` that opens everything: decrypts, decompresses, re-hashes every selected file, and compares the tar
+//! member of every selected entry with its line, so that a restore by hand would give the same.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::Report;
+use super::finding::Finding;
+use crate::archive::tar::parse_member;
+use crate::engine::chain::Chain;
+use crate::engine::content::{self, Frame, Place, Sink, Streams, check_digest};
+use crate::error::{Error, Kind, Result};
+use crate::model::{BackupId, Digest, Entry, EntryKind};
+use crate::monitor::Monitor;
+
+/// Checks all components of a backup.
+pub(super) fn backup(
+    chain: &Arc<Chain>,
+    percent: f64,
+    threads: usize,
+    monitor: &dyn Monitor,
+    report: &mut Report,
+) -> Result<()> {
+    let id = &chain.backup.manifest.id;
+    for record in &chain.backup.manifest.components {
+        monitor.stage(&record.name, Some(record.content_bytes), Some(record.entries));
+        let checker = Checker { backup: id, component: &record.name, findings: Mutex::default(), entries: AtomicU64::new(0), monitor };
+        let result = chain.inventory(&record.name).and_then(|inventory| {
+            let archives = chain.archives(&record.name);
+            if inventory.entries() != record.entries {
+                return Err(Error::damage(format!(
+                    "the index of {} lists {} entries, the manifest says {}",
+                    record.name,
+                    inventory.entries(),
+                    record.entries
+                )));
+            }
+            let chosen = inventory.iter()?.filter(|e| e.as_ref().map_or(true, |e| is_chosen(e, percent)));
+            content::read_all(&archives, chosen, &checker, threads, monitor)
+        });
+        report.entries += checker.entries.load(Ordering::Relaxed);
+        report.findings.extend(checker.findings.into_inner().map_err(|_| Error::failed("a worker died"))?);
+        match result {
+            Err(e) if e.kind() == Kind::Damage => {
+                let mut finding = Finding::of_file(id, Some(&record.name), &record.index.name, "index", e.one_line());
+                finding.next = "this component cannot be read through its index; the archives can still be unpacked by hand".into();
+                report.findings.push(finding);
+            }
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// A sample is drawn anew every run: over time everything gets its turn.
+fn is_chosen(entry: &Entry, percent: f64) -> bool {
+    use std::hash::{BuildHasher as _, RandomState};
+    use std::sync::LazyLock;
+    static DRAW: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    #[expect(clippy::cast_precision_loss, reason = "a share of files needs no more than 53 bits")]
+    let share = (DRAW.hash_one(entry.path.as_bytes()) >> 11) as f64 / (1_u64 << 53) as f64;
+    share * 100.0 < percent
+}
+
+struct Checker<'a> {
+    backup: &'a BackupId,
+    component: &'a str,
+    findings: Mutex<Vec<Finding>>,
+    entries: AtomicU64,
+    monitor: &'a dyn Monitor,
+}
+
+impl Checker<'_> {
+    fn check(&self, entry: &Entry, frame: &Frame<'_>, streams: &mut Streams<'_>) -> Result<()> {
+        check_member(entry, frame)?;
+        let EntryKind::File { extents, sha256, .. } = &entry.kind else {
+            self.monitor.advance(0, 1);
+            return Ok(());
+        };
+        let inside = if let [only] = extents.as_slice() { frame.slice(only) } else { None };
+        match inside {
+            Some(content) => {
+                self.monitor.advance(content.len() as u64, 1);
+                check_digest(entry, Digest::of(content), *sha256)
+            }
+            None => {
+                self.monitor.advance(0, 1);
+                streams.content(entry, &mut |_, _| Ok(()))
+            }
+        }
+    }
+
+    fn note(&self, entry: &Entry, error: &Error) -> Result<()> {
+        let mut findings = self.findings.lock().map_err(|_| Error::failed("a worker died"))?;
+        findings.push(Finding::content(self.backup, self.component, &entry.path, error));
+        Ok(())
+    }
+}
+
+/// The tar member at the entry's home must say what the index says.
+fn check_member(entry: &Entry, frame: &Frame<'_>) -> Result<()> {
+    let bad = |what: String| Error::damage(format!("the tar member of {} {what}", entry.path));
+    let bytes = frame.from(entry.home.offset).ok_or_else(|| bad("is not in its frame".into()))?;
+    let member = parse_member(bytes)?.ok_or_else(|| bad("is missing".into()))?;
+    let mut expected = entry.clone();
+    if let EntryKind::File { in_pieces, .. } = &mut expected.kind {
+        // A large file that changed while it was read is listed in pieces although its member holds its content.
+        *in_pieces &= member.in_pieces;
+    }
+    member.difference(&expected).map_or(Ok(()), |difference| Err(bad(format!("differs from the index: {difference}"))))
+}
+
+impl Sink for Checker<'_> {
+    fn anchor(&self, entry: &Entry) -> Option<Place> {
+        let home = &entry.home;
+        Some(Place { backup: home.backup.clone(), volume: home.volume, offset: home.offset })
+    }
+
+    fn frame(&self, entries: Vec<Entry>, frame: &Frame<'_>, streams: &mut Streams<'_>) -> Result<()> {
+        for entry in entries {
+            self.entries.fetch_add(1, Ordering::Relaxed);
+            match self.check(&entry, frame, streams) {
+                Err(e) if e.kind() == Kind::Damage => self.note(&entry, &e)?,
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn plain(&self, _entries: Vec<Entry>, _streams: &mut Streams<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn unreadable(&self, entries: Vec<Entry>, error: &Error) -> Result<()> {
+        if error.kind() != Kind::Damage {
+            return Err(Error::new(error.kind(), error.one_line()));
+        }
+        entries.iter().try_for_each(|entry| self.note(entry, error))
+    }
+}

@@ -1,0 +1,302 @@
+//! The half of `verify` that needs no key: signatures, digests, names, and the links between backups.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use super::finding::Finding;
+use crate::error::{Context, Error, Kind, Result};
+use crate::model::{BackupId, Digest, Hasher};
+use crate::monitor::Monitor;
+use crate::repo::backup::{Backup, SIGNATURE_FILE, SUMS_FILE, Trust, open_stored};
+use crate::repo::catalog::Catalog;
+use crate::repo::signing::allowed_signers;
+use crate::repo::state::LocalState;
+use crate::repo::{ALLOWED_SIGNERS_FILE, INCOMPLETE_PREFIX, LATEST_LINK, LOCK_FILE, REPOSITORY_FILE, Repository, read_small};
+
+/// What was read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+}
+
+/// Checks backups and collects the files that remain to be hashed.
+#[derive(Debug)]
+pub(super) struct Checker<'a> {
+    repo: &'a Repository,
+    catalog: &'a Catalog,
+    trust: &'a Trust,
+    threads: usize,
+    findings: &'a mut Vec<Finding>,
+    done: BTreeSet<BackupId>,
+    opened: Vec<Backup>,
+}
+
+struct Todo {
+    id: BackupId,
+    component: Option<String>,
+    name: String,
+    path: PathBuf,
+    expected: Digest,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(
+        repo: &'a Repository,
+        catalog: &'a Catalog,
+        trust: &'a Trust,
+        threads: usize,
+        findings: &'a mut Vec<Finding>,
+    ) -> Self {
+        Self { repo, catalog, trust, threads, findings, done: BTreeSet::new(), opened: Vec::new() }
+    }
+
+    /// The files beside the backups, and whether the newest backup that this host knows is there.
+    pub(super) fn repository(&mut self, state: &LocalState) -> Result<()> {
+        let root = self.repo.root();
+        if !self.trust.signers.is_empty() {
+            self.allowed_signers();
+        }
+        match std::fs::read_link(root.join(LATEST_LINK)) {
+            Ok(target) => {
+                let newest = self.catalog.backups.last().map(|b| b.id.as_str());
+                if target.to_str() != newest {
+                    let detail = format!("it points to {}, the newest backup is {}", target.display(), newest.unwrap_or("none"));
+                    self.finding_in_repository(LATEST_LINK, detail, "the next `ccbackup create` sets it right");
+                }
+            }
+            Err(_) if self.catalog.backups.is_empty() => {}
+            Err(e) => self.finding_in_repository(
+                LATEST_LINK,
+                format!("it is not a readable link: {e}"),
+                "the next `ccbackup create` sets it right",
+            ),
+        }
+        let own = [REPOSITORY_FILE, ALLOWED_SIGNERS_FILE, LATEST_LINK, LOCK_FILE];
+        for item in std::fs::read_dir(root).at("cannot list", root)? {
+            let item = item.at("cannot list", root)?;
+            let name = item.file_name().to_string_lossy().into_owned();
+            let is_backup = self.catalog.backups.iter().any(|b| b.id.as_str() == name);
+            let is_ours = own.contains(&name.as_str()) || name.starts_with(INCOMPLETE_PREFIX) || name.starts_with(".staged-");
+            if !is_backup && !is_ours {
+                self.finding_in_repository(
+                    &crate::model::escape_path(name.as_bytes()),
+                    "it does not belong to the repository".into(),
+                    "move it elsewhere if nobody needs it here",
+                );
+            }
+        }
+        if let Some(head) = state.head()? {
+            let there = self.catalog.backups.iter().any(|b| b.id == head.id);
+            if !there {
+                self.findings.push(Finding {
+                    kind: "missing".into(),
+                    backup: head.id.to_string(),
+                    component: None,
+                    path: head.id.to_string(),
+                    detail: format!("this host made backup {} (number {}), it is not in the repository", head.id, head.sequence),
+                    next: "find out who removed it; bring it back from another copy, or run `ccbackup create`".into(),
+                });
+            } else {
+                let sums = read_small(&root.join(head.id.as_str()).join(SUMS_FILE));
+                if sums.is_ok_and(|s| Digest::of(&s) != head.sums_sha256) {
+                    let detail = "its SHA256SUMS is not the one that this host wrote".into();
+                    self.findings.push(Finding::of_file(&head.id, None, SUMS_FILE, "changed", detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The convenience copy must say exactly what is trusted, or somebody could be led to trust more.
+    fn allowed_signers(&mut self) {
+        let path = self.repo.root().join(ALLOWED_SIGNERS_FILE);
+        let next = "write it anew from a trusted copy of the signer's public key (`ccbackup key list`)";
+        match read_small(&path) {
+            Err(e) => self.finding_in_repository(ALLOWED_SIGNERS_FILE, e.one_line(), next),
+            Ok(bytes) => {
+                let trusted: Vec<_> =
+                    self.trust.signers.iter().map(|key| allowed_signers(std::slice::from_ref(key))).collect();
+                let text = String::from_utf8_lossy(&bytes);
+                let known = |line: &str| trusted.iter().any(|t| t.as_str() == line);
+                if text.is_empty() || !text.split_inclusive('\n').all(known) {
+                    self.finding_in_repository(ALLOWED_SIGNERS_FILE, "it names somebody who is not trusted here, or is garbled".into(), next);
+                }
+            }
+        }
+    }
+
+    fn finding_in_repository(&mut self, path: &str, detail: String, next: &str) {
+        self.findings.push(Finding::of_repository(path, detail, next));
+    }
+
+    /// A backup and all it depends on.
+    pub(super) fn chain(&mut self, id: &BackupId) -> Result<()> {
+        let dependencies = self.backup(id)?;
+        dependencies.iter().try_for_each(|d| self.backup(d).map(drop))
+    }
+
+    /// One backup: its manifest and its links. Returns what it depends on.
+    pub(super) fn backup(&mut self, id: &BackupId) -> Result<Vec<BackupId>> {
+        if !self.done.insert(id.clone()) {
+            return Ok(Vec::new());
+        }
+        if !self.repo.root().join(id.as_str()).is_dir() {
+            // Reported by the backup that needs it.
+            return Ok(Vec::new());
+        }
+        let backup = match Backup::open(self.repo, id, self.trust) {
+            Ok(backup) => backup,
+            Err(error) => {
+                self.findings.push(Finding::of_backup(id, "manifest", &error));
+                return Ok(Vec::new());
+            }
+        };
+        let bad = |detail: String| Finding::of_backup(id, "manifest", &Error::damage(detail));
+        let manifest = &backup.manifest;
+        if manifest.repository_sha256 != self.repo.record_sha256() {
+            let detail = format!("repository.json is not the one that backup {id} was made in");
+            let next = "bring repository.json back from another copy of the repository";
+            self.findings.push(Finding::of_repository(REPOSITORY_FILE, detail, next));
+        }
+        for component in &manifest.components {
+            let recorded = component.archives.iter().map(|a| (&a.name, a.sha256, a.size_bytes));
+            let index = &component.index;
+            for (name, sha256, size) in recorded.chain([(&index.name, index.sha256, index.size_bytes)]) {
+                if backup.sums.get(name) != Some(&sha256) {
+                    self.findings.push(bad(format!("manifest.json and SHA256SUMS disagree about {name}")));
+                }
+                let path = backup.dir.join(name);
+                if path.symlink_metadata().is_ok_and(|m| m.len() != size) {
+                    let detail = format!("it should have {size} bytes and has {}", path.symlink_metadata().map_or(0, |m| m.len()));
+                    self.findings.push(Finding::of_file(id, Some(&component.name), name, "changed", detail));
+                }
+            }
+        }
+        let twins = self.catalog.backups.iter().filter(|b| b.id != *id).filter_map(|b| b.manifest.as_ref().ok());
+        for twin in twins.filter(|m| m.sequence == manifest.sequence) {
+            self.findings.push(bad(format!("it and backup {} both carry the number {}", twin.id, manifest.sequence)));
+        }
+        for item in std::fs::read_dir(&backup.dir).at("cannot list", &backup.dir)? {
+            let name = item.at("cannot list", &backup.dir)?.file_name().to_string_lossy().into_owned();
+            if name != SUMS_FILE && name != SIGNATURE_FILE && !backup.sums.contains_key(&name) {
+                let detail = "it is not listed in SHA256SUMS".into();
+                let name = crate::model::escape_path(name.as_bytes()).into_owned();
+                self.findings.push(Finding::of_file(id, None, &name, "unexpected", detail));
+            }
+        }
+        let parent = manifest.parent.iter().map(|d| (d, false));
+        for (link, needed) in manifest.depends_on.iter().map(|d| (d, true)).chain(parent) {
+            self.link(id, link, needed);
+        }
+        let dependencies = manifest.depends_on.iter().map(|d| d.id.clone()).collect();
+        self.opened.push(backup);
+        Ok(dependencies)
+    }
+
+    /// A link to another backup must lead to exactly the bytes that were meant. A parent may have been removed.
+    fn link(&mut self, id: &BackupId, link: &crate::model::Dependency, needed: bool) {
+        let sums = self.repo.root().join(link.id.as_str()).join(SUMS_FILE);
+        let detail = match read_small(&sums).map(|bytes| Digest::of(&bytes)) {
+            Ok(found) if found == link.sums_sha256 => return,
+            Ok(_) => format!("it was built on another backup {} than the one that is there", link.id),
+            Err(_) if !needed && !self.repo.root().join(link.id.as_str()).exists() => return,
+            Err(e) => format!("it depends on backup {}, which cannot be read: {}", link.id, e.one_line()),
+        };
+        let detail = Error::new(Kind::Damage, detail);
+        let finding = Finding::of_backup(id, if needed { "chain" } else { "parent" }, &detail);
+        if !self.findings.contains(&finding) {
+            self.findings.push(finding);
+        }
+    }
+
+    /// Hashes every file of every backup that could be opened.
+    pub(super) fn read_files(self, monitor: &dyn Monitor) -> Result<(Vec<Backup>, Counts)> {
+        let mut todo = Vec::new();
+        for backup in &self.opened {
+            let id = &backup.manifest.id;
+            let owners: BTreeMap<_, _> = backup.manifest.components.iter().flat_map(|c| {
+                c.archives.iter().map(|a| &a.name).chain([&c.index.name]).map(|n| (n.clone(), c.name.clone()))
+            }).collect();
+            todo.extend(backup.sums.iter().map(|(name, &expected)| Todo {
+                id: id.clone(),
+                component: owners.get(name).cloned(),
+                name: name.clone(),
+                path: backup.dir.join(name),
+                expected,
+            }));
+        }
+        // The largest first, so that no thread ends long after the others.
+        let size = |t: &Todo| t.path.symlink_metadata().map_or(0, |m| m.len());
+        todo.sort_by_cached_key(|t| std::cmp::Reverse(size(t)));
+        let total = todo.iter().map(size).sum();
+        monitor.stage("verify", Some(total), None);
+        let (next, bytes, files) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let found = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..self.threads.max(1)).map(|_| {
+                scope.spawn(|| -> Result<()> {
+                    let mut buffer = vec![0; 1 << 20];
+                    while let Some(item) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        monitor.check()?;
+                        let outcome = hash(item, &mut buffer, monitor);
+                        files.fetch_add(u64::from(item.component.is_some()), Ordering::Relaxed);
+                        match outcome {
+                            Ok((digest, length)) => {
+                                bytes.fetch_add(length, Ordering::Relaxed);
+                                if digest != item.expected {
+                                    let detail = format!("its SHA-256 is {digest}, signed was {}", item.expected);
+                                    note(&found, item, "changed", detail)?;
+                                }
+                            }
+                            Err(e) if matches!(e.kind(), Kind::Interrupted(_)) => return Err(e),
+                            Err(e) => {
+                                let missing = item.path.symlink_metadata().is_err();
+                                note(&found, item, if missing { "missing" } else { "unreadable" }, e.one_line())?;
+                            }
+                        }
+                    }
+                    Ok(())
+                })
+            }).collect();
+            workers.into_iter().try_for_each(|w| w.join().unwrap_or_else(|_| Err(Error::failed("a worker ended unexpectedly"))))
+        })?;
+        let mut found = found.into_inner().map_err(|_| Error::failed("a worker died"))?;
+        found.sort_by(|a: &Finding, b| a.path.cmp(&b.path));
+        for finding in found {
+            // A wrong length was reported before; the digest says nothing new.
+            if !self.findings.iter().any(|f| f.path == finding.path && f.kind == finding.kind) {
+                self.findings.push(finding);
+            }
+        }
+        let counts = Counts { files: files.into_inner(), bytes: bytes.into_inner() };
+        Ok((self.opened, counts))
+    }
+}
+
+fn note(found: &Mutex<Vec<Finding>>, item: &Todo, kind: &str, detail: String) -> Result<()> {
+    let finding = Finding::of_file(&item.id, item.component.as_deref(), &item.name, kind, detail);
+    found.lock().map_err(|_| Error::failed("a worker died"))?.push(finding);
+    Ok(())
+}
+
+fn hash(item: &Todo, buffer: &mut [u8], monitor: &dyn Monitor) -> Result<(Digest, u64)> {
+    open_stored(&item.path)?;
+    let mut file = File::open(&item.path).at("cannot open", &item.path)?;
+    let mut hasher = Hasher::default();
+    let mut length = 0;
+    loop {
+        monitor.check()?;
+        let n = file.read(buffer).at("cannot read", &item.path)?;
+        if n == 0 {
+            return Ok((hasher.finish(), length));
+        }
+        hasher.update(&buffer[..n]);
+        length += n as u64;
+        monitor.advance(n as u64, 0);
+    }
+}

@@ -1,0 +1,128 @@
+//! `verify`: whether every byte is what was signed. Reads, never repairs.
+//!
+//! Without a key it checks signatures, digests and the links between backups: everything that a repository holds is
+//! covered, so one changed byte anywhere is found. With a key and `deep` it opens, decompresses and re-hashes every file
+//! and compares every tar member with its line in the index.
+
+mod deep;
+mod finding;
+mod keyless;
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::chain::Chain;
+use crate::error::{Error, Kind, Result};
+use crate::keys::Keys;
+use crate::model::BackupId;
+use crate::monitor::Monitor;
+use crate::repo::Repository;
+use crate::repo::backup::Trust;
+use crate::repo::catalog::Catalog;
+use crate::repo::state::LocalState;
+
+pub use finding::Finding;
+
+/// How far to look.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Depth {
+    /// Stored bytes against signed digests; no key.
+    Keyless,
+    /// Keyless, and then this part of all files, in percent, opened and hashed.
+    Deep(f64),
+}
+
+/// What to verify.
+#[derive(Debug)]
+pub struct Options {
+    /// How far.
+    pub depth: Depth,
+    /// All backups, not one and its chain.
+    pub all: bool,
+    /// Worker threads.
+    pub threads: usize,
+}
+
+/// What a verification found, as `verify --json` shows it.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The backup; with `all` the newest.
+    pub id: String,
+    /// Whether nothing was found.
+    pub ok: bool,
+    /// `keyless` or `deep`.
+    pub depth: &'static str,
+    /// Backups that were looked at.
+    pub backups: Vec<BackupId>,
+    /// Archive and index files that were read.
+    pub archives: u64,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Entries that were opened and hashed; 0 without `deep`.
+    pub entries: u64,
+    /// Problems that the captures themselves had noted; they are no damage.
+    pub captured_with_problems: u64,
+    /// Who signed, as fingerprints.
+    pub signers: BTreeSet<String>,
+    /// Everything that is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// Verifies one backup with its chain, or all. `state` is what this host remembers of the repository.
+pub fn verify(
+    repo: &Repository,
+    id: &BackupId,
+    trust: &Trust,
+    keys: &Keys,
+    state: &LocalState,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Report> {
+    if trust.signers.is_empty() && !trust.allow_unsigned {
+        return Err(Error::new(Kind::Unsigned, "no trusted signer is known here to check signatures against").hint(
+            "give the signer's public key with --signer, or an identity file that names it with --identity; \
+             --allow-unsigned checks digests only",
+        ));
+    }
+    let catalog = Catalog::load(repo)?;
+    let mut findings = Vec::new();
+    let mut checker = keyless::Checker::new(repo, &catalog, trust, options.threads, &mut findings);
+    checker.repository(state)?;
+    if options.all {
+        catalog.backups.iter().try_for_each(|b| checker.backup(&b.id).map(drop))?;
+    } else {
+        checker.chain(id)?;
+    }
+    let (checked, counts) = checker.read_files(monitor)?;
+    let mut report = Report {
+        id: id.to_string(),
+        ok: false,
+        depth: "keyless",
+        backups: checked.iter().map(|b| b.manifest.id.clone()).collect(),
+        archives: counts.files,
+        bytes: counts.bytes,
+        entries: 0,
+        captured_with_problems: checked.iter().map(|b| b.manifest.problems()).sum(),
+        signers: checked.iter().filter_map(|b| b.signer.as_ref().map(|s| s.fingerprint())).collect(),
+        findings,
+    };
+    if let Depth::Deep(percent) = options.depth {
+        report.depth = "deep";
+        let wanted: Vec<_> = if options.all { report.backups.clone() } else { vec![id.clone()] };
+        for id in wanted {
+            match Chain::open(repo, &id, trust, keys.clone()) {
+                Ok(chain) => deep::backup(&chain, percent, options.threads, monitor, &mut report)?,
+                Err(e) if matches!(e.kind(), Kind::Damage | Kind::Unsigned | Kind::WrongSigner) => {
+                    // The keyless half has said so already, unless it is something only a chain shows.
+                    if report.findings.iter().all(|f| f.backup != id.to_string()) {
+                        report.findings.push(Finding::of_backup(&id, "chain", &e));
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    report.ok = report.findings.is_empty();
+    Ok(report)
+}
