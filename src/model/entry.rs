@@ -11,9 +11,6 @@ use super::{BackupId, Digest, EntryPath};
 use crate::error::{Error, Result};
 use crate::model::path::{escape, unescape};
 
-/// Longest index line that is accepted, in bytes; chunk lists of large files are the longest that are written.
-pub(crate) const MAX_LINE_BYTES: usize = 64 << 20;
-
 /// A moment as whole seconds since 1970 (any sign) and nanoseconds (0 to 999 999 999) after them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {

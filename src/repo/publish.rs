@@ -86,9 +86,11 @@ impl Staging {
         let bytes = read_small(&self.dir.join(finished_name(name))).ok()?;
         let found: FinishedComponent = serde_json::from_slice(&bytes).ok()?;
         let record = &found.record;
-        let files = record.archives.iter().map(|a| (&a.name, a.sha256)).chain([(&record.index.name, record.index.sha256)]);
+        let index = (&record.index.name, record.index.sha256);
+        let files: Vec<_> = record.archives.iter().map(|a| (&a.name, a.sha256)).chain([index]).collect();
         let whole = |(name, sha256): (&String, Digest)| digest_file(&self.dir.join(name)).is_ok_and(|d| d == sha256);
-        (found.fingerprint == fingerprint && record.name == name && files.into_iter().all(whole)).then_some(found)
+        let usable = found.fingerprint == fingerprint && record.name == name && files.into_iter().all(whole);
+        usable.then_some(found)
     }
 
     /// Writes manifest, digests and signature.

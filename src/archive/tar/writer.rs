@@ -15,6 +15,13 @@ const PAX_NAME: &[u8] = b"././@PaxHeader";
 /// the packed form aside.
 const SPARSE_DIR: &[u8] = b"GNUSparseFile.0";
 
+/// A path that begins with a dash gets `./` before it: in a list of names GNU tar would take it for an option, escaped
+/// or not.
+fn member_name(path: &EntryPath) -> Cow<'_, [u8]> {
+    let bytes = path.as_bytes();
+    if bytes.first() == Some(&b'-') { Cow::Owned([b"./", bytes].concat()) } else { Cow::Borrowed(bytes) }
+}
+
 /// Appends all header blocks of the entry's member: pax records when some are needed, the ustar header, and the map of
 /// a sparse file.
 ///
@@ -23,7 +30,8 @@ const SPARSE_DIR: &[u8] = b"GNUSparseFile.0";
 /// be as [`align_regions`](super::align_regions) makes them and at most [`MAX_REGIONS`](super::MAX_REGIONS), and all
 /// attributes together should stay below [`MAX_PAX_BYTES`](super::MAX_PAX_BYTES), or the member is refused when it is read.
 pub fn write_member_header(entry: &Entry, out: &mut Vec<u8>) -> u64 {
-    let mut name = entry.path.as_bytes().to_vec();
+    let plain_name = member_name(&entry.path);
+    let mut name = plain_name.to_vec();
     let mut target = &[][..];
     let mut device = (0, 0);
     let mut content = 0;
@@ -80,7 +88,7 @@ pub fn write_member_header(entry: &Entry, out: &mut Vec<u8>) -> u64 {
     if let Some(size) = sparse_size {
         block.record(b"GNU.sparse.major", b"1");
         block.record(b"GNU.sparse.minor", b"0");
-        block.record(b"GNU.sparse.name", entry.path.as_bytes());
+        block.record(b"GNU.sparse.name", &plain_name);
         block.record(b"GNU.sparse.realsize", size.to_string().as_bytes());
     }
     let mut xattrs: Vec<_> = entry.xattrs.iter().collect();

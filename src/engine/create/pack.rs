@@ -267,7 +267,10 @@ pub(super) fn file_entry(
     shared: &Shared<'_>,
     problems: &mut Vec<Problem>,
 ) -> io::Result<(Entry, Option<Vec<(u64, u64)>>)> {
-    let regions = if stat.may_have_holes() { data_regions(file, stat.size)? } else { None };
+    let mut regions = if stat.may_have_holes() { data_regions(file, stat.size)? } else { None };
+    if let Some(regions) = &mut regions {
+        tar::align_regions(regions, stat.size);
+    }
     let kind = EntryKind::File {
         size: stat.size,
         sha256: Digest::of(b""),

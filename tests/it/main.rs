@@ -1,0 +1,16 @@
+//! The integration tests: one binary, a module a subject. See docs/TESTING.md.
+
+mod byhand;
+mod support;
+
+/// A file that nobody lists is a test that nobody runs.
+#[test]
+fn every_file_of_this_folder_is_a_module() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let main = std::fs::read_to_string(folder.join("main.rs")).unwrap();
+    for item in std::fs::read_dir(&folder).unwrap() {
+        let name = item.unwrap().file_name().into_string().unwrap();
+        let module = name.strip_suffix(".rs").expect("only Rust files here");
+        assert!(module == "main" || main.contains(&format!("mod {module};")), "tests/it/{name} is not listed in main.rs");
+    }
+}
