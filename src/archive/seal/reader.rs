@@ -1,0 +1,154 @@
+//! Reads any part of a sealed file, from many threads (FORMAT.md §8).
+//!
+//! Invariant: `size` and every byte handed out are authenticated. The last chunk is opened first: it carries the flag
+//! that says where the payload ends, so a file that was cut is refused before anything else is read.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::header;
+use super::stream::{CHUNK, Cipher, Layout, SEALED_CHUNK};
+use crate::archive::ReadAt;
+use crate::error::{Error, Result};
+use crate::keys::Keys;
+use crate::model::Sealing;
+
+/// An open sealed file.
+pub struct SealedReader {
+    stored: Arc<dyn ReadAt>,
+    name: String,
+    /// Plaintext bytes.
+    size: u64,
+    payload: Payload,
+}
+
+enum Payload {
+    Plain,
+    Sealed {
+        cipher: Cipher,
+        /// Where the payload begins in the stored file.
+        start: u64,
+        layout: Layout,
+    },
+}
+
+impl SealedReader {
+    /// Opens the header with one of `keys` and authenticates the last chunk. `sealing` is the manifest's; `name` is
+    /// for errors only.
+    ///
+    /// Fails with [`crate::Kind::NoKey`] if no key of that sort is given, [`crate::Kind::WrongKey`] if none fits, and
+    /// [`crate::Kind::Damage`] if the file is damaged or cut.
+    pub fn open(stored: Arc<dyn ReadAt>, sealing: &Sealing, keys: &Keys, name: &str) -> Result<Self> {
+        let (start, cipher) = match sealing {
+            Sealing::None => {
+                return Ok(Self { size: stored.size(), stored, name: name.to_owned(), payload: Payload::Plain });
+            }
+            Sealing::Age { recipients } => header::open_age(&*stored, recipients, keys, name)?,
+            Sealing::Aes256Gcm { key_id } => header::open_aes(&*stored, key_id, keys, name)?,
+        };
+        let payload = stored.size().saturating_sub(start);
+        let layout = Layout::of(payload)
+            .ok_or_else(|| Error::damage(format!("{name} was cut: no payload is {payload} bytes long")))?;
+        let last = layout.chunks - 1;
+        // Both products are below the payload's length.
+        let (at, plaintext_before) = (last * SEALED_CHUNK as u64, last * CHUNK as u64);
+        let mut chunk = vec![0; usize::try_from(payload - at).unwrap_or(SEALED_CHUNK)];
+        header::read(&*stored, &mut chunk, start + at, name)?;
+        cipher.open(last, true, &mut chunk).map_err(|_| {
+            Error::damage(format!("{name} was cut or its end is damaged, from byte {plaintext_before} of the content"))
+        })?;
+        Ok(Self {
+            size: layout.plaintext,
+            stored,
+            name: name.to_owned(),
+            payload: Payload::Sealed { cipher, start, layout },
+        })
+    }
+
+    /// Length of the plaintext in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Replaces `buffer` by `length` bytes of plaintext from `offset`; reads and opens only the chunks that hold them.
+    /// The buffer grows to the stored size of those chunks and can be used again. It is empty after a failure.
+    ///
+    /// A range beyond the end is [`crate::Kind::Damage`], since ranges come from an index.
+    pub fn read_at(&self, offset: u64, buffer: &mut Vec<u8>, length: usize) -> Result<()> {
+        let result = self.fill(offset, buffer, length);
+        if result.is_err() {
+            buffer.clear();
+        }
+        result
+    }
+
+    fn fill(&self, offset: u64, buffer: &mut Vec<u8>, length: usize) -> Result<()> {
+        let end = offset.checked_add(length as u64).filter(|end| *end <= self.size).ok_or_else(|| {
+            Error::damage(format!(
+                "{} holds {} bytes, and {length} bytes from {offset} were asked for",
+                self.name, self.size
+            ))
+        })?;
+        if length == 0 {
+            buffer.clear();
+            return Ok(());
+        }
+        match &self.payload {
+            Payload::Plain => {
+                buffer.resize(length, 0);
+                header::read(&*self.stored, buffer, offset, &self.name)
+            }
+            Payload::Sealed { cipher, start, layout } => {
+                let chunk = CHUNK as u64;
+                let chunks = offset / chunk..end.div_ceil(chunk);
+                self.fill_sealed(cipher, *start, layout, &chunks, buffer)?;
+                let skip = usize::try_from(offset % chunk).unwrap_or(0);
+                buffer.copy_within(skip..skip + length, 0);
+                buffer.truncate(length);
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads `chunks`, which exist, at once, opens them in place and moves them together.
+    fn fill_sealed(
+        &self,
+        cipher: &Cipher,
+        start: u64,
+        layout: &Layout,
+        chunks: &std::ops::Range<u64>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<()> {
+        let from = start + chunks.start * SEALED_CHUNK as u64;
+        let until = (start + chunks.end * SEALED_CHUNK as u64).min(self.stored.size());
+        let length = usize::try_from(until - from)
+            .map_err(|_| Error::failed(format!("{} bytes of {} do not fit into memory", until - from, self.name)))?;
+        buffer.resize(length, 0);
+        header::read(&*self.stored, buffer, from, &self.name)?;
+        let (mut at, mut kept) = (0, 0);
+        for number in chunks.clone() {
+            let stored = &mut buffer[at..length.min(at + SEALED_CHUNK)];
+            let step = stored.len();
+            let opened = cipher.open(number, number + 1 == layout.chunks, stored).map_err(|_| {
+                let byte = start + number * SEALED_CHUNK as u64;
+                Error::damage(format!(
+                    "{} is damaged in bytes {byte} to {}: chunk {number} of {} fails its check",
+                    self.name,
+                    byte + step as u64,
+                    layout.chunks
+                ))
+            })?;
+            buffer.copy_within(at..at + opened, kept);
+            (at, kept) = (at + step, kept + opened);
+        }
+        buffer.truncate(kept);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for SealedReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedReader").field("name", &self.name).field("size", &self.size).finish_non_exhaustive()
+    }
+}
