@@ -186,10 +186,7 @@ pub struct DurableFile {
 impl DurableFile {
     /// Syncs and closes.
     pub fn finish(self) -> Result<()> {
-        self.disk
-            .before(Change::SyncFile, &self.path)
-            .and_then(|()| self.file.sync_all())
-            .at("cannot sync", &self.path)
+        self.disk.before(Change::SyncFile, &self.path).and_then(|()| self.file.sync_all()).at("cannot sync", &self.path)
     }
 
     /// The file's path.

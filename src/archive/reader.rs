@@ -74,7 +74,11 @@ impl FramedReader {
     /// The frame that holds the byte at `offset` of the stream.
     pub fn find(&self, offset: u64) -> Result<usize> {
         self.table.find(offset).ok_or_else(|| {
-            Error::damage(format!("{} has {} bytes of stream, byte {offset} was asked for", self.name, self.table.size()))
+            Error::damage(format!(
+                "{} has {} bytes of stream, byte {offset} was asked for",
+                self.name,
+                self.table.size()
+            ))
         })
     }
 

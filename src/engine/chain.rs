@@ -51,7 +51,10 @@ impl Chain {
             return Ok(&self.backup);
         }
         self.others.get(id).ok_or_else(|| {
-            Error::damage(format!("the index of {} refers to backup {id}, its manifest does not", self.backup.manifest.id))
+            Error::damage(format!(
+                "the index of {} refers to backup {id}, its manifest does not",
+                self.backup.manifest.id
+            ))
         })
     }
 
@@ -128,9 +131,9 @@ impl Archives {
     /// A volume; an archive that cannot be opened is tried only once.
     pub fn open(&self, backup: &BackupId, volume: u32) -> Result<Arc<FramedReader>> {
         let mut opened = self.opened.lock().map_err(|_| Error::failed("a thread died while it held the archives"))?;
-        let found = opened.entry((backup.clone(), volume)).or_insert_with(|| {
-            self.open_new(backup, volume).map(Arc::new).map_err(|e| (e.kind(), e.one_line()))
-        });
+        let found = opened
+            .entry((backup.clone(), volume))
+            .or_insert_with(|| self.open_new(backup, volume).map(Arc::new).map_err(|e| (e.kind(), e.one_line())));
         found.clone().map_err(|(kind, message)| Error::new(kind, message))
     }
 

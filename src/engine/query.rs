@@ -110,11 +110,7 @@ pub enum Change {
 }
 
 /// Calls `each` for every entry that differs between two backups; segments that are equal are not even read.
-pub fn diff(
-    a: &Arc<Chain>,
-    b: &Arc<Chain>,
-    each: &mut dyn FnMut(Change, &str, &Entry) -> Result<()>,
-) -> Result<()> {
+pub fn diff(a: &Arc<Chain>, b: &Arc<Chain>, each: &mut dyn FnMut(Change, &str, &Entry) -> Result<()>) -> Result<()> {
     let names: std::collections::BTreeSet<_> =
         [a, b].iter().flat_map(|c| c.backup.manifest.components.iter().map(|c| c.name.clone())).collect();
     for name in names {
@@ -225,7 +221,8 @@ pub fn cat(chain: &Arc<Chain>, component: &str, path: &EntryPath, out: &mut dyn 
         return Err(Error::usage(format!("{component}/{path} is a {}, not a file", entry.kind.name())));
     };
     let archives = chain.archives(component);
-    let mut output = Sparse { out, position: 0, regions: regions.clone().unwrap_or_else(|| vec![(0, *size)]), region: 0, inside: 0 };
+    let mut output =
+        Sparse { out, position: 0, regions: regions.clone().unwrap_or_else(|| vec![(0, *size)]), region: 0, inside: 0 };
     let mut scratch = Scratch::new()?;
     let mut frame = Vec::new();
     let mut hasher = Hasher::default();

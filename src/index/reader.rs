@@ -57,7 +57,8 @@ impl Inventory {
             .map_err(|e| Error::damage(format!("the last line of {name} is not an end line")).because(e))?;
         let table_end = file.span(last).offset;
         let table_bytes = table_end.checked_sub(end.table_offset).filter(|&n| n <= MAX_TABLE_BYTES);
-        let table_bytes = table_bytes.ok_or_else(|| Error::damage(format!("{name} has an impossible segment table")))?;
+        let table_bytes =
+            table_bytes.ok_or_else(|| Error::damage(format!("{name} has an impossible segment table")))?;
         let mut text = Vec::new();
         file.read_range(end.table_offset, table_bytes, &mut scratch, &mut frame, &mut |piece| {
             text.extend_from_slice(piece);
@@ -112,13 +113,14 @@ impl Inventory {
 
     /// The entries of one segment, checked against its digest, its count and its place in the order.
     pub fn read_segment(&self, number: usize, scratch: &mut Scratch) -> Result<Vec<Entry>> {
-        let segment = self
-            .segments
-            .get(number)
-            .ok_or_else(|| Error::failed(format!("{} has no segment {number}", self.name)))?;
+        let segment =
+            self.segments.get(number).ok_or_else(|| Error::failed(format!("{} has no segment {number}", self.name)))?;
         let file = self.file(&segment.backup)?;
         let about = |what: &str| {
-            Error::damage(format!("the index segment of {} at {} in backup {} {what}", self.name, segment.first, segment.backup))
+            Error::damage(format!(
+                "the index segment of {} at {} in backup {} {what}",
+                self.name, segment.first, segment.backup
+            ))
         };
         let frame = file.find(segment.offset)?;
         let span = file.span(frame);
@@ -144,7 +146,13 @@ impl Inventory {
 
     /// All entries in path order, each folder before what it holds.
     pub fn iter(&self) -> Result<Entries<'_>> {
-        Ok(Entries { inventory: self, segment: 0, pending: Vec::new().into_iter(), scratch: Scratch::new()?, folders: Vec::new() })
+        Ok(Entries {
+            inventory: self,
+            segment: 0,
+            pending: Vec::new().into_iter(),
+            scratch: Scratch::new()?,
+            folders: Vec::new(),
+        })
     }
 
     /// The entry with exactly this path.
@@ -185,7 +193,10 @@ impl Entries<'_> {
             self.folders.pop();
         }
         if parent.is_some() && self.folders.is_empty() {
-            return Err(Error::damage(format!("{} lists {} but no folder that holds it", self.inventory.name, entry.path)));
+            return Err(Error::damage(format!(
+                "{} lists {} but no folder that holds it",
+                self.inventory.name, entry.path
+            )));
         }
         if matches!(entry.kind, crate::model::EntryKind::Dir) {
             self.folders.push(entry.path.clone());
@@ -228,6 +239,7 @@ fn parse_problem(line: &[u8]) -> Result<Problem> {
     struct Raw {
         problem: Problem,
     }
-    let raw: Raw = serde_json::from_slice(line).map_err(|e| Error::damage("a problem line cannot be read").because(e))?;
+    let raw: Raw =
+        serde_json::from_slice(line).map_err(|e| Error::damage("a problem line cannot be read").because(e))?;
     Ok(raw.problem)
 }

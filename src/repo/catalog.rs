@@ -29,7 +29,8 @@ impl Catalog {
         let mut backups: Vec<_> = folder_names(repo.root())?
             .into_iter()
             .map(|id| {
-                let manifest = read_small(&repo.root().join(id.as_str()).join(MANIFEST_FILE)).and_then(|b| Manifest::parse(&b));
+                let manifest =
+                    read_small(&repo.root().join(id.as_str()).join(MANIFEST_FILE)).and_then(|b| Manifest::parse(&b));
                 let manifest = manifest.and_then(|m| {
                     if m.id == id {
                         Ok(m)
@@ -40,7 +41,12 @@ impl Catalog {
                 Listed { id, manifest }
             })
             .collect();
-        backups.sort_by(|a, b| a.id.unix_seconds().cmp(&b.id.unix_seconds()).then_with(|| a.id.as_str().len().cmp(&b.id.as_str().len())).then_with(|| a.id.cmp(&b.id)));
+        backups.sort_by(|a, b| {
+            a.id.unix_seconds()
+                .cmp(&b.id.unix_seconds())
+                .then_with(|| a.id.as_str().len().cmp(&b.id.as_str().len()))
+                .then_with(|| a.id.cmp(&b.id))
+        });
         // Sequence numbers decide where both are known; ids only place the unreadable ones.
         let mut known: Vec<_> = backups.extract_if(.., |b| b.manifest.is_ok()).collect();
         known.sort_by_key(|b| b.manifest.as_ref().map_or(0, |m| m.sequence));
@@ -72,7 +78,10 @@ impl Catalog {
         let matching: Vec<_> = self.backups.iter().filter(|b| b.id.as_str().starts_with(&plain)).collect();
         match matching.as_slice() {
             [one] if !plain.is_empty() => Ok(one.id.clone()),
-            [] => Err(Error::new(Kind::NotFound, format!("no backup is named {text:?}")).hint("`ccbackup list` shows all")),
+            [] => {
+                Err(Error::new(Kind::NotFound, format!("no backup is named {text:?}"))
+                    .hint("`ccbackup list` shows all"))
+            }
             many => {
                 let ids: Vec<_> = many.iter().take(5).map(|b| b.id.as_str()).collect();
                 Err(Error::usage(format!("{text:?} could be any of {} backups: {}", many.len(), ids.join(", "))))

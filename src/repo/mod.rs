@@ -81,7 +81,10 @@ impl Repository {
             });
         }
         disk.make_dirs(root)?;
-        disk.replace(&root.join(ALLOWED_SIGNERS_FILE), signing::allowed_signers(std::slice::from_ref(signer)).as_bytes())?;
+        disk.replace(
+            &root.join(ALLOWED_SIGNERS_FILE),
+            signing::allowed_signers(std::slice::from_ref(signer)).as_bytes(),
+        )?;
         let record = RepositoryRecord {
             format: FORMAT_NAME.into(),
             version: FORMAT_VERSION,

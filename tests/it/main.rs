@@ -11,6 +11,9 @@ fn every_file_of_this_folder_is_a_module() {
     for item in std::fs::read_dir(&folder).unwrap() {
         let name = item.unwrap().file_name().into_string().unwrap();
         let module = name.strip_suffix(".rs").expect("only Rust files here");
-        assert!(module == "main" || main.contains(&format!("mod {module};")), "tests/it/{name} is not listed in main.rs");
+        assert!(
+            module == "main" || main.contains(&format!("mod {module};")),
+            "tests/it/{name} is not listed in main.rs"
+        );
     }
 }

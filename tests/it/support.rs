@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use ccbackup::Result;
 use ccbackup::archive::seal::Sealer;
 use ccbackup::durable::Disk;
 use ccbackup::engine::chain::Chain;
-use ccbackup::engine::create::{self, ComponentSpec, Settings, VOLUME_BYTES, identity_of};
+use ccbackup::engine::create::{self, ComponentSpec, Settings, VOLUME_BYTES};
 use ccbackup::engine::select::Selection;
 use ccbackup::engine::verify::{self, Depth};
 use ccbackup::engine::{Clock, restore};
@@ -25,7 +26,6 @@ use ccbackup::repo::Repository;
 use ccbackup::repo::backup::Trust;
 use ccbackup::repo::signing::Signer;
 use ccbackup::repo::state::LocalState;
-use ccbackup::{Error, Result};
 
 /// A host with keys, a repository and a tree to back up, all below one temporary folder.
 pub(crate) struct Sandbox {
@@ -135,14 +135,27 @@ impl Sandbox {
     pub(crate) fn verify_with(&self, id: &BackupId, depth: Depth, all: bool) -> Result<verify::Report> {
         let options = verify::Options { depth, all, threads: 2 };
         let keys = if depth == Depth::Keyless { Keys::none() } else { self.keys() };
-        verify::verify(&Repository::open(&self.root())?, id, &self.trust(), &keys, &self.state(), &options, &Recorder::default())
+        verify::verify(
+            &Repository::open(&self.root())?,
+            id,
+            &self.trust(),
+            &keys,
+            &self.state(),
+            &options,
+            &Recorder::default(),
+        )
     }
 
     pub(crate) fn chain(&self, id: &BackupId) -> Result<Arc<Chain>> {
         Chain::open(&Repository::open(&self.root())?, id, &self.trust(), self.keys())
     }
 
-    pub(crate) fn try_restore(&self, id: &BackupId, target: &Path, change: impl FnOnce(&mut restore::Options)) -> Result<restore::Report> {
+    pub(crate) fn try_restore(
+        &self,
+        id: &BackupId,
+        target: &Path,
+        change: impl FnOnce(&mut restore::Options),
+    ) -> Result<restore::Report> {
         let mut options = restore::Options {
             components: vec![],
             selection: Selection::new(&[], &[]).unwrap(),
@@ -158,7 +171,8 @@ impl Sandbox {
     /// Restores into a new folder and returns the restored tree.
     pub(crate) fn restore(&self, id: &BackupId) -> PathBuf {
         let target = self.scratch(&format!("restored-{id}"));
-        let report = self.try_restore(id, &target, |_| {}).unwrap_or_else(|e| panic!("restore failed: {}", e.one_line()));
+        let report =
+            self.try_restore(id, &target, |_| {}).unwrap_or_else(|e| panic!("restore failed: {}", e.one_line()));
         assert!(report.findings.is_empty(), "{:?}", report.findings);
         assert!(report.problems.is_empty(), "{:?}", report.problems);
         target.join("files/tree")
@@ -191,7 +205,10 @@ impl Sandbox {
 /// Runs a program that must succeed.
 pub(crate) fn succeed(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|e| {
-        panic!("this test needs {:?}, which cannot be started ({e}); scripts/setup.sh installs it", command.get_program())
+        panic!(
+            "this test needs {:?}, which cannot be started ({e}); scripts/setup.sh installs it",
+            command.get_program()
+        )
     });
     assert!(
         output.status.success(),
@@ -237,26 +254,45 @@ pub(crate) fn look(root: &Path) -> BTreeMap<Vec<u8>, Seen> {
         let meta = path.symlink_metadata().unwrap();
         let name = path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
         let kind = meta.file_type();
-        let word = if kind.is_file() { "file" } else if kind.is_dir() { "dir" } else if kind.is_symlink() { "symlink" }
-            else if kind.is_fifo() { "fifo" } else if kind.is_char_device() { "char" } else if kind.is_block_device() { "block" } else { "other" };
+        let word = if kind.is_file() {
+            "file"
+        } else if kind.is_dir() {
+            "dir"
+        } else if kind.is_symlink() {
+            "symlink"
+        } else if kind.is_fifo() {
+            "fifo"
+        } else if kind.is_char_device() {
+            "char"
+        } else if kind.is_block_device() {
+            "block"
+        } else {
+            "other"
+        };
         let content = match word {
-            "file" if meta.size() < 1 << 30 => succeed(Command::new("sha256sum").arg("-z").arg("--").arg(path)).stdout[..64].escape_ascii().to_string(),
+            "file" if meta.size() < 1 << 30 => {
+                succeed(Command::new("sha256sum").arg("-z").arg("--").arg(path)).stdout[..64].escape_ascii().to_string()
+            }
             "symlink" => fs::read_link(path).unwrap().as_os_str().as_bytes().escape_ascii().to_string(),
             _ => String::new(),
         };
-        let first = (!kind.is_dir() && meta.nlink() > 1).then(|| inodes.entry((meta.dev(), meta.ino())).or_insert_with(|| name.clone()).clone());
-        seen.insert(name, Seen {
-            kind: word.into(),
-            mode: meta.permissions().mode() & 0o7777,
-            owner: (meta.uid(), meta.gid()),
-            mtime: (meta.mtime(), meta.mtime_nsec()),
-            size: if kind.is_dir() { 0 } else { meta.size() },
-            content,
-            xattrs: xattrs(path),
-            same_as: first,
-            has_holes: kind.is_file() && meta.blocks() * 512 + 65536 < meta.size(),
-            device: if word == "char" || word == "block" { meta.rdev() } else { 0 },
-        });
+        let first = (!kind.is_dir() && meta.nlink() > 1)
+            .then(|| inodes.entry((meta.dev(), meta.ino())).or_insert_with(|| name.clone()).clone());
+        seen.insert(
+            name,
+            Seen {
+                kind: word.into(),
+                mode: meta.permissions().mode() & 0o7777,
+                owner: (meta.uid(), meta.gid()),
+                mtime: (meta.mtime(), meta.mtime_nsec()),
+                size: if kind.is_dir() { 0 } else { meta.size() },
+                content,
+                xattrs: xattrs(path),
+                same_as: first,
+                has_holes: kind.is_file() && meta.blocks() * 512 + 65536 < meta.size(),
+                device: if word == "char" || word == "block" { meta.rdev() } else { 0 },
+            },
+        );
     }
     seen
 }
@@ -264,11 +300,15 @@ pub(crate) fn look(root: &Path) -> BTreeMap<Vec<u8>, Seen> {
 fn xattrs(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut names = vec![0; 65536];
     let n = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
-    let mut found: Vec<_> = names[..n].split(|&b| b == 0).filter(|n| !n.is_empty()).map(|name| {
-        let mut value = vec![0; 65536];
-        let n = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value[..]).unwrap();
-        (name.to_vec(), value[..n].to_vec())
-    }).collect();
+    let mut found: Vec<_> = names[..n]
+        .split(|&b| b == 0)
+        .filter(|n| !n.is_empty())
+        .map(|name| {
+            let mut value = vec![0; 65536];
+            let n = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value[..]).unwrap();
+            (name.to_vec(), value[..n].to_vec())
+        })
+        .collect();
     found.sort();
     found
 }
@@ -279,12 +319,24 @@ pub(crate) fn assert_same(expected: &BTreeMap<Vec<u8>, Seen>, actual: &BTreeMap<
     for (path, seen) in expected {
         match actual.get(path) {
             None => differences.push(format!("{} is missing", path.escape_ascii())),
-            Some(other) if other != seen => differences.push(format!("{}:\n  expected {seen:?}\n  found    {other:?}", path.escape_ascii())),
+            Some(other) if other != seen => {
+                differences.push(format!("{}:\n  expected {seen:?}\n  found    {other:?}", path.escape_ascii()))
+            }
             Some(_) => {}
         }
     }
-    differences.extend(actual.keys().filter(|p| !expected.contains_key(*p)).map(|p| format!("{} should not be there", p.escape_ascii())));
-    assert!(differences.is_empty(), "{what}: {} differences\n{}", differences.len(), differences.iter().take(8).cloned().collect::<Vec<_>>().join("\n"));
+    differences.extend(
+        actual
+            .keys()
+            .filter(|p| !expected.contains_key(*p))
+            .map(|p| format!("{} should not be there", p.escape_ascii())),
+    );
+    assert!(
+        differences.is_empty(),
+        "{what}: {} differences\n{}",
+        differences.len(),
+        differences.iter().take(8).cloned().collect::<Vec<_>>().join("\n")
+    );
 }
 
 pub(crate) fn write(path: &Path, bytes: &[u8]) {
@@ -297,12 +349,14 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) {
 /// Bytes that do not compress, always the same for a seed.
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..length).map(|_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    }).collect()
+    (0..length)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        })
+        .collect()
 }
 
 /// A tree with everything that makes life hard for backup tools.

@@ -2,9 +2,11 @@
 //!
 //! Invariant: bytes depend on the entry alone, with pax records in a fixed order and only where ustar does not suffice.
 
+use std::borrow::Cow;
+
 use tar::Header;
 
-use crate::model::{Entry, EntryKind};
+use crate::model::{Entry, EntryKind, EntryPath};
 
 use super::field::{octal_max, put_number, put_text};
 use super::{BLOCK, PIECES_DIR, padding, pax, sparse};

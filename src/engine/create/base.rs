@@ -10,8 +10,8 @@ use crate::model::{BackupId, ComponentRecord, Dependency, Digest, Manifest};
 use crate::repo::Repository;
 use crate::repo::backup::SUMS_FILE;
 use crate::repo::catalog::Catalog;
-use crate::repo::state::LocalState;
 use crate::repo::read_small;
+use crate::repo::state::LocalState;
 
 /// What was found, and what follows from it.
 #[derive(Debug)]
@@ -40,19 +40,15 @@ impl Decision {
     }
 
     /// Looks at the newest backup. Refuses to write when it is another host's or lies in the future.
-    pub(super) fn make(
-        repo: &Repository,
-        catalog: &Catalog,
-        state: &LocalState,
-        settings: &Settings,
-    ) -> Result<Self> {
+    pub(super) fn make(repo: &Repository, catalog: &Catalog, state: &LocalState, settings: &Settings) -> Result<Self> {
         let head = state.head().unwrap_or_default();
         let known_sequence = head.as_ref().map_or(0, |h| h.sequence);
         let Some(newest) = catalog.newest() else {
             let full_because = if head.is_some() {
                 Some("the backups that this host made here are gone".to_owned())
             } else {
-                (!catalog.backups.is_empty()).then(|| "no earlier backup can be read; run `ccbackup verify --all`".into())
+                (!catalog.backups.is_empty())
+                    .then(|| "no earlier backup can be read; run `ccbackup verify --all`".into())
             };
             return Ok(Self { next_sequence: known_sequence + 1, full_because, ..Self::first() });
         };
@@ -60,7 +56,12 @@ impl Decision {
         if stranger && !settings.adopt {
             return Err(Error::new(
                 Kind::OtherHost,
-                format!("the repository {} was last written by host {:?}, this is {:?}", repo.root().display(), newest.host, settings.host),
+                format!(
+                    "the repository {} was last written by host {:?}, this is {:?}",
+                    repo.root().display(),
+                    newest.host,
+                    settings.host
+                ),
             )
             .hint("give every host a repository of its own; --adopt takes this one over"));
         }
@@ -123,7 +124,8 @@ impl Decision {
         }
         let complete = settings.components.iter().filter(|s| newest.component(&s.name).is_some());
         for spec in complete {
-            let local = copies.components.get(&spec.name).ok_or_else(|| format!("the index copy of {} is gone", spec.name))?;
+            let local =
+                copies.components.get(&spec.name).ok_or_else(|| format!("the index copy of {} is gone", spec.name))?;
             let copy = state.copy(&newest.id, &spec.name);
             match copy.digest() {
                 Ok(digest) if digest == local.copy_sha256 => {}
@@ -148,7 +150,9 @@ impl Decision {
     pub(super) fn dependency(&self, id: BackupId) -> Result<Dependency> {
         match self.sums.get(&id) {
             Some(&sums_sha256) => Ok(Dependency { id, sums_sha256 }),
-            None => Err(Error::failed(format!("the index copy refers to backup {id}, which the newest backup does not depend on"))),
+            None => Err(Error::failed(format!(
+                "the index copy refers to backup {id}, which the newest backup does not depend on"
+            ))),
         }
     }
 }

@@ -68,13 +68,9 @@ pub(super) fn capture(
         settings.level,
         known_segments,
     )?;
-    let collector =
-        Collector::new(&spec.name, staging, &settings.sealer, settings.volume_bytes, settings.level, index);
-    let shared = Shared {
-        backup: staging.id(),
-        names: Names::system(),
-        known: KnownContent::new(last.map(|l| l.copy.clone())),
-    };
+    let collector = Collector::new(&spec.name, staging, &settings.sealer, settings.volume_bytes, settings.level, index);
+    let shared =
+        Shared { backup: staging.id(), names: Names::system(), known: KnownContent::new(last.map(|l| l.copy.clone())) };
     let walk = start_walk(spec, settings)?;
     let workers = settings.threads.max(1);
     let (slot_sender, slots) = bounded(workers * 2 + 2);

@@ -57,10 +57,10 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn run(self, compressor: &mut Compressor) {
-        let chunks = self.chunks.iter().map(|&(start, end)| Chunk {
-            length: (end - start) as u64,
-            sha256: Digest::of(&self.raw[start..end]),
-        });
+        let chunks = self
+            .chunks
+            .iter()
+            .map(|&(start, end)| Chunk { length: (end - start) as u64, sha256: Digest::of(&self.raw[start..end]) });
         let chunks = chunks.collect();
         let mut compressed = Vec::new();
         let result = compressor.compress(&self.raw, &mut compressed);

@@ -71,7 +71,8 @@ pub(super) struct Base {
 
 /// Runs the join until the walk ends or nobody listens any more.
 pub(super) fn join(walk: Walk, base: Option<Base>, slots: &Sender<Slot>, work: &Sender<Work>) -> Result<()> {
-    let mut joiner = Joiner { base, peeked: None, links: HashMap::new(), batch: Vec::new(), batch_bytes: 0, slots, work };
+    let mut joiner =
+        Joiner { base, peeked: None, links: HashMap::new(), batch: Vec::new(), batch_bytes: 0, slots, work };
     for step in walk {
         let go_on = match step {
             Step::Entry(found) => joiner.entry(found)?,

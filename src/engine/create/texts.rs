@@ -77,7 +77,9 @@ fn readme(manifest: &Manifest, signer: &SignerKey) -> String {
         put("");
         put("This is an incremental backup. It needs these folders beside it:");
         manifest.depends_on.iter().for_each(|d| put(&format!("  {}", d.id)));
-        put("restore.sh takes from each what it needs, deletions included. It wants room for the largest archive in $TMPDIR.");
+        put(
+            "restore.sh takes from each what it needs, deletions included. It wants room for the largest archive in $TMPDIR.",
+        );
     }
     put("");
     put("The index files list every entry as a line of JSON; archives and pieces are named in it.");

@@ -28,7 +28,16 @@ pub(super) fn component(
 ) -> Result<()> {
     let inventory = chain.inventory(name)?;
     let archives = chain.archives(name);
-    let writer = Writer { backup: &chain.backup.manifest.id, component: name, target, monitor, state: Mutex::default(), written: AtomicU64::new(0), unchanged: AtomicU64::new(0), bytes: AtomicU64::new(0) };
+    let writer = Writer {
+        backup: &chain.backup.manifest.id,
+        component: name,
+        target,
+        monitor,
+        state: Mutex::default(),
+        written: AtomicU64::new(0),
+        unchanged: AtomicU64::new(0),
+        bytes: AtomicU64::new(0),
+    };
     let mut links = Vec::new();
     let mut entries = 0;
     let contents = selected(&inventory, &options.selection)?.filter_map(|entry| match entry {
@@ -155,7 +164,9 @@ impl Writer<'_> {
     fn other(&self, entry: &Entry) -> Result<()> {
         match &entry.kind {
             EntryKind::Symlink { .. } => self.target.make_symlink(entry)?,
-            EntryKind::Fifo | EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } => self.target.make_node(entry)?,
+            EntryKind::Fifo | EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } => {
+                self.target.make_node(entry)?
+            }
             EntryKind::File { .. } => return self.small(entry, b""),
             EntryKind::Dir | EntryKind::Hardlink { .. } => {}
         }

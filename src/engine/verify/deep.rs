@@ -24,7 +24,13 @@ pub(super) fn backup(
     let id = &chain.backup.manifest.id;
     for record in &chain.backup.manifest.components {
         monitor.stage(&record.name, Some(record.content_bytes), Some(record.entries));
-        let checker = Checker { backup: id, component: &record.name, findings: Mutex::default(), entries: AtomicU64::new(0), monitor };
+        let checker = Checker {
+            backup: id,
+            component: &record.name,
+            findings: Mutex::default(),
+            entries: AtomicU64::new(0),
+            monitor,
+        };
         let result = chain.inventory(&record.name).and_then(|inventory| {
             let archives = chain.archives(&record.name);
             if inventory.entries() != record.entries {
@@ -43,7 +49,9 @@ pub(super) fn backup(
         match result {
             Err(e) if e.kind() == Kind::Damage => {
                 let mut finding = Finding::of_file(id, Some(&record.name), &record.index.name, "index", e.one_line());
-                finding.next = "this component cannot be read through its index; the archives can still be unpacked by hand".into();
+                finding.next =
+                    "this component cannot be read through its index; the archives can still be unpacked by hand"
+                        .into();
                 report.findings.push(finding);
             }
             other => other?,

@@ -30,7 +30,9 @@ impl Finding {
                 "bring {id}/{name} back from another copy of the repository; `ccbackup verify {id} --deep` then tells \
                  which files of {component} are concerned; the next `ccbackup create --full` does not depend on it"
             ),
-            None => format!("bring {id}/{name} back from another copy of the repository, or run `ccbackup create --full`"),
+            None => {
+                format!("bring {id}/{name} back from another copy of the repository, or run `ccbackup create --full`")
+            }
         };
         Self {
             kind: kind.into(),

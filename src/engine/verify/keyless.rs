@@ -15,7 +15,9 @@ use crate::repo::backup::{Backup, SIGNATURE_FILE, SUMS_FILE, Trust, open_stored}
 use crate::repo::catalog::Catalog;
 use crate::repo::signing::allowed_signers;
 use crate::repo::state::LocalState;
-use crate::repo::{ALLOWED_SIGNERS_FILE, INCOMPLETE_PREFIX, LATEST_LINK, LOCK_FILE, REPOSITORY_FILE, Repository, read_small};
+use crate::repo::{
+    ALLOWED_SIGNERS_FILE, INCOMPLETE_PREFIX, LATEST_LINK, LOCK_FILE, REPOSITORY_FILE, Repository, read_small,
+};
 
 /// What was read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,7 +67,8 @@ impl<'a> Checker<'a> {
             Ok(target) => {
                 let newest = self.catalog.backups.last().map(|b| b.id.as_str());
                 if target.to_str() != newest {
-                    let detail = format!("it points to {}, the newest backup is {}", target.display(), newest.unwrap_or("none"));
+                    let detail =
+                        format!("it points to {}, the newest backup is {}", target.display(), newest.unwrap_or("none"));
                     self.finding_in_repository(LATEST_LINK, detail, "the next `ccbackup create` sets it right");
                 }
             }
@@ -81,7 +84,8 @@ impl<'a> Checker<'a> {
             let item = item.at("cannot list", root)?;
             let name = item.file_name().to_string_lossy().into_owned();
             let is_backup = self.catalog.backups.iter().any(|b| b.id.as_str() == name);
-            let is_ours = own.contains(&name.as_str()) || name.starts_with(INCOMPLETE_PREFIX) || name.starts_with(".staged-");
+            let is_ours =
+                own.contains(&name.as_str()) || name.starts_with(INCOMPLETE_PREFIX) || name.starts_with(".staged-");
             if !is_backup && !is_ours {
                 self.finding_in_repository(
                     &crate::model::escape_path(name.as_bytes()),
@@ -98,7 +102,10 @@ impl<'a> Checker<'a> {
                     backup: head.id.to_string(),
                     component: None,
                     path: head.id.to_string(),
-                    detail: format!("this host made backup {} (number {}), it is not in the repository", head.id, head.sequence),
+                    detail: format!(
+                        "this host made backup {} (number {}), it is not in the repository",
+                        head.id, head.sequence
+                    ),
                     next: "find out who removed it; bring it back from another copy, or run `ccbackup create`".into(),
                 });
             } else {
@@ -124,7 +131,11 @@ impl<'a> Checker<'a> {
                 let text = String::from_utf8_lossy(&bytes);
                 let known = |line: &str| trusted.iter().any(|t| t.as_str() == line);
                 if text.is_empty() || !text.split_inclusive('\n').all(known) {
-                    self.finding_in_repository(ALLOWED_SIGNERS_FILE, "it names somebody who is not trusted here, or is garbled".into(), next);
+                    self.finding_in_repository(
+                        ALLOWED_SIGNERS_FILE,
+                        "it names somebody who is not trusted here, or is garbled".into(),
+                        next,
+                    );
                 }
             }
         }
@@ -172,7 +183,10 @@ impl<'a> Checker<'a> {
                 }
                 let path = backup.dir.join(name);
                 if path.symlink_metadata().is_ok_and(|m| m.len() != size) {
-                    let detail = format!("it should have {size} bytes and has {}", path.symlink_metadata().map_or(0, |m| m.len()));
+                    let detail = format!(
+                        "it should have {size} bytes and has {}",
+                        path.symlink_metadata().map_or(0, |m| m.len())
+                    );
                     self.findings.push(Finding::of_file(id, Some(&component.name), name, "changed", detail));
                 }
             }
@@ -219,9 +233,14 @@ impl<'a> Checker<'a> {
         let mut todo = Vec::new();
         for backup in &self.opened {
             let id = &backup.manifest.id;
-            let owners: BTreeMap<_, _> = backup.manifest.components.iter().flat_map(|c| {
-                c.archives.iter().map(|a| &a.name).chain([&c.index.name]).map(|n| (n.clone(), c.name.clone()))
-            }).collect();
+            let owners: BTreeMap<_, _> = backup
+                .manifest
+                .components
+                .iter()
+                .flat_map(|c| {
+                    c.archives.iter().map(|a| &a.name).chain([&c.index.name]).map(|n| (n.clone(), c.name.clone()))
+                })
+                .collect();
             todo.extend(backup.sums.iter().map(|(name, &expected)| Todo {
                 id: id.clone(),
                 component: owners.get(name).cloned(),
@@ -238,32 +257,36 @@ impl<'a> Checker<'a> {
         let (next, bytes, files) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let found = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..self.threads.max(1)).map(|_| {
-                scope.spawn(|| -> Result<()> {
-                    let mut buffer = vec![0; 1 << 20];
-                    while let Some(item) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        monitor.check()?;
-                        let outcome = hash(item, &mut buffer, monitor);
-                        files.fetch_add(u64::from(item.component.is_some()), Ordering::Relaxed);
-                        match outcome {
-                            Ok((digest, length)) => {
-                                bytes.fetch_add(length, Ordering::Relaxed);
-                                if digest != item.expected {
-                                    let detail = format!("its SHA-256 is {digest}, signed was {}", item.expected);
-                                    note(&found, item, "changed", detail)?;
+            let workers: Vec<_> = (0..self.threads.max(1))
+                .map(|_| {
+                    scope.spawn(|| -> Result<()> {
+                        let mut buffer = vec![0; 1 << 20];
+                        while let Some(item) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+                            monitor.check()?;
+                            let outcome = hash(item, &mut buffer, monitor);
+                            files.fetch_add(u64::from(item.component.is_some()), Ordering::Relaxed);
+                            match outcome {
+                                Ok((digest, length)) => {
+                                    bytes.fetch_add(length, Ordering::Relaxed);
+                                    if digest != item.expected {
+                                        let detail = format!("its SHA-256 is {digest}, signed was {}", item.expected);
+                                        note(&found, item, "changed", detail)?;
+                                    }
+                                }
+                                Err(e) if matches!(e.kind(), Kind::Interrupted(_)) => return Err(e),
+                                Err(e) => {
+                                    let missing = item.path.symlink_metadata().is_err();
+                                    note(&found, item, if missing { "missing" } else { "unreadable" }, e.one_line())?;
                                 }
                             }
-                            Err(e) if matches!(e.kind(), Kind::Interrupted(_)) => return Err(e),
-                            Err(e) => {
-                                let missing = item.path.symlink_metadata().is_err();
-                                note(&found, item, if missing { "missing" } else { "unreadable" }, e.one_line())?;
-                            }
                         }
-                    }
-                    Ok(())
+                        Ok(())
+                    })
                 })
-            }).collect();
-            workers.into_iter().try_for_each(|w| w.join().unwrap_or_else(|_| Err(Error::failed("a worker ended unexpectedly"))))
+                .collect();
+            workers
+                .into_iter()
+                .try_for_each(|w| w.join().unwrap_or_else(|_| Err(Error::failed("a worker ended unexpectedly"))))
         })?;
         let mut found = found.into_inner().map_err(|_| Error::failed("a worker died"))?;
         found.sort_by(|a: &Finding, b| a.path.cmp(&b.path));
