@@ -18,6 +18,7 @@ use std::str::FromStr;
 
 pub use discover::discover;
 pub use load::{FILE_NAME, Lookup, MAX_CONFIG_BYTES, load, parse, resolve_path};
+pub(crate) use load::{check_glob, resolve_location};
 pub use near::nearest;
 pub use render::{Rendering, render};
 

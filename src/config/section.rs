@@ -55,7 +55,7 @@ impl<'a> Section<'a> {
 
     /// Refuses the first key of the file that is not in `known`.
     pub(super) fn only(self, known: &[&str]) -> Result<Self> {
-        let unknown = self.table.keys().filter(|key| !known.contains(&&*key.get_ref().as_ref()));
+        let unknown = self.table.keys().filter(|key| !known.contains(&key.get_ref().as_ref()));
         let Some(key) = unknown.min_by_key(|key| key.span().start) else { return Ok(self) };
         let name = key.get_ref();
         let near = nearest(name, known).unwrap_or_default();
