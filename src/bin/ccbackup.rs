@@ -1,1 +1,9 @@
-fn main() {}
+//! Makes, checks, lists and restores backups.
+
+use std::process::ExitCode;
+
+use ccbackup::cli;
+
+fn main() -> ExitCode {
+    cli::run(cli::verbs::dispatch)
+}

@@ -1,0 +1,184 @@
+//! Text for people: escaping, sizes, durations and tables.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io;
+use std::time::Duration;
+
+/// Makes text from outside harmless on a terminal: control characters, line breaks among them, and characters that
+/// turn or hide text are written as escapes.
+#[must_use]
+pub fn shown(text: &str) -> Cow<'_, str> {
+    escape(text, false)
+}
+
+/// As [`shown`], but line breaks stay.
+pub(super) fn shown_lines(text: &str) -> Cow<'_, str> {
+    escape(text, true)
+}
+
+fn escape(text: &str, keep_lines: bool) -> Cow<'_, str> {
+    let fine = |c: char| !is_dangerous(c) || (keep_lines && c == '\n');
+    if text.chars().all(fine) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            c if fine(c) => out.push(c),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_ascii() => drop(write!(out, "\\x{:02x}", u32::from(c))),
+            c => drop(write!(out, "\\u{{{:x}}}", u32::from(c))),
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn is_dangerous(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Bytes in binary units with one decimal: `0 B`, `1023 B`, `1.3 GiB`.
+#[must_use]
+pub fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    // Tenths of the unit, rounded; the next unit is taken where rounding would give 1024.0.
+    let tenths = |unit: usize| (u128::from(bytes) * 10 + (1_u128 << (10 * unit + 9))) >> (10 * (unit + 1));
+    let unit = (0..UNITS.len()).find(|&unit| tenths(unit) < 10_240).unwrap_or(UNITS.len() - 1);
+    format!("{}.{} {}", tenths(unit) / 10, tenths(unit) % 10, UNITS[unit])
+}
+
+/// A duration with two units at most: `0.3 s`, `42.0 s`, `3 min 05 s`, `1 h 02 min`, `2 d 03 h`.
+#[must_use]
+pub fn human_duration(duration: Duration) -> String {
+    let tenths = (duration.as_millis() + 50) / 100;
+    let seconds = (duration.as_millis() + 500) / 1000;
+    match seconds {
+        _ if tenths < 600 => format!("{}.{} s", tenths / 10, tenths % 10),
+        0..3_600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {:02} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {:02} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// To which side a column leans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    /// Text.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Aligned columns, two spaces apart, without lines and without spaces at the end. Cells are made harmless.
+#[derive(Clone, Debug)]
+pub struct Table {
+    columns: Vec<Align>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with a heading.
+    #[must_use]
+    pub fn new(columns: &[(&str, Align)]) -> Self {
+        let heading = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+        Self { columns: columns.iter().map(|(_, align)| *align).collect(), rows: vec![heading] }
+    }
+
+    /// Adds a row; cells beyond the columns are dropped, missing ones are empty.
+    pub fn row<C: Into<String>>(&mut self, cells: impl IntoIterator<Item = C>) {
+        let mut row: Vec<String> = cells.into_iter().map(|cell| shown(&cell.into()).into_owned()).collect();
+        row.resize(self.columns.len(), String::new());
+        self.rows.push(row);
+    }
+
+    /// Whether there is nothing but the heading.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.len() == 1
+    }
+
+    /// Writes all rows, the heading first.
+    pub fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        for row in &self.rows {
+            let mut line = String::new();
+            for ((cell, align), width) in row.iter().zip(&self.columns).zip(&widths) {
+                match align {
+                    Align::Left => drop(write!(line, "{cell:<width$}  ")),
+                    Align::Right => drop(write!(line, "{cell:>width$}  ")),
+                }
+            }
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_cannot_drive_a_terminal() {
+        assert_eq!(shown("plain é 日本"), "plain é 日本");
+        assert!(matches!(shown("plain"), Cow::Borrowed(_)));
+        assert_eq!(shown("a\x1b[31mb\n\r\t\u{7f}\u{9b}"), "a\\x1b[31mb\\n\\r\\t\\x7f\\u{9b}");
+        assert_eq!(shown("exe\u{202e}txt\u{2066}\u{200b}\u{feff}"), "exe\\u{202e}txt\\u{2066}\\u{200b}\\u{feff}");
+        assert_eq!(shown_lines("a\nb\x07"), "a\nb\\x07");
+    }
+
+    #[test]
+    fn sizes_have_binary_units_and_one_decimal() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1, "1 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (1_048_575, "1.0 MiB"),
+            (1_048_576, "1.0 MiB"),
+            (1_395_864_371, "1.3 GiB"),
+            (1 << 50, "1.0 PiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(human_bytes(bytes), text);
+        }
+    }
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        for (millis, text) in [
+            (0, "0.0 s"),
+            (340, "0.3 s"),
+            (59_940, "59.9 s"),
+            (59_960, "1 min 00 s"),
+            (185_000, "3 min 05 s"),
+            (3_599_600, "1 h 00 min"),
+            (3_720_000, "1 h 02 min"),
+            (183_600_000, "2 d 03 h"),
+        ] {
+            assert_eq!(human_duration(Duration::from_millis(millis)), text);
+        }
+    }
+
+    #[test]
+    fn tables_are_aligned_and_end_without_spaces() {
+        let mut table = Table::new(&[("ID", Align::Left), ("SIZE", Align::Right), ("NOTE", Align::Left)]);
+        assert!(table.is_empty());
+        table.row(["20260117-143000", "1.3 GiB", ""]);
+        table.row(["é\x1b", "10 B"]);
+        let mut out = Vec::new();
+        table.write(&mut out).unwrap();
+        let expected = "ID                  SIZE  NOTE\n20260117-143000  1.3 GiB\né\\x1b               10 B\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+}

@@ -1,0 +1,67 @@
+//! Looks around a folder for what a backup should hold, for `init` and for runs without a configuration.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{ComponentConfig, ComponentKind, Expect};
+use crate::error::{Context as _, Result};
+
+const COMPOSE_FILES: [&str; 4] = ["docker-compose.yaml", "docker-compose.yml", "compose.yaml", "compose.yml"];
+const CONFIG_FOLDERS: [&str; 5] = ["config", "configs", "conf", "provisioning", "k8s"];
+
+/// Components of kind `files` for what lies in `folder` and in `home`; empty when there is nothing to be found.
+/// What cannot be looked at is an error, never taken for absent.
+pub fn discover(folder: &Path, home: Option<&Path>) -> Result<Vec<ComponentConfig>> {
+    let mut configs = Vec::new();
+    for name in COMPOSE_FILES.iter().chain([&".env"]) {
+        configs.extend(existing(folder.join(name), Wanted::File)?);
+    }
+    for name in CONFIG_FOLDERS {
+        configs.extend(existing(folder.join(name), Wanted::Folder)?);
+    }
+    let mut found = Vec::new();
+    // Roots of a component are told apart by their last names, so a second `provisioning` is a component of its own.
+    let grafana = existing(folder.join("grafana/provisioning"), Wanted::Folder)?;
+    let mut apart = Vec::new();
+    let taken = configs.iter().any(|path| path.ends_with("provisioning"));
+    if taken { &mut apart } else { &mut configs }.extend(grafana);
+    found.extend(component("configs", configs));
+    found.extend(component("grafana-provisioning", apart));
+    found.extend(component("data", existing(folder.join("data"), Wanted::Folder)?.into_iter().collect()));
+    if let Some(home) = home {
+        for (name, path) in [("contextcore", ".contextcore"), ("vectorstore", ".config/contextd/vectorstore")] {
+            let path = existing(home.join(path), Wanted::Folder)?;
+            found.extend(component(name, path.into_iter().collect()));
+        }
+    }
+    Ok(found)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    File,
+    Folder,
+}
+
+fn existing(path: PathBuf, wanted: Wanted) -> Result<Option<PathBuf>> {
+    match fs::metadata(&path) {
+        Ok(data) if wanted == Wanted::File && data.is_file() || wanted == Wanted::Folder && data.is_dir() => {
+            Ok(Some(path))
+        }
+        Ok(_) => Ok(None),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(e).at("cannot look at", path),
+    }
+}
+
+fn component(name: &str, paths: Vec<PathBuf>) -> Option<ComponentConfig> {
+    (!paths.is_empty()).then(|| ComponentConfig {
+        name: name.to_owned(),
+        kind: ComponentKind::Files,
+        paths,
+        exclude: Vec::new(),
+        one_file_system: false,
+        expect: Expect::default(),
+    })
+}

@@ -1,0 +1,252 @@
+//! Finds and reads `ccbackup.toml`.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Component, Path, PathBuf};
+
+use toml::de::DeTable;
+
+use super::section::{At, Document, Section};
+use super::{
+    Cipher, ComponentConfig, ComponentKind, Config, Defaults, EncryptionConfig, Expect, Percent, RepositoryConfig,
+    SignerRef, TrustConfig, check_recipient, near,
+};
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::model::is_component_name;
+
+/// Name of the configuration file.
+pub const FILE_NAME: &str = "ccbackup.toml";
+/// Longest configuration that is read, in bytes.
+pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Where a configuration is looked for, in this order; the caller reads the environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lookup {
+    /// `--config`
+    pub option: Option<PathBuf>,
+    /// `$CCBACKUP_CONFIG`
+    pub variable: Option<PathBuf>,
+    /// The current folder; relative paths above are relative to it.
+    pub current: PathBuf,
+    /// `$XDG_CONFIG_HOME`, or `.config` of the home folder.
+    pub xdg_config: Option<PathBuf>,
+    /// The folder of the whole system, `/etc/ccbackup`.
+    pub system: Option<PathBuf>,
+    /// The home folder, for `~/`.
+    pub home: Option<PathBuf>,
+}
+
+/// Reads the first configuration there is; none when there is no file. A file that was named must be there.
+pub fn load(lookup: &Lookup) -> Result<Option<Config>> {
+    for (named, origin) in [(&lookup.option, "--config"), (&lookup.variable, "CCBACKUP_CONFIG")] {
+        if let Some(file) = named {
+            let file = lookup.current.join(file);
+            let text = read(&file)?.ok_or_else(|| {
+                Error::new(Kind::NotFound, format!("the configuration {} of {origin} is not there", file.display()))
+                    .hint("`ccbackup init` writes one")
+            })?;
+            return parse(&text, &file, lookup.home.as_deref()).map(Some);
+        }
+    }
+    let folders = [
+        Some(lookup.current.clone()),
+        lookup.xdg_config.as_ref().map(|folder| folder.join("ccbackup")),
+        lookup.system.clone(),
+    ];
+    for folder in folders.into_iter().flatten() {
+        let file = folder.join(FILE_NAME);
+        if let Some(text) = read(&file)? {
+            return parse(&text, &file, lookup.home.as_deref()).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn read(file: &Path) -> Result<Option<String>> {
+    let absent = |e: &io::Error| matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+    let open = match File::open(file) {
+        Err(error) if absent(&error) => return Ok(None),
+        opened => opened.at("cannot open the configuration", file)?,
+    };
+    let mut bytes = Vec::new();
+    open.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes).at("cannot read the configuration", file)?;
+    if bytes.len() as u64 > MAX_CONFIG_BYTES {
+        return Err(Error::usage(format!("{} is larger than {MAX_CONFIG_BYTES} bytes", file.display())));
+    }
+    let text = String::from_utf8(bytes);
+    text.map(Some).map_err(|_| Error::usage(format!("{} is not UTF-8, TOML must be", file.display())))
+}
+
+/// Reads a configuration's text. `file` must be absolute: relative paths are relative to its folder.
+pub fn parse(text: &str, file: &Path, home: Option<&Path>) -> Result<Config> {
+    let document = Document { file, text };
+    let table = DeTable::parse(text).map_err(|e| {
+        // Only the parser's sentence: its long form repeats the line, which may hold a secret.
+        document.error(&e.span().unwrap_or_default(), &format!("not valid TOML: {}", e.message()))
+    })?;
+    let reader = Reader { document, folder: file.parent().unwrap_or(Path::new("/")), home };
+    let top = Section::new(document, "the file", table.get_ref(), 0..0);
+    let top = top.only(&["repository", "encryption", "trust", "defaults", "component"])?;
+    let defaults = reader.defaults(&top)?;
+    Ok(Config {
+        file: Some(file.to_owned()),
+        repository: reader.repository(&top)?,
+        encryption: reader.encryption(&top)?,
+        trust: reader.trust(&top)?,
+        components: reader.components(&top, &defaults)?,
+        defaults,
+    })
+}
+
+struct Reader<'a> {
+    document: Document<'a>,
+    folder: &'a Path,
+    home: Option<&'a Path>,
+}
+
+impl Reader<'_> {
+    fn located<T>(&self, text: &At<&str>, read: impl FnOnce(&str) -> Result<T>) -> Result<T> {
+        read(text.value).map_err(|e| self.document.locate(&text.span, &e))
+    }
+
+    fn repository(&self, top: &Section<'_>) -> Result<RepositoryConfig> {
+        let Some(section) = top.table("repository", "[repository]")? else { return Ok(RepositoryConfig::default()) };
+        let section = section.only(&["location"])?;
+        let location = section.string("location")?;
+        let location = location.map(|text| self.located(&text, |t| resolve_location(t, self.folder, self.home)));
+        Ok(RepositoryConfig { location: location.transpose()? })
+    }
+
+    fn encryption(&self, top: &Section<'_>) -> Result<EncryptionConfig> {
+        let Some(section) = top.table("encryption", "[encryption]")? else { return Ok(EncryptionConfig::default()) };
+        let section = section.only(&["recipients", "cipher", "level"])?;
+        let recipients = section.strings("recipients")?;
+        for recipient in &recipients {
+            self.located(recipient, check_recipient)?;
+        }
+        let cipher = section.string("cipher")?.map(|text| self.located(&text, str::parse::<Cipher>)).transpose()?;
+        let level = section.integer("level", 1..=19)?.and_then(|n| i32::try_from(n).ok());
+        Ok(EncryptionConfig { recipients: recipients.iter().map(|r| r.value.to_owned()).collect(), cipher, level })
+    }
+
+    fn trust(&self, top: &Section<'_>) -> Result<TrustConfig> {
+        let Some(section) = top.table("trust", "[trust]")? else { return Ok(TrustConfig::default()) };
+        let section = section.only(&["signers"])?;
+        let signers = section.strings("signers")?;
+        let signers = signers.iter().map(|text| self.located(text, |t| SignerRef::parse(t, self.folder, self.home)));
+        Ok(TrustConfig { signers: signers.collect::<Result<_>>()? })
+    }
+
+    fn defaults(&self, top: &Section<'_>) -> Result<Defaults> {
+        let Some(section) = top.table("defaults", "[defaults]")? else { return Ok(Defaults::default()) };
+        let section = section.only(&["exclude", "one_file_system", "threads"])?;
+        Ok(Defaults {
+            exclude: self.globs(&section)?,
+            one_file_system: section.boolean("one_file_system")?.unwrap_or(false),
+            threads: section.integer("threads", 1..=256)?.and_then(|n| usize::try_from(n).ok()),
+        })
+    }
+
+    fn globs(&self, section: &Section<'_>) -> Result<Vec<String>> {
+        let globs = section.strings("exclude")?;
+        globs.iter().map(|text| self.located(text, |t| check_glob(t).map(|()| t.to_owned()))).collect()
+    }
+
+    fn components(&self, top: &Section<'_>, defaults: &Defaults) -> Result<Vec<ComponentConfig>> {
+        let mut components: Vec<ComponentConfig> = Vec::new();
+        for section in top.tables("component")? {
+            let name = section.required("name")?;
+            if !is_component_name(name.value) {
+                let message = format!("`name` is {:?}, which is not a component name", name.value);
+                return Err(section
+                    .error(&name.span, &message)
+                    .hint("1 to 64 lower-case letters, digits, `-` and `_`, starting with a letter or digit"));
+            }
+            if components.iter().any(|c| c.name == name.value) {
+                return Err(section.error(&name.span, &format!("there are two components named `{}`", name.value)));
+            }
+            components.push(self.component(section, name.value, defaults)?);
+        }
+        Ok(components)
+    }
+
+    fn component(&self, section: Section<'_>, name: &str, defaults: &Defaults) -> Result<ComponentConfig> {
+        // The kind comes before the keys: another kind has other keys, and they are not what is wrong.
+        let kind = self.located(&section.required("kind")?, component_kind)?;
+        let section = section.only(&["name", "kind", "paths", "exclude", "one_file_system", "expect"])?;
+        let paths = section.strings("paths")?;
+        if paths.is_empty() {
+            return Err(section.error(&section.span, &format!("the component `{name}` has no `paths`")));
+        }
+        let paths = paths.iter().map(|text| self.located(text, |t| resolve_path(t, self.folder, self.home)));
+        let expect = match section.table("expect", "`expect`")? {
+            None => Expect::default(),
+            Some(expect) => {
+                let expect = expect.only(&["min_entries", "max_shrink"])?;
+                let shrink = expect.string("max_shrink")?;
+                Expect {
+                    min_entries: expect.integer("min_entries", 0..=u64::MAX)?,
+                    max_shrink: shrink.map(|text| self.located(&text, str::parse::<Percent>)).transpose()?,
+                }
+            }
+        };
+        let mut exclude = self.globs(&section)?;
+        exclude.extend(defaults.exclude.iter().filter(|glob| !exclude.contains(glob)).cloned().collect::<Vec<_>>());
+        Ok(ComponentConfig {
+            name: name.to_owned(),
+            kind,
+            paths: paths.collect::<Result<_>>()?,
+            exclude,
+            one_file_system: section.boolean("one_file_system")?.unwrap_or(defaults.one_file_system),
+            expect,
+        })
+    }
+}
+
+fn component_kind(text: &str) -> Result<ComponentKind> {
+    let built: Vec<&str> = ComponentKind::ALL.iter().map(|kind| kind.name()).collect();
+    ComponentKind::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
+        let error = Error::usage(format!("kind `{text}` is not built yet; kinds built: {}", built.join(", ")));
+        match near::nearest(text, &built) {
+            Some(word) if near::distance(text, word) <= 2 => error.hint(format!("did you mean `{word}`?")),
+            _ => error,
+        }
+    })
+}
+
+/// An error when a glob cannot be read.
+pub(crate) fn check_glob(text: &str) -> Result<()> {
+    match globset::Glob::new(text) {
+        Ok(_) if !text.is_empty() => Ok(()),
+        Ok(_) => Err(Error::usage("a glob is empty")),
+        Err(e) => Err(Error::usage(format!("{text:?} is not a glob: {}", e.kind()))),
+    }
+}
+
+/// The folder of a repository: a path, or a `file://` URL.
+pub(crate) fn resolve_location(text: &str, folder: &Path, home: Option<&Path>) -> Result<PathBuf> {
+    match text.split_once("://") {
+        Some(("file", path)) if path.starts_with('/') => resolve_path(path, folder, home),
+        Some((scheme, _)) => {
+            Err(Error::usage(format!("repositories at `{scheme}://` are not built yet; built: folders")))
+        }
+        None => resolve_path(text, folder, home),
+    }
+}
+
+/// Makes a path absolute: `~/` stands for `home`, relative ones lie under `folder`. `.` parts are dropped, `..` stay.
+pub fn resolve_path(text: &str, folder: &Path, home: Option<&Path>) -> Result<PathBuf> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(Error::usage(format!("{text:?} is not a path")));
+    }
+    let rest = if text == "~" { Some("") } else { text.strip_prefix("~/") };
+    let path = match (rest, home) {
+        (Some(rest), Some(home)) => home.join(rest.trim_start_matches('/')),
+        (Some(_), None) => {
+            return Err(Error::usage(format!("{text:?} needs a home folder and there is none"))
+                .hint("set HOME, or write the whole path"));
+        }
+        (None, _) => folder.join(text),
+    };
+    Ok(path.components().filter(|part| *part != Component::CurDir).collect())
+}

@@ -1,0 +1,132 @@
+//! Writes a commented `ccbackup.toml`; `config::parse` reads the same configuration back.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::{ComponentConfig, Expect};
+use crate::error::{Error, Result};
+
+/// What a new configuration says.
+#[derive(Clone, Copy, Debug)]
+pub struct Rendering<'a> {
+    /// Folder the file will lie in, absolute; paths under it are written relative.
+    pub folder: &'a Path,
+    /// Home folder; other paths under it are written with `~/`.
+    pub home: Option<&'a Path>,
+    /// `repository.location`, absolute.
+    pub location: &'a Path,
+    /// Public keys; none leaves a commented example.
+    pub recipients: &'a [String],
+    /// Public keys of trusted signers; none leaves the pinned signer of this host in force.
+    pub signers: &'a [String],
+    /// `[[component]]`s.
+    pub components: &'a [ComponentConfig],
+}
+
+/// The text of a configuration. Fails when a path is not UTF-8, which TOML cannot hold.
+pub fn render(wanted: &Rendering<'_>) -> Result<String> {
+    let mut text = String::from(
+        "# Configuration of ccbackup. Relative paths are relative to the folder of this file, `~/` is your home.\n\
+         # Unknown keys are errors. `ccbackup create --dry-run` shows what a backup would hold.\n\n\
+         [repository]\n\
+         # Where backups are kept. A copy must live on another machine.\n",
+    );
+    line(&mut text, "location", &quote(&written(wanted, wanted.location)?));
+    text.push_str(
+        "\n[encryption]\n# Public keys (age, ssh-ed25519, ssh-rsa) that can open new backups. This host needs no secret key.\n",
+    );
+    if wanted.recipients.is_empty() {
+        text.push_str("# recipients = [\"age1…\"]\n");
+    } else {
+        line(&mut text, "recipients", &list(wanted.recipients.iter().map(String::as_str)));
+    }
+    text.push_str(
+        "# cipher = \"age\"        # or \"aes-256-gcm\", \"none\"\n# level = 3             # zstd, 1 to 19\n",
+    );
+    text.push_str("\n[trust]\n# Signers whose backups are accepted: public keys or files of them. Without any, the one pinned on first use.\n");
+    if wanted.signers.is_empty() {
+        text.push_str("# signers = [\"ssh-ed25519 AAAA…\"]\n");
+    } else {
+        line(&mut text, "signers", &list(wanted.signers.iter().map(String::as_str)));
+    }
+    text.push_str("\n[defaults]\n# exclude = [\"**/*.log\"]   # for every component\n# one_file_system = true\n");
+    if wanted.components.is_empty() {
+        text.push_str(
+            "\n# Nothing was found here; name what to back up.\n# [[component]]\n# name = \"configs\"\n# kind = \"files\"\n\
+             # paths = [\"configs\"]\n",
+        );
+    }
+    for component in wanted.components {
+        self::component(&mut text, wanted, component)?;
+    }
+    Ok(text)
+}
+
+fn component(text: &mut String, wanted: &Rendering<'_>, component: &ComponentConfig) -> Result<()> {
+    text.push_str("\n[[component]]\n");
+    line(text, "name", &quote(&component.name));
+    line(text, "kind", &quote(component.kind.name()));
+    let paths = component.paths.iter().map(|path| written(wanted, path)).collect::<Result<Vec<_>>>()?;
+    line(text, "paths", &list(paths.iter().map(String::as_str)));
+    if !component.exclude.is_empty() {
+        line(text, "exclude", &list(component.exclude.iter().map(String::as_str)));
+    }
+    if component.one_file_system {
+        line(text, "one_file_system", "true");
+    }
+    let Expect { min_entries, max_shrink } = component.expect;
+    let expect: Vec<String> = min_entries
+        .map(|n| format!("min_entries = {n}"))
+        .into_iter()
+        .chain(max_shrink.map(|p| format!("max_shrink = {}", quote(&p.to_string()))))
+        .collect();
+    if expect.is_empty() {
+        text.push_str("# expect = { min_entries = 1, max_shrink = \"50%\" }   # fail when less is found\n");
+    } else {
+        line(text, "expect", &format!("{{ {} }}", expect.join(", ")));
+    }
+    Ok(())
+}
+
+fn line(text: &mut String, key: &str, value: &str) {
+    text.push_str(key);
+    text.push_str(" = ");
+    text.push_str(value);
+    text.push('\n');
+}
+
+/// The shortest way to write a path that reads back as the same.
+fn written(wanted: &Rendering<'_>, path: &Path) -> Result<String> {
+    let utf8 = |p: &Path| {
+        let text = p.to_str().map(str::to_owned);
+        text.ok_or_else(|| Error::usage(format!("the path {} is not UTF-8, TOML cannot hold it", path.display())))
+    };
+    if let Ok(inside) = path.strip_prefix(wanted.folder) {
+        let inside = utf8(inside)?;
+        // A leading `./` keeps `~`, URLs and the folder itself from being read as something else.
+        let plain = !inside.is_empty() && !inside.starts_with('~') && !inside.contains("://");
+        return Ok(if plain { inside } else { format!("./{inside}") });
+    }
+    match wanted.home.map(|home| path.strip_prefix(home)) {
+        Some(Ok(inside)) => Ok(format!("~/{}", utf8(inside)?)),
+        _ => utf8(path),
+    }
+}
+
+fn list<'t>(items: impl Iterator<Item = &'t str>) -> String {
+    format!("[{}]", items.map(quote).collect::<Vec<_>>().join(", "))
+}
+
+/// A TOML basic string.
+fn quote(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => drop(write!(out, "\\u{:04X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
