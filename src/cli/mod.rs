@@ -7,7 +7,6 @@ pub mod args;
 mod context;
 mod environment;
 mod error;
-pub mod json;
 mod paths;
 mod planned;
 mod progress;

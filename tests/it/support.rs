@@ -58,7 +58,7 @@ impl Sandbox {
                 exclude: vec![],
                 one_file_system: false,
                 min_entries: None,
-                max_shrink_percent: None,
+                max_shrink: None,
             }],
             full: false,
             rehash: false,

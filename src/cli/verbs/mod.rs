@@ -1,27 +1,40 @@
 //! The verbs of `ccbackup`: each turns its arguments into calls of `engine` and prints what comes back.
 
+mod create;
+mod demo;
+mod init;
+mod key;
+mod look;
+mod manual;
+mod restore;
+mod site;
+mod verify;
+
 use super::Context;
 use super::args::{Cli, Command};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Runs the verb that was typed; gives the exit code of a run that did not fail.
-pub fn dispatch(cli: Cli, _context: &Context) -> Result<u8> {
-    let verb = cli.command.name();
-    let not_wired = || Err(Error::failed(format!("`ccbackup {verb}` is not wired yet")));
+pub fn dispatch(cli: Cli, context: &Context) -> Result<u8> {
     match cli.command {
-        Command::Create(create) => create.check().and_then(|()| not_wired()),
-        Command::Init(_)
-        | Command::List(_)
-        | Command::Show(_)
-        | Command::Ls(_)
-        | Command::Diff(_)
-        | Command::Find(_)
-        | Command::Cat(_)
-        | Command::Verify(_)
-        | Command::Restore(_)
-        | Command::Key(_)
-        | Command::Demo(_)
-        | Command::Completions(_)
-        | Command::Man(_) => not_wired(),
+        Command::Init(args) => init::init(&args, context),
+        Command::Create(args) => create::create(&args, context),
+        Command::List(_) => look::list(context),
+        Command::Show(args) => look::show(&args, context),
+        Command::Ls(args) => look::ls(&args, context),
+        Command::Diff(args) => look::diff(&args, context),
+        Command::Find(args) => look::find(&args, context),
+        Command::Cat(args) => look::cat(&args, context),
+        Command::Verify(args) => verify::verify(&args, context),
+        Command::Restore(args) => restore::restore(&args, context),
+        Command::Key(args) => key::key(&args, context),
+        Command::Demo(args) => demo::demo(&args, context),
+        Command::Completions(args) => manual::completions(&args, context),
+        Command::Man(args) => manual::man(&args, context),
     }
 }
+
+/// Exit code of a run that was done, but with problems.
+const DONE_WITH_PROBLEMS: u8 = 3;
+/// Exit code of a run that found damage.
+const DAMAGE_FOUND: u8 = 4;

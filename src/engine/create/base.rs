@@ -171,11 +171,10 @@ pub(super) fn check_expectations(
         .hint("nothing was published; change `expect` in the configuration if this is right"));
     }
     let before = parent.and_then(|m| m.component(&spec.name)).map(|c| c.content_bytes);
-    if let (Some(percent), Some(before)) = (spec.max_shrink_percent, before) {
-        let least = u128::from(before) * u128::from(100 - percent.min(100)) / 100;
-        if u128::from(record.content_bytes) < least {
+    if let (Some(percent), Some(before)) = (spec.max_shrink, before) {
+        if record.content_bytes < before.saturating_sub(percent.of(before)) {
             return Err(Error::failed(format!(
-                "the component {} shrank from {before} to {} bytes, more than the {percent} % that are expected",
+                "the component {} shrank from {before} to {} bytes, more than the {percent} that are expected",
                 spec.name, record.content_bytes
             ))
             .hint("nothing was published; change `expect` in the configuration if this is right"));

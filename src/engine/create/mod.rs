@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use super::{Clock, rfc3339};
 use crate::archive::seal::Sealer;
+use crate::config::Percent;
 use crate::durable::Disk;
 use crate::error::{Error, Kind, Result};
 use crate::model::{
@@ -50,8 +51,9 @@ pub struct ComponentSpec {
     pub one_file_system: bool,
     /// Fewer entries than this fail the backup.
     pub min_entries: Option<u64>,
-    /// Losing more than this part of its bytes since the last backup fails the backup; in percent.
-    pub max_shrink_percent: Option<u8>,
+    /// Losing more than this part of its bytes since the last backup fails the backup.
+    #[serde(skip)]
+    pub max_shrink: Option<Percent>,
 }
 
 /// How a backup is made.

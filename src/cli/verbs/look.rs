@@ -1,0 +1,287 @@
+//! `ccbackup list`, `show`, `ls`, `find`, `diff` and `cat`: verbs that only look.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::site::Site;
+use crate::cli::args::{Cat, Diff, Find, Ls, Show};
+use crate::cli::{Align, Context, Table, human_bytes, shown};
+use crate::durable::Disk;
+use crate::engine::chain::Chain;
+use crate::engine::query::{self, Change};
+use crate::engine::select::Selection;
+use crate::error::{Error, Kind, Result};
+use crate::model::{BackupId, BackupKind, Digest, Entry, EntryKind, Sealing};
+use crate::repo::Repository;
+use crate::repo::catalog::Catalog;
+use crate::repo::state::LocalState;
+
+fn kind_name(kind: BackupKind) -> &'static str {
+    match kind {
+        BackupKind::Full => "full",
+        BackupKind::Incremental => "incremental",
+    }
+}
+
+pub(super) fn list(context: &Context) -> Result<u8> {
+    let repo = Repository::open(&context.repository(context.config()?.as_ref())?)?;
+    let state = LocalState::new(&context.home.state_dir()?, &repo.record().repository_id, Disk::default());
+    let backups = query::list(&repo, &state)?;
+    context.result(&backups, |terminal| {
+        if backups.is_empty() {
+            return terminal.print("no backups yet");
+        }
+        let columns = [
+            ("id", Align::Left),
+            ("kind", Align::Left),
+            ("parent", Align::Left),
+            ("components", Align::Left),
+            ("stored", Align::Right),
+            ("encrypted", Align::Left),
+            ("last verified", Align::Left),
+        ];
+        let mut table = Table::new(&columns);
+        for b in &backups {
+            let yes_no = |yes: bool| if yes { "yes" } else { "no" };
+            table.row([
+                b.id.to_string(),
+                b.kind.map_or("DAMAGED", kind_name).to_owned(),
+                b.parent.as_ref().map_or_else(|| "-".into(), ToString::to_string),
+                b.components.join(","),
+                human_bytes(b.bytes_stored),
+                b.encrypted.map_or("?", yes_no).to_owned(),
+                b.verified_at.clone().unwrap_or_else(|| "never".into()),
+            ]);
+        }
+        terminal.print_table(&table)
+    })?;
+    let damaged: Vec<_> = backups.iter().filter_map(|b| b.damage.as_ref().map(|why| (&b.id, why))).collect();
+    for (id, why) in &damaged {
+        context.terminal.warn(&format!("backup {id} cannot be read: {why}; run `ccbackup verify --all`"));
+    }
+    Ok(if damaged.is_empty() { 0 } else { super::DAMAGE_FOUND })
+}
+
+pub(super) fn show(args: &Show, context: &Context) -> Result<u8> {
+    let site = Site::open(context)?;
+    let id = site.resolve(&args.id)?;
+    let chain = Chain::open(&site.repo, &id, &site.trust, site.keys.clone())?;
+    let manifest = &chain.backup.manifest;
+    let signer = chain.backup.signer.as_ref().map(|s| s.fingerprint());
+    let document = serde_json::json!({ "signer": signer, "manifest": manifest });
+    context.result(&document, |terminal| {
+        let line = |name: &str, value: String| terminal.print(format!("{name:<12}{}", shown(&value)));
+        line("backup", format!("{} (number {})", manifest.id, manifest.sequence))?;
+        line("kind", kind_name(manifest.kind).into())?;
+        line("made", format!("{} to {}", manifest.created_at, manifest.finished_at))?;
+        line("host", manifest.host.clone())?;
+        line("parent", manifest.parent.as_ref().map_or_else(|| "-".into(), |p| p.id.to_string()))?;
+        let needs: Vec<_> = manifest.depends_on.iter().map(|d| d.id.to_string()).collect();
+        line("depends on", if needs.is_empty() { "nothing".into() } else { needs.join(", ") })?;
+        line("signer", signer.clone().unwrap_or_else(|| "NOT signed by anybody who is trusted".into()))?;
+        match &manifest.sealing {
+            Sealing::Age { recipients } => recipients.iter().try_for_each(|r| line("opens with", r.clone()))?,
+            Sealing::Aes256Gcm { key_id } => line("opens with", format!("the AES-256 key {key_id}"))?,
+            Sealing::None => line("sealed", "no".into())?,
+        }
+        manifest.tags.iter().try_for_each(|(key, value)| line("tag", format!("{key}={value}")))?;
+        line("tool", manifest.tool.clone())?;
+        let columns = [
+            ("component", Align::Left),
+            ("entries", Align::Right),
+            ("new", Align::Right),
+            ("content", Align::Right),
+            ("stored", Align::Right),
+            ("archives", Align::Right),
+            ("problems", Align::Right),
+        ];
+        let mut table = Table::new(&columns);
+        for c in &manifest.components {
+            table.row([
+                c.name.clone(),
+                c.entries.to_string(),
+                c.new_entries.to_string(),
+                human_bytes(c.content_bytes),
+                human_bytes(c.bytes_stored),
+                c.archives.len().to_string(),
+                c.problems.iter().map(|p| p.count).sum::<u64>().to_string(),
+            ]);
+        }
+        terminal.print_table(&table)
+    })?;
+    Ok(0)
+}
+
+/// An entry as `--json` shows it.
+#[derive(Serialize)]
+struct Shown {
+    component: String,
+    path: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    size: u64,
+    mode: String,
+    uid: u32,
+    gid: u32,
+    mtime: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<Change>,
+}
+
+impl Shown {
+    fn new(component: &str, entry: &Entry, change: Option<Change>) -> Self {
+        Self {
+            component: component.into(),
+            path: entry.path.escaped().into_owned(),
+            kind: entry.kind.name(),
+            size: entry.size(),
+            mode: format!("{:04o}", entry.mode),
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime: entry.mtime.to_string(),
+            sha256: if let EntryKind::File { sha256, .. } = entry.kind { Some(sha256) } else { None },
+            change,
+        }
+    }
+}
+
+fn long_line(component: &str, entry: &Entry) -> String {
+    let time = crate::engine::rfc3339(entry.mtime.seconds);
+    let target = match &entry.kind {
+        EntryKind::Symlink { target } => format!(" -> {}", crate::model::escape_path(target)),
+        EntryKind::Hardlink { target } => format!(" = {target}"),
+        _ => String::new(),
+    };
+    let (mode, uid, gid, size, path) = (entry.mode, entry.uid, entry.gid, entry.size(), &entry.path);
+    format!("{:<8} {mode:04o} {uid:>6} {gid:>6} {size:>12} {time} {component}/{path}{target}", entry.kind.name())
+}
+
+pub(super) fn ls(args: &Ls, context: &Context) -> Result<u8> {
+    let chain = Site::open(context)?.chain(&args.id)?;
+    let globs: Vec<_> = args.glob.iter().cloned().collect();
+    let selection = Selection::new(&globs, &[])?;
+    let mut all = Vec::new();
+    query::entries(&chain, &selection, &mut |component, entry| {
+        if context.json() {
+            all.push(Shown::new(component, entry, None));
+            Ok(())
+        } else if args.long {
+            context.terminal.print_outside(&long_line(component, entry))
+        } else {
+            context.terminal.print_outside(&format!("{component}/{}", entry.path))
+        }
+    })?;
+    if context.json() {
+        context.terminal.print_json(&all)?;
+    }
+    Ok(0)
+}
+
+pub(super) fn diff(args: &Diff, context: &Context) -> Result<u8> {
+    let site = Site::open(context)?;
+    let (a, b) = (site.chain(&args.a)?, site.chain(&args.b)?);
+    let mut all = Vec::new();
+    query::diff(&a, &b, &mut |change, component, entry| {
+        if context.json() {
+            all.push(Shown::new(component, entry, Some(change)));
+            return Ok(());
+        }
+        let sign = match change {
+            Change::Added => '+',
+            Change::Removed => '-',
+            Change::Content => 'M',
+            Change::Metadata => 'm',
+        };
+        context.terminal.print_outside(&format!("{sign} {component}/{}", entry.path))
+    })?;
+    if context.json() {
+        context.terminal.print_json(&all)?;
+    }
+    Ok(0)
+}
+
+/// One version of an entry and the backups that hold it.
+#[derive(Serialize)]
+struct Version {
+    #[serde(flatten)]
+    entry: Shown,
+    first: BackupId,
+    last: BackupId,
+    backups: u64,
+}
+
+pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
+    let site = Site::open(context)?;
+    let selection = Selection::new(std::slice::from_ref(&args.glob), &[])?;
+    let mut versions: BTreeMap<(String, Vec<u8>), Vec<Version>> = BTreeMap::new();
+    let mut unreadable = Vec::new();
+    for listed in Catalog::load(&site.repo)?.backups {
+        let id = listed.id;
+        let looked = Chain::open(&site.repo, &id, &site.trust, site.keys.clone()).and_then(|chain| {
+            query::entries(&chain, &selection, &mut |component, entry| {
+                let shown = Shown::new(component, entry, None);
+                let key = (component.to_owned(), entry.path.as_bytes().to_vec());
+                let known = versions.entry(key).or_default();
+                match known.last_mut() {
+                    Some(last) if same_version(&last.entry, &shown) => {
+                        last.last = id.clone();
+                        last.backups += 1;
+                    }
+                    _ => known.push(Version { entry: shown, first: id.clone(), last: id.clone(), backups: 1 }),
+                }
+                Ok(())
+            })
+        });
+        match looked {
+            Err(e) if e.kind() == Kind::Damage => unreadable.push((id, e)),
+            other => other?,
+        }
+    }
+    let all: Vec<_> = versions.into_values().flatten().collect();
+    context.result(&all, |terminal| {
+        for v in &all {
+            let span = if v.first == v.last { v.first.to_string() } else { format!("{} … {}", v.first, v.last) };
+            let line = format!(
+                "{}/{}  {} bytes, modified {}, in {span}",
+                v.entry.component,
+                v.entry.path,
+                v.entry.size,
+                time(&v.entry)
+            );
+            terminal.print_outside(&line)?;
+        }
+        Ok(())
+    })?;
+    for (id, error) in &unreadable {
+        context.terminal.warn(&format!("backup {id} could not be looked through: {}", error.one_line()));
+    }
+    if !unreadable.is_empty() {
+        return Ok(super::DAMAGE_FOUND);
+    }
+    if all.is_empty() {
+        return Err(Error::new(Kind::NotFound, format!("no backup holds an entry that matches {:?}", args.glob)));
+    }
+    Ok(0)
+}
+
+fn time(entry: &Shown) -> String {
+    let seconds = entry.mtime.split('.').next().and_then(|s| s.parse().ok()).unwrap_or(0);
+    crate::engine::rfc3339(seconds)
+}
+
+fn same_version(a: &Shown, b: &Shown) -> bool {
+    (a.kind, a.size, &a.mode, a.uid, a.gid, &a.mtime, &a.sha256)
+        == (b.kind, b.size, &b.mode, b.uid, b.gid, &b.mtime, &b.sha256)
+}
+
+pub(super) fn cat(args: &Cat, context: &Context) -> Result<u8> {
+    if context.json() {
+        return Err(Error::usage("`cat` writes the file itself to stdout; it has no --json"));
+    }
+    let chain = Site::open(context)?.chain(&args.id)?;
+    context.terminal.with_out(|out| query::cat(&chain, &args.path.component, &args.path.path, out))?;
+    Ok(0)
+}

@@ -1,0 +1,86 @@
+//! `ccbackup restore`.
+
+use super::site::Site;
+use super::{DAMAGE_FOUND, DONE_WITH_PROBLEMS};
+use crate::cli::args::Restore;
+use crate::cli::{Context, Terminal, human_bytes, shown};
+use crate::durable::Disk;
+use crate::engine::restore::{self as engine, Options, Report};
+use crate::engine::select::Selection;
+use crate::error::Result;
+use crate::model::escape_path;
+
+/// Paths that are listed one by one before a deletion.
+const SHOWN_PATHS: usize = 20;
+
+pub(super) fn restore(args: &Restore, context: &Context) -> Result<u8> {
+    let site = Site::open(context)?;
+    let chain = site.chain(&args.id)?;
+    let target = context.absolute(&args.target);
+    let options = Options {
+        components: args.component.clone(),
+        selection: Selection::new(&args.include, &args.exclude)?,
+        overwrite: args.overwrite,
+        delete: args.delete,
+        threads: context.threads(context.config()?.as_ref()),
+        disk: Disk::default(),
+    };
+    if args.dry_run {
+        let report = engine::preview(&chain, &target, &options, &context.monitor)?;
+        return conclude(context, &report);
+    }
+    if args.delete && !args.yes {
+        let plan = engine::preview(&chain, &target, &options, &context.monitor)?;
+        context.monitor.finish();
+        if !plan.deleted.is_empty() {
+            let mut question = String::new();
+            for path in plan.deleted.iter().take(SHOWN_PATHS) {
+                question.push_str(&format!("would remove {path}\n"));
+            }
+            context.terminal.warn(question.trim_end());
+            let count = plan.deleted.len();
+            context.terminal.confirm(&format!(
+                "remove {count} entries below {} that the backup does not have?",
+                target.display()
+            ))?;
+        }
+    }
+    let report = engine::restore(&chain, &target, &options, &context.monitor)?;
+    conclude(context, &report)
+}
+
+fn conclude(context: &Context, report: &Report) -> Result<u8> {
+    context.monitor.finish();
+    context.result(report, |terminal| print(terminal, report))?;
+    for finding in &report.findings {
+        context.terminal.warn(&format!("not restored: {}: {}", finding.path, finding.detail));
+    }
+    for problem in &report.problems {
+        context.terminal.warn(&format!("{}: {}", problem.path, problem.detail));
+    }
+    if !report.findings.is_empty() {
+        context
+            .terminal
+            .warn(&format!("{} entries are damaged and were not restored (listed above)", report.findings.len()));
+        return Ok(DAMAGE_FOUND);
+    }
+    Ok(if report.problems.is_empty() { 0 } else { DONE_WITH_PROBLEMS })
+}
+
+fn print(terminal: &Terminal, report: &Report) -> Result<()> {
+    let (would, bytes) = (if report.dry_run { "would write" } else { "wrote" }, human_bytes(report.bytes_written));
+    let target = escape_path(report.target.as_os_str().as_encoded_bytes()).into_owned();
+    terminal.print(format!("backup {} → {}", report.id, shown(&target)))?;
+    terminal.print(format!(
+        "{} entries: {would} {} ({bytes}), {} were there already",
+        report.entries, report.written, report.unchanged
+    ))?;
+    for path in &report.deleted {
+        let word = if report.dry_run { "would remove" } else { "removed" };
+        terminal.print(format!("{word} {}", shown(path)))?;
+    }
+    if report.dry_run {
+        return terminal.print("nothing was changed (dry run)");
+    }
+    terminal.print(format!("done in {:.1} s", report.duration_seconds))
+}

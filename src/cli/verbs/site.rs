@@ -1,0 +1,133 @@
+//! What most verbs need first: the repository, the keys of this host, whom to trust.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cli::Context;
+use crate::cli::args::BackupRef;
+use crate::config::{Config, SignerRef};
+use crate::durable::Disk;
+use crate::engine::chain::Chain;
+use crate::engine::{Clock, rfc3339};
+use crate::error::{Error, Result};
+use crate::keys::{Keys, generate_identity};
+use crate::model::BackupId;
+use crate::repo::backup::Trust;
+use crate::repo::catalog::Catalog;
+use crate::repo::signing::{Signer, SignerKey};
+use crate::repo::state::LocalState;
+use crate::repo::{Repository, read_small};
+
+/// An opened repository with all that reading it takes.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) repo: Repository,
+    pub(super) state: LocalState,
+    pub(super) keys: Keys,
+    pub(super) trust: Trust,
+}
+
+impl Site {
+    /// Opens the repository that is meant.
+    pub(super) fn open(context: &Context) -> Result<Self> {
+        let config = context.config()?;
+        let repo = Repository::open(&context.repository(config.as_ref())?)?;
+        let state = LocalState::new(&context.home.state_dir()?, &repo.record().repository_id, Disk::default());
+        let keys = keys(context)?;
+        let trust = trust(context, config.as_ref(), &state, &keys)?;
+        Ok(Self { repo, state, keys, trust })
+    }
+
+    /// The backup that is meant.
+    pub(super) fn resolve(&self, id: &BackupRef) -> Result<BackupId> {
+        Catalog::load(&self.repo)?.resolve(id.as_str())
+    }
+
+    /// The backup that is meant with all it depends on.
+    pub(super) fn chain(&self, id: &BackupRef) -> Result<Arc<Chain>> {
+        Chain::open(&self.repo, &self.resolve(id)?, &self.trust, self.keys.clone())
+    }
+}
+
+/// The key files that were named, else those of this host; none is fine until something has to be opened.
+pub(super) fn keys(context: &Context) -> Result<Keys> {
+    let named = context.identities();
+    let files: Vec<PathBuf> = if named.is_empty() {
+        let own = [context.home.identity(), context.home.aes_key()];
+        own.into_iter().filter_map(Result::ok).filter(|path| path.exists()).collect()
+    } else {
+        named
+    };
+    let keys = if files.is_empty() { Keys::none() } else { Keys::load(&files)? };
+    keys.warnings().iter().for_each(|warning| context.terminal.warn(warning));
+    Ok(keys)
+}
+
+/// Whom to believe: those who were named; else this host itself, those pinned for the repository, and those whom an
+/// identity file names. Never anybody whom only the repository names.
+fn trust(context: &Context, config: Option<&Config>, state: &LocalState, keys: &Keys) -> Result<Trust> {
+    let mut signers = named_signers(context, config)?;
+    if signers.is_empty() {
+        if let Some(own) = own_signer(context)? {
+            signers.push(own.public());
+        }
+        signers.extend(state.pinned()?);
+        for text in keys.signers() {
+            signers.push(text.parse()?);
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    signers.retain(|key| seen.insert(key.to_string()));
+    Ok(Trust { signers, allow_unsigned: context.global.allow_unsigned })
+}
+
+fn named_signers(context: &Context, config: Option<&Config>) -> Result<Vec<SignerKey>> {
+    let mut keys = Vec::new();
+    for named in context.signers(config)? {
+        match named {
+            SignerRef::Key(text) => keys.push(text.parse()?),
+            SignerRef::File(path) => {
+                let text = String::from_utf8(read_small(&path)?)
+                    .map_err(|_| Error::usage(format!("{} is not a file of public keys", path.display())))?;
+                let before = keys.len();
+                // A line of allowed_signers has the principal and options before the key.
+                let lines = text.lines().filter_map(|line| line.find("ssh-ed25519 ").map(|at| &line[at..]));
+                for line in lines.filter(|line| !line.starts_with('#')) {
+                    keys.push(line.parse()?);
+                }
+                if keys.len() == before {
+                    return Err(Error::usage(format!("{} names no ssh-ed25519 public key", path.display())));
+                }
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// The signer of this host, if it has one.
+pub(super) fn own_signer(context: &Context) -> Result<Option<Signer>> {
+    match context.home.signer() {
+        Ok(path) if path.exists() => Signer::load(&path).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The signer of this host, made if there is none. The flag tells that it is new.
+pub(super) fn make_signer(context: &Context) -> Result<(Signer, bool)> {
+    match own_signer(context)? {
+        Some(signer) => Ok((signer, false)),
+        None => Ok((Signer::generate(&context.home.signer()?)?, true)),
+    }
+}
+
+/// Makes the identity of this host; the file also names the signer, so that it alone opens and trusts a repository.
+pub(super) fn make_identity(context: &Context, signer: &SignerKey) -> Result<String> {
+    let path = context.home.identity()?;
+    let recipient = generate_identity(&path, Some(&signer.to_string()), &rfc3339(Clock::System.now_seconds()))?;
+    context.terminal.warn(&format!(
+        "a new identity was made in {}\nIt is the only key that opens these backups. Copy it to another place now, off this machine:\n  \
+         ccbackup key export --secret\nWithout a copy, losing this machine means losing the backups too.",
+        path.display()
+    ));
+    Ok(recipient)
+}

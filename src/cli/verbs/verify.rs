@@ -1,0 +1,71 @@
+//! `ccbackup verify`.
+
+use super::DAMAGE_FOUND;
+use super::site::Site;
+use crate::cli::args::Verify;
+use crate::cli::{Context, Terminal, human_bytes, shown};
+use crate::engine::verify::{self as engine, Depth, Options, Report};
+use crate::engine::{Clock, rfc3339};
+use crate::error::Result;
+use crate::repo::catalog::Catalog;
+
+/// Findings that are printed one by one; the rest is counted. `--json` has them all.
+const SHOWN_FINDINGS: usize = 100;
+
+pub(super) fn verify(args: &Verify, context: &Context) -> Result<u8> {
+    let site = Site::open(context)?;
+    let id = Catalog::load(&site.repo)?.resolve(if args.all { "latest" } else { args.id.as_str() })?;
+    let depth = match (args.deep, args.sample) {
+        (_, Some(sample)) => Depth::Deep(sample.as_f64()),
+        (true, None) => Depth::Deep(100.0),
+        (false, None) => Depth::Keyless,
+    };
+    let options = Options { depth, all: args.all, threads: context.threads(context.config()?.as_ref()) };
+    let report = engine::verify(&site.repo, &id, &site.trust, &site.keys, &site.state, &options, &context.monitor)?;
+    context.monitor.finish();
+    // A verification without trust in a signer proves less, so it is not remembered as one.
+    if report.ok && !report.signers.is_empty() {
+        if let Err(error) = site.state.set_verified(&report.backups, &rfc3339(Clock::System.now_seconds())) {
+            context.detail(&format!("the date of this verification was not noted: {}", error.one_line()));
+        }
+    }
+    context.result(&report, |terminal| print(terminal, &report))?;
+    Ok(if report.ok { 0 } else { DAMAGE_FOUND })
+}
+
+fn print(terminal: &Terminal, report: &Report) -> Result<()> {
+    for finding in report.findings.iter().take(SHOWN_FINDINGS) {
+        terminal.print(format!("DAMAGE  {}: {}", finding.kind, shown(&finding.path)))?;
+        if !finding.backup.is_empty() {
+            let component = finding.component.as_ref().map(|c| format!(", component {c}")).unwrap_or_default();
+            terminal.print(format!("        in backup {}{component}", shown(&finding.backup)))?;
+        }
+        terminal.print(format!("        {}", shown(&finding.detail)))?;
+        terminal.print(format!("  next: {}", shown(&finding.next)))?;
+    }
+    if report.findings.len() > SHOWN_FINDINGS {
+        terminal.print(format!("… and {} more; --json lists all", report.findings.len() - SHOWN_FINDINGS))?;
+    }
+    let deep =
+        if report.depth == "deep" { format!(", {} entries opened and hashed", report.entries) } else { String::new() };
+    let what = format!(
+        "{} backups, {} archive and index files, {}{deep}",
+        report.backups.len(),
+        report.archives,
+        human_bytes(report.bytes)
+    );
+    if !report.ok {
+        return terminal.print(format!("{} findings in {what}", report.findings.len()));
+    }
+    let signers: Vec<_> = report.signers.iter().map(String::as_str).collect();
+    let signed = if signers.is_empty() {
+        "NOT signed by anybody who is trusted".into()
+    } else {
+        format!("signed by {}", signers.join(", "))
+    };
+    terminal.print(format!("no damage: {what}; {signed}"))?;
+    if report.captured_with_problems > 0 {
+        terminal.print(format!("(the captures themselves had noted {} problems)", report.captured_with_problems))?;
+    }
+    Ok(())
+}
