@@ -125,7 +125,7 @@ impl Repository {
             .open(&path)
             .at("cannot open the lock", &path)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(LockGuard { _file: file }),
+            Ok(()) => Ok(LockGuard { file }),
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 Err(Error::new(Kind::Locked, format!("another run is writing to {}", self.root.display()))
                     .hint("wait until it has ended; a lock dies with its process and never has to be removed"))
@@ -138,7 +138,15 @@ impl Repository {
 /// Holds the repository's lock.
 #[derive(Debug)]
 pub struct LockGuard {
-    _file: File,
+    file: File,
+}
+
+impl Drop for LockGuard {
+    /// Closing would not do: a child process that another thread is just starting holds a copy of the descriptor until
+    /// it runs its program, and with it the lock.
+    fn drop(&mut self) {
+        rustix::fs::flock(&self.file, rustix::fs::FlockOperation::Unlock).ok();
+    }
 }
 
 /// Largest manifest, SHA256SUMS, signature or other small file that is read, in bytes.

@@ -1,6 +1,10 @@
 //! The integration tests: one binary, a module a subject. See docs/TESTING.md.
 
 mod byhand;
+mod crash;
+mod incremental;
+mod property;
+mod resume;
 mod support;
 
 /// A file that nobody lists is a test that nobody runs.

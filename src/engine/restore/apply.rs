@@ -9,7 +9,7 @@ use super::{Options, Report};
 use crate::archive::Scratch;
 use crate::engine::chain::Chain;
 use crate::engine::content::{self, Frame, Place, Sink, Streams, check_digest};
-use crate::engine::target::{Existing, Target};
+use crate::engine::target::{Existing, Target, is_part_name};
 use crate::engine::verify::Finding;
 use crate::error::{Error, Kind, Result};
 use crate::index::Inventory;
@@ -17,12 +17,13 @@ use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath};
 use crate::monitor::Monitor;
 use crate::source::Problem;
 
-/// Restores one component.
+/// Restores one component. `continued` says that an earlier run was cut short in this target.
 pub(super) fn component(
     chain: &Arc<Chain>,
     name: &str,
     target: &Target,
     options: &Options,
+    continued: bool,
     monitor: &dyn Monitor,
     report: &mut Report,
 ) -> Result<()> {
@@ -62,6 +63,10 @@ pub(super) fn component(
     }
     if options.delete {
         delete_extras(&inventory, name, target, monitor, report)?;
+    } else if continued {
+        let known = path_digests(&inventory, monitor)?;
+        let is_part = |path: &[u8]| path.rsplit(|&b| b == b'/').next().is_some_and(is_part_name);
+        target.sweep(&|path| !is_part(path) || known.contains(&Digest::of(path)), false, &mut |_| {})?;
     }
     finish_folders(&inventory, options, target, &writer, monitor)?;
     target.sync()?;

@@ -72,13 +72,14 @@ pub struct Report {
 pub fn restore(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
     let begun = Instant::now();
     let mut report = begin(chain, target, options)?;
+    let continued = marker::is_there(target);
     marker::place(target, chain, options)?;
     for record in chain.components(&options.components)? {
         monitor.stage(&record.name, Some(record.content_bytes), Some(record.entries));
         let dir = target.join(&record.name);
         // Inside a target that is ours (new, continued or to be overwritten) nothing but our own entries is in the way.
         let place = Target::open(&dir, TargetOptions { overwrite: true, ..TargetOptions::default() })?;
-        apply::component(chain, &record.name, &place, options, monitor, &mut report)
+        apply::component(chain, &record.name, &place, options, continued, monitor, &mut report)
             .map_err(|e| e.within(format!("cannot restore the component {}", record.name)))?;
     }
     if report.findings.is_empty() {

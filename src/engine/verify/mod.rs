@@ -88,7 +88,7 @@ pub fn verify(
     let catalog = Catalog::load(repo)?;
     let mut findings = Vec::new();
     let mut checker = keyless::Checker::new(repo, &catalog, trust, options.threads, &mut findings);
-    checker.repository(state)?;
+    checker.repository(state, monitor)?;
     if options.all {
         catalog.backups.iter().try_for_each(|b| checker.backup(&b.id).map(drop))?;
     } else {
