@@ -285,3 +285,21 @@ fn completions_and_man_pages_are_made() {
     host.run("man --out man1", 0);
     assert!(fs::read_to_string(host.path("man1/ccbackup-restore.1")).unwrap().contains("overwrite"));
 }
+
+#[test]
+fn waiving_the_signature_works_where_no_signer_is_known() {
+    let host = Host::new();
+    host.run("create --cipher none --path app", 0);
+    let elsewhere = |line: &str| host.command(line).env("CCBACKUP_HOME", host.path("elsewhere")).output().unwrap();
+    check("without a signer", &elsewhere("restore --target out"), 5);
+    check("waived", &elsewhere("--allow-unsigned restore --target out"), 0);
+    assert_eq!(fs::read(host.path("out/files/app/b.txt")).unwrap(), b"hello\n");
+}
+
+#[test]
+fn a_wrong_key_is_noticed_before_anything_is_written() {
+    let host = Host::new();
+    host.run("create --encrypt --path app", 0);
+    let (_, _) = host.run("restore --target out --identity keys/signer", 1);
+    assert!(!host.path("out").exists());
+}
