@@ -1,6 +1,8 @@
 //! The integration tests: one binary, a module a subject. See docs/TESTING.md.
 
 mod byhand;
+mod format_doc;
+mod other_docs;
 mod support;
 
 /// A file that nobody lists is a test that nobody runs.
