@@ -15,6 +15,8 @@
 mod byhand;
 mod cli;
 mod readme;
+mod format_doc;
+mod other_docs;
 mod support;
 
 /// A file that nobody lists is a test that nobody runs.

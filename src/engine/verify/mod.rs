@@ -104,7 +104,7 @@ pub fn verify(
         archives: counts.files,
         bytes: counts.bytes,
         entries: 0,
-        captured_with_problems: checked.iter().map(|b| b.manifest.problems()).sum(),
+        captured_with_problems: checked.iter().fold(0, |sum, b| b.manifest.problems().saturating_add(sum)),
         signers: checked.iter().filter_map(|b| b.signer.as_ref().map(SignerKey::fingerprint)).collect(),
         findings,
     };
