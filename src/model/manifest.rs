@@ -45,7 +45,7 @@ pub enum Sealing {
     /// AES-256-GCM in age's STREAM layout, with a raw key.
     #[serde(rename = "aes-256-gcm")]
     Aes256Gcm {
-        /// First 16 hex digits of the SHA-256 of the key's fingerprint text (FORMAT.md §8).
+        /// The key's public name, 16 hex digits (FORMAT.md §8).
         key_id: String,
     },
     /// Not encrypted.
@@ -240,13 +240,14 @@ impl Manifest {
     /// Stored bytes of all components.
     #[must_use]
     pub fn bytes_stored(&self) -> u64 {
-        self.components.iter().map(|c| c.bytes_stored).sum()
+        // Lists show manifests that nobody has checked, with any numbers.
+        self.components.iter().fold(0, |sum, c| sum.saturating_add(c.bytes_stored))
     }
 
     /// Number of problems met by the capture.
     #[must_use]
     pub fn problems(&self) -> u64 {
-        self.components.iter().flat_map(|c| &c.problems).map(|p| p.count).sum()
+        self.components.iter().flat_map(|c| &c.problems).fold(0, |sum, p| sum.saturating_add(p.count))
     }
 }
 

@@ -1,9 +1,25 @@
 //! The integration tests: one binary, a module a subject. See docs/TESTING.md.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test ends where it fails, and its files need not last"
+)]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "small numbers"
+)]
+
 mod byhand;
+mod cli;
 mod crash;
+mod format_doc;
 mod incremental;
+mod other_docs;
 mod property;
+mod readme;
 mod resume;
 mod support;
 

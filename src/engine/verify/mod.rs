@@ -20,6 +20,7 @@ use crate::monitor::Monitor;
 use crate::repo::Repository;
 use crate::repo::backup::Trust;
 use crate::repo::catalog::Catalog;
+use crate::repo::signing::SignerKey;
 use crate::repo::state::LocalState;
 
 pub use finding::Finding;
@@ -103,8 +104,8 @@ pub fn verify(
         archives: counts.files,
         bytes: counts.bytes,
         entries: 0,
-        captured_with_problems: checked.iter().map(|b| b.manifest.problems()).sum(),
-        signers: checked.iter().filter_map(|b| b.signer.as_ref().map(|s| s.fingerprint())).collect(),
+        captured_with_problems: checked.iter().fold(0, |sum, b| b.manifest.problems().saturating_add(sum)),
+        signers: checked.iter().filter_map(|b| b.signer.as_ref().map(SignerKey::fingerprint)).collect(),
         findings,
     };
     if let Depth::Deep(percent) = options.depth {
