@@ -39,7 +39,7 @@ fn incremental(sandbox: &mut Sandbox) -> create::Report {
     let report = sandbox.create();
     assert_eq!(report.kind, BackupKind::Incremental, "{:?}", report.full_because);
     assert_same(&look(&sandbox.tree()), &look(&sandbox.restore(&report.id)), "restored incremental");
-    let checked = sandbox.verify(&report.id, Depth::Deep(100.0));
+    let checked = sandbox.verify_with(&report.id, Depth::Deep(100.0), false).unwrap();
     assert!(checked.ok, "{:#?}", checked.findings);
     report
 }
