@@ -14,9 +14,9 @@
 
 mod byhand;
 mod cli;
-mod readme;
 mod format_doc;
 mod other_docs;
+mod readme;
 mod support;
 
 /// A file that nobody lists is a test that nobody runs.
