@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::entry::MAX_OFFSET;
 use super::{BackupId, Digest};
 use crate::error::{Error, Kind, Result};
 
@@ -219,6 +220,16 @@ impl Manifest {
                     )));
                 }
             }
+        }
+        // Manifests are counted with before any signature is looked at.
+        let mut stored = manifest.components.iter().map(|c| c.bytes_stored);
+        let mut problems = manifest.components.iter().flat_map(|c| &c.problems).map(|p| p.count);
+        let adds_up = |sum: u64, n| sum.checked_add(n).filter(|&sum| sum <= MAX_OFFSET);
+        if stored.try_fold(0, adds_up).is_none() || problems.try_fold(0, adds_up).is_none() {
+            return Err(bad("has impossible totals".into()));
+        }
+        if manifest.sequence == 0 || manifest.sequence > MAX_OFFSET {
+            return Err(bad(format!("has the impossible number {}", manifest.sequence)));
         }
         if manifest.depends_on.iter().any(|d| d.id == manifest.id)
             || manifest.parent.as_ref().is_some_and(|p| p.id == manifest.id)

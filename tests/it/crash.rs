@@ -217,7 +217,7 @@ impl Scene {
         assert_eq!(next.kind == BackupKind::Full, visible.len() == 1, "{when}");
         self.assert_tidy(&next.id, &when);
         // A restore syncs a whole file system, which takes its time.
-        if at % 4 == 0 {
+        if at.is_multiple_of(4) {
             self.assert_restores(&next.id, &when);
         }
 

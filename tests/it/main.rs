@@ -15,11 +15,15 @@
 mod byhand;
 mod cli;
 mod crash;
+mod damage;
 mod format_doc;
+mod golden;
+mod hostile;
 mod incremental;
 mod other_docs;
 mod property;
 mod readme;
+mod refusals;
 mod resume;
 mod support;
 

@@ -140,24 +140,24 @@ fn change() -> impl Strategy<Value = Change> {
     let length = prop_oneof![Just(0), 1_usize..600, 500_usize..20_000];
     let (n, seed) = (any::<u16>(), any::<u64>());
     prop_oneof![
-        8 => (n.clone(), name(), length.clone(), seed.clone())
+        8 => (n, name(), length.clone(), seed)
             .prop_map(|(folder, name, length, seed)| Change::Write { folder, name, length, seed }),
-        1 => (n.clone(), name(), 0_usize..4, any::<u8>())
+        1 => (n, name(), 0_usize..4, any::<u8>())
             .prop_map(|(folder, name, cut, insert)| Change::WriteLarge { folder, name, cut, insert }),
-        3 => (n.clone(), name()).prop_map(|(folder, name)| Change::Folder { folder, name }),
-        1 => (n.clone(), name(), name()).prop_map(|(folder, name, target)| Change::Symlink { folder, name, target }),
-        1 => (n.clone(), n.clone(), name()).prop_map(|(file, folder, name)| Change::HardLink { file, folder, name }),
-        2 => (n.clone(), n.clone(), name()).prop_map(|(file, folder, name)| Change::Copy { file, folder, name }),
-        3 => (n.clone(), n.clone(), name()).prop_map(|(entry, folder, name)| Change::Rename { entry, folder, name }),
-        2 => n.clone().prop_map(|entry| Change::Remove { entry }),
-        1 => n.clone().prop_map(|entry| Change::Swap { entry }),
-        3 => (n.clone(), any::<usize>(), seed.clone()).prop_map(|(file, at, seed)| Change::Modify { file, at, seed }),
-        2 => (n.clone(), length).prop_map(|(file, length)| Change::Append { file, length }),
-        1 => (n.clone(), 0_u64..30_000).prop_map(|(file, length)| Change::Resize { file, length }),
-        2 => (n.clone(), 0_u32..0o10000).prop_map(|(entry, mode)| Change::Mode { entry, mode }),
-        2 => (n.clone(), 0_u64..1_700_000_000, 0_u32..1_000_000_000)
+        3 => (n, name()).prop_map(|(folder, name)| Change::Folder { folder, name }),
+        1 => (n, name(), name()).prop_map(|(folder, name, target)| Change::Symlink { folder, name, target }),
+        1 => (n, n, name()).prop_map(|(file, folder, name)| Change::HardLink { file, folder, name }),
+        2 => (n, n, name()).prop_map(|(file, folder, name)| Change::Copy { file, folder, name }),
+        3 => (n, n, name()).prop_map(|(entry, folder, name)| Change::Rename { entry, folder, name }),
+        2 => n.prop_map(|entry| Change::Remove { entry }),
+        1 => n.prop_map(|entry| Change::Swap { entry }),
+        3 => (n, any::<usize>(), seed).prop_map(|(file, at, seed)| Change::Modify { file, at, seed }),
+        2 => (n, length).prop_map(|(file, length)| Change::Append { file, length }),
+        1 => (n, 0_u64..30_000).prop_map(|(file, length)| Change::Resize { file, length }),
+        2 => (n, 0_u32..0o10000).prop_map(|(entry, mode)| Change::Mode { entry, mode }),
+        2 => (n, 0_u64..1_700_000_000, 0_u32..1_000_000_000)
             .prop_map(|(entry, seconds, nanoseconds)| Change::Time { entry, seconds, nanoseconds }),
-        3 => (n.clone(), seed).prop_map(|(file, seed)| Change::Hide { file, seed }),
+        3 => (n, seed).prop_map(|(file, seed)| Change::Hide { file, seed }),
         1 => (n, name(), vec(any::<u8>(), 0..40))
             .prop_map(|(entry, name, value)| Change::Attribute { entry, name, value }),
     ]

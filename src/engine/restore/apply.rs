@@ -33,6 +33,7 @@ pub(super) fn component(
         backup: &chain.backup.manifest.id,
         component: name,
         target,
+        everything: options.selection.is_everything(),
         monitor,
         state: Mutex::default(),
         written: AtomicU64::new(0),
@@ -96,6 +97,8 @@ struct Writer<'a> {
     backup: &'a BackupId,
     component: &'a str,
     target: &'a Target,
+    /// Nothing was left out by a selection.
+    everything: bool,
     monitor: &'a dyn Monitor,
     state: Mutex<State>,
     written: AtomicU64,
@@ -190,7 +193,13 @@ impl Writer<'_> {
             self.count(&self.unchanged, 0);
             return Ok(());
         }
-        self.target.make_hardlink(entry).map_err(|e| e.within(format!("cannot restore {}", entry.path)))?;
+        match self.target.make_hardlink(entry) {
+            // When all was restored, the inventory names something that it does not list.
+            Err(e) if e.kind() == Kind::NotFound && self.everything => {
+                return self.note(entry, Err(Error::damage(e.one_line())));
+            }
+            result => result.map_err(|e| e.within(format!("cannot restore {}", entry.path)))?,
+        }
         self.count(&self.written, 0);
         Ok(())
     }

@@ -1,7 +1,6 @@
 //! The half of `verify` that needs no key: signatures, digests, names, and the links between backups.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -11,12 +10,13 @@ use super::finding::Finding;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{BackupId, Digest, Hasher};
 use crate::monitor::Monitor;
-use crate::repo::backup::{Backup, SIGNATURE_FILE, SUMS_FILE, Trust, open_stored};
+use crate::repo::backup::{Backup, SIGNATURE_FILE, SUMS_FILE, Trust};
 use crate::repo::catalog::Catalog;
 use crate::repo::signing::allowed_signers;
 use crate::repo::state::{Head, LocalState};
 use crate::repo::{
-    ALLOWED_SIGNERS_FILE, INCOMPLETE_PREFIX, LATEST_LINK, LOCK_FILE, REPOSITORY_FILE, Repository, read_small,
+    ALLOWED_SIGNERS_FILE, INCOMPLETE_PREFIX, LATEST_LINK, LOCK_FILE, REPOSITORY_FILE, Repository, open_regular,
+    read_small,
 };
 
 /// What was read.
@@ -321,8 +321,7 @@ fn note(found: &Mutex<Vec<Finding>>, item: &Todo, kind: &str, detail: String) ->
 }
 
 fn hash(item: &Todo, buffer: &mut [u8], monitor: &dyn Monitor) -> Result<(Digest, u64)> {
-    open_stored(&item.path)?;
-    let mut file = File::open(&item.path).at("cannot open", &item.path)?;
+    let mut file = open_regular(&item.path)?;
     let mut hasher = Hasher::default();
     let mut length = 0;
     loop {
