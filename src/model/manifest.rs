@@ -240,13 +240,22 @@ impl Manifest {
     /// Stored bytes of all components.
     #[must_use]
     pub fn bytes_stored(&self) -> u64 {
-        self.components.iter().map(|c| c.bytes_stored).sum()
+        // `list` shows manifests that nobody has vouched for, so the numbers may be anything.
+        self.components.iter().map(|c| c.bytes_stored).fold(0, u64::saturating_add)
     }
 
     /// Number of problems met by the capture.
     #[must_use]
     pub fn problems(&self) -> u64 {
-        self.components.iter().flat_map(|c| &c.problems).map(|p| p.count).sum()
+        self.components.iter().map(ComponentRecord::problem_count).fold(0, u64::saturating_add)
+    }
+}
+
+impl ComponentRecord {
+    /// Number of problems met by the capture of this component.
+    #[must_use]
+    pub fn problem_count(&self) -> u64 {
+        self.problems.iter().map(|p| p.count).fold(0, u64::saturating_add)
     }
 }
 
@@ -308,4 +317,57 @@ pub fn archive_file_name(component: &str, volume: u32, extension: &str) -> Strin
 #[must_use]
 pub fn index_file_name(component: &str, extension: &str) -> String {
     format!("{component}.index.zst{extension}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_over_a_hostile_manifest_do_not_overflow() {
+        let sha256 = Digest::of(b"");
+        let component = |name: &str| ComponentRecord {
+            name: name.into(),
+            kind: "files".into(),
+            captured_from: String::new(),
+            captured_until: String::new(),
+            entries: u64::MAX,
+            new_entries: u64::MAX,
+            content_bytes: u64::MAX,
+            bytes_read: u64::MAX,
+            bytes_stored: u64::MAX,
+            archives: vec![],
+            index: IndexRecord {
+                name: index_file_name(name, ""),
+                size_bytes: u64::MAX,
+                sha256,
+                segments: u64::MAX,
+                own_segments: u64::MAX,
+            },
+            problems: ["unreadable", "vanished"].map(|k| ProblemCount { kind: k.into(), count: u64::MAX }).into(),
+        };
+        let manifest = Manifest {
+            format: FORMAT_NAME.into(),
+            version: FORMAT_VERSION,
+            id: "20260117-143000".parse().expect("an id"),
+            sequence: 1,
+            created_at: String::new(),
+            finished_at: String::new(),
+            kind: BackupKind::Full,
+            parent: None,
+            depends_on: vec![],
+            repository_id: String::new(),
+            repository_sha256: sha256,
+            host: String::new(),
+            host_id: String::new(),
+            tool: String::new(),
+            sealing: Sealing::None,
+            chunking: String::new(),
+            tags: std::collections::BTreeMap::new(),
+            components: vec![component("a"), component("b")],
+        };
+        let bytes = serde_json::to_vec(&manifest).expect("manifests are plain");
+        let read = Manifest::parse(&bytes).expect("it is well formed");
+        assert_eq!((read.bytes_stored(), read.problems()), (u64::MAX, u64::MAX));
+    }
 }

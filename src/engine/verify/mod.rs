@@ -103,7 +103,7 @@ pub fn verify(
         archives: counts.files,
         bytes: counts.bytes,
         entries: 0,
-        captured_with_problems: checked.iter().map(|b| b.manifest.problems()).sum(),
+        captured_with_problems: checked.iter().map(|b| b.manifest.problems()).fold(0, u64::saturating_add),
         signers: checked.iter().filter_map(|b| b.signer.as_ref().map(|s| s.fingerprint())).collect(),
         findings,
     };
