@@ -195,10 +195,22 @@ pub trait Context<T> {
 
 impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
     fn at(self, what: &str, path: impl AsRef<Path>) -> Result<T> {
-        self.map_err(|e| Error::failed(format!("{what} {}", path.as_ref().display())).because(e.into()))
+        self.map_err(|e| io_error(format!("{what} {}", path.as_ref().display()), e.into()))
     }
 
     fn doing(self, what: impl Into<String>) -> Result<T> {
-        self.map_err(|e| Error::failed(what).because(e.into()))
+        self.map_err(|e| io_error(what.into(), e.into()))
     }
+}
+
+fn io_error(message: String, cause: io::Error) -> Error {
+    let hint = match cause.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("free some space and run it again; what was not finished is taken over or removed by the next run")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => Some("the file system is mounted read-only"),
+        _ => None,
+    };
+    let error = Error::failed(message).because(cause);
+    if let Some(hint) = hint { error.hint(hint) } else { error }
 }

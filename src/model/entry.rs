@@ -298,7 +298,7 @@ impl Entry {
                 let regions_fit = raw.regions.as_ref().is_none_or(|regions| {
                     regions.iter().all(|&(offset, length)| {
                         let starts_behind = offset >= end;
-                        end = offset.checked_add(length).unwrap_or(u64::MAX);
+                        end = offset.saturating_add(length);
                         starts_behind && end <= size
                     })
                 });

@@ -55,7 +55,7 @@ impl FromStr for BackupId {
         if stem && suffix {
             Ok(Self(s.to_owned()))
         } else {
-            Err(Error::usage(format!("{:?} is not a backup id", s))
+            Err(Error::usage(format!("{s:?} is not a backup id"))
                 .hint("ids look like 20260117-143000; see `ccbackup list`"))
         }
     }

@@ -119,7 +119,7 @@ fn check_signature(dir: &Path, sums: &[u8], trust: &Trust) -> Result<Option<Sign
     }
     match signing::verify(sums, &signature, &trust.signers) {
         Ok(signer) => Ok(Some(signer)),
-        Err(e) if e.kind() == Kind::WrongSigner && trust.allow_unsigned => Ok(None),
+        Err(e) if matches!(e.kind(), Kind::WrongSigner | Kind::Unsigned) && trust.allow_unsigned => Ok(None),
         Err(e) if e.kind() == Kind::WrongSigner => Err(e.hint(hint)),
         Err(e) => Err(e.within(format!("the signature of {SUMS_FILE} does not hold"))),
     }

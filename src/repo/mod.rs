@@ -40,11 +40,11 @@ impl Repository {
     pub fn open(root: &Path) -> Result<Self> {
         let path = root.join(REPOSITORY_FILE);
         let bytes = match read_small(&path) {
-            Err(_) if !root.exists() => {
+            Err(_) if is_absent(root) => {
                 return Err(Error::new(Kind::NotFound, format!("there is no repository at {}", root.display()))
                     .hint("`ccbackup create` makes one; --repo names another place"));
             }
-            Err(_) if !path.exists() => {
+            Err(_) if is_absent(&path) => {
                 let has_backups = catalog::folder_names(root).is_ok_and(|names| !names.is_empty());
                 let (kind, why) = if has_backups {
                     (Kind::Damage, "holds backups but its repository.json is missing")
@@ -133,6 +133,11 @@ impl Repository {
             Err(e) => Err(Error::failed(format!("cannot lock {}", path.display())).because(io::Error::from(e))),
         }
     }
+}
+
+/// Whether something is surely not there; a folder that may not be looked into says nothing.
+fn is_absent(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
 }
 
 /// Holds the repository's lock.

@@ -1,6 +1,20 @@
 //! The integration tests: one binary, a module a subject. See docs/TESTING.md.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test ends where it fails, and its files need not last"
+)]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "small numbers"
+)]
+
 mod byhand;
+mod cli;
+mod readme;
 mod support;
 
 /// A file that nobody lists is a test that nobody runs.

@@ -128,10 +128,6 @@ impl Sandbox {
         report
     }
 
-    pub(crate) fn verify(&self, id: &BackupId, depth: Depth) -> verify::Report {
-        self.verify_with(id, depth, false).unwrap_or_else(|e| panic!("verify failed: {}", e.one_line()))
-    }
-
     pub(crate) fn verify_with(&self, id: &BackupId, depth: Depth, all: bool) -> Result<verify::Report> {
         let options = verify::Options { depth, all, threads: 2 };
         let keys = if depth == Depth::Keyless { Keys::none() } else { self.keys() };
@@ -320,7 +316,7 @@ pub(crate) fn assert_same(expected: &BTreeMap<Vec<u8>, Seen>, actual: &BTreeMap<
         match actual.get(path) {
             None => differences.push(format!("{} is missing", path.escape_ascii())),
             Some(other) if other != seen => {
-                differences.push(format!("{}:\n  expected {seen:?}\n  found    {other:?}", path.escape_ascii()))
+                differences.push(format!("{}:\n  expected {seen:?}\n  found    {other:?}", path.escape_ascii()));
             }
             Some(_) => {}
         }

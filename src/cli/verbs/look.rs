@@ -68,7 +68,7 @@ pub(super) fn show(args: &Show, context: &Context) -> Result<u8> {
     let id = site.resolve(&args.id)?;
     let chain = Chain::open(&site.repo, &id, &site.trust, site.keys.clone())?;
     let manifest = &chain.backup.manifest;
-    let signer = chain.backup.signer.as_ref().map(|s| s.fingerprint());
+    let signer = chain.backup.signer.as_ref().map(crate::repo::signing::SignerKey::fingerprint);
     let document = serde_json::json!({ "signer": signer, "manifest": manifest });
     context.result(&document, |terminal| {
         let line = |name: &str, value: String| terminal.print(format!("{name:<12}{}", shown(&value)));

@@ -49,13 +49,13 @@ fn print(terminal: &Terminal, report: &Report) -> Result<()> {
     let deep =
         if report.depth == "deep" { format!(", {} entries opened and hashed", report.entries) } else { String::new() };
     let what = format!(
-        "{} backups, {} archive and index files, {}{deep}",
-        report.backups.len(),
+        "{}, {} archive and index files, {}{deep}",
+        counted(report.backups.len(), "backup"),
         report.archives,
         human_bytes(report.bytes)
     );
     if !report.ok {
-        return terminal.print(format!("{} findings in {what}", report.findings.len()));
+        return terminal.print(format!("{} in {what}", counted(report.findings.len(), "finding")));
     }
     let signers: Vec<_> = report.signers.iter().map(String::as_str).collect();
     let signed = if signers.is_empty() {
@@ -68,4 +68,8 @@ fn print(terminal: &Terminal, report: &Report) -> Result<()> {
         terminal.print(format!("(the captures themselves had noted {} problems)", report.captured_with_problems))?;
     }
     Ok(())
+}
+
+fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

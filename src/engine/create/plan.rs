@@ -22,6 +22,7 @@ const MEMBER_OVERHEAD_BYTES: u64 = 1536;
 
 /// One entry on its way into the index.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "of most trees nearly all items are of the large kind")]
 pub(super) enum Item {
     /// Unchanged: its line in the last index and what it says.
     Kept { line: Vec<u8>, entry: Entry },

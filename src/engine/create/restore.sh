@@ -38,7 +38,7 @@ while getopts i:o:c:s:d:h option; do
 done
 shift $((OPTIND - 1))
 [ $# -eq 0 ] && [ -n "$out" ] || { usage >&2; exit 2; }
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(cd "$(dirname "$0")" && pwd -P)
 root=$(dirname "$here")
 [ "${here##*/}" = "$ID" ] || fail "this folder is named ${here##*/}, the backup is $ID: put it back under its name"
 case $EXT in

@@ -165,7 +165,7 @@ impl Writer<'_> {
         match &entry.kind {
             EntryKind::Symlink { .. } => self.target.make_symlink(entry)?,
             EntryKind::Fifo | EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } => {
-                self.target.make_node(entry)?
+                self.target.make_node(entry)?;
             }
             EntryKind::File { .. } => return self.small(entry, b""),
             EntryKind::Dir | EntryKind::Hardlink { .. } => {}

@@ -72,6 +72,8 @@ pub struct Report {
 pub fn restore(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
     let begun = Instant::now();
     let mut report = begin(chain, target, options)?;
+    // A key that does not open the indexes is noticed before anything is written.
+    chain.components(&options.components)?.into_iter().try_for_each(|c| chain.inventory(&c.name).map(drop))?;
     marker::place(target, chain, options)?;
     for record in chain.components(&options.components)? {
         monitor.stage(&record.name, Some(record.content_bytes), Some(record.entries));

@@ -20,6 +20,7 @@ use crate::monitor::Monitor;
 use crate::repo::Repository;
 use crate::repo::backup::Trust;
 use crate::repo::catalog::Catalog;
+use crate::repo::signing::SignerKey;
 use crate::repo::state::LocalState;
 
 pub use finding::Finding;
@@ -104,7 +105,7 @@ pub fn verify(
         bytes: counts.bytes,
         entries: 0,
         captured_with_problems: checked.iter().map(|b| b.manifest.problems()).fold(0, u64::saturating_add),
-        signers: checked.iter().filter_map(|b| b.signer.as_ref().map(|s| s.fingerprint())).collect(),
+        signers: checked.iter().filter_map(|b| b.signer.as_ref().map(SignerKey::fingerprint)).collect(),
         findings,
     };
     if let Depth::Deep(percent) = options.depth {

@@ -376,7 +376,7 @@ fn an_unreadable_folder_is_an_entry_and_a_problem() {
         let seen = Seen::of(&[&root], options(0));
         assert_eq!(seen.paths(), ["app", "app/locked", "app/secret", "app/z"]);
         assert_eq!(seen.problems.len(), 1);
-        assert_eq!((seen.problems[0].kind, &*seen.problems[0].path), ("unreadable", "app/locked"));
+        assert_eq!((&*seen.problems[0].kind, &*seen.problems[0].path), ("unreadable", "app/locked"));
         assert_eq!(problem_kind(&seen.entries[2].open().unwrap_err()), "unreadable");
         seen.entries[3].open().unwrap(); // without the right to leave its access time alone
     });
@@ -409,7 +409,7 @@ fn a_folder_that_goes_or_is_replaced_before_it_is_listed_is_a_problem() {
     }
     assert_eq!(paths, ["app/b", "app/c", "app/outside", "app/outside/secret"]);
     let expected = [("vanished", "app/a"), ("changed", "app/b"), ("changed", "app/c")];
-    assert_eq!(problems, expected.map(|(kind, path)| (kind, path.to_owned())));
+    assert_eq!(problems, expected.map(|(kind, path)| (kind.to_owned(), path.to_owned())));
 }
 
 #[test]

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Installs what building and testing need on Debian and Ubuntu, a Rust toolchain aside. May be run again at any time.
+set -euo pipefail
+
+packages=(
+    gcc libc6-dev             # builds libzstd and the linker's part
+    age zstd tar coreutils mawk gawk openssh-client # the standard tools that must read what we write
+    attr acl                  # extended attributes and ACLs of test trees
+    libarchive-tools          # bsdtar, a second opinion on tar
+    python3 python3-cryptography # aes-decrypt.py and tarfile, a third opinion
+    util-linux                # setpriv: some tests are about users that are not root
+)
+
+if ! command -v cargo >/dev/null; then
+    echo "setup: no Rust toolchain is installed; see https://rustup.rs" >&2
+    exit 1
+fi
+missing=()
+for package in "${packages[@]}"; do
+    dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+    echo "setup: everything is installed"
+    exit 0
+fi
+echo "setup: installing ${missing[*]}"
+sudo=()
+[ "$(id -u)" -eq 0 ] || sudo=(sudo)
+"${sudo[@]}" apt-get update -qq
+DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
