@@ -72,10 +72,12 @@ impl Disk {
         if path.is_dir() {
             return Ok(());
         }
+        // Every one of them must survive, or the last cannot be found.
+        let missing: Vec<_> = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
         self.before(Change::MakeDir, path)
             .and_then(|()| fs::DirBuilder::new().mode(0o700).recursive(true).create(path))
             .at("cannot make the folder", path)?;
-        path.parent().filter(|p| !p.as_os_str().is_empty()).map_or(Ok(()), |parent| self.sync_dir(parent))
+        missing.into_iter().rev().try_for_each(|made| self.sync_parent(made))
     }
 
     /// Makes a new file, mode 0600; it must not exist.

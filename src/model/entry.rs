@@ -344,8 +344,13 @@ impl Entry {
             }
             Ok(Xattr { name, value })
         });
+        let path = EntryPath::from_escaped(&raw.path)?;
+        // What comes later, or is the entry itself, cannot have been made before it.
+        if matches!(&kind, EntryKind::Hardlink { target } if *target >= path) {
+            return Err(bad("is a hard link to something that does not come before it"));
+        }
         Ok(Self {
-            path: EntryPath::from_escaped(&raw.path)?,
+            path,
             kind,
             mode,
             uid: raw.uid,

@@ -1,12 +1,10 @@
 //! One backup folder, opened with its signature checked: the only way to a manifest that may be believed.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::signing::{self, SignerKey};
-use super::{Repository, read_small};
+use super::{Repository, open_regular, read_small};
 use crate::archive::StoredFile;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{BackupId, Digest, Manifest};
@@ -79,17 +77,10 @@ impl Backup {
 
 /// Opens a regular file of a repository for random access.
 pub fn open_stored(path: &Path) -> Result<StoredFile> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed())
-        .open(path);
-    match file.and_then(StoredFile::new) {
-        Ok(file) => Ok(file),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            Err(Error::damage(format!("{} is missing", path.display())))
-        }
-        other => other.at("cannot open", path),
+    if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        return Err(Error::damage(format!("{} is missing", path.display())));
     }
+    StoredFile::new(open_regular(path)?).at("cannot open", path)
 }
 
 fn read_member(dir: &Path, name: &str) -> Result<Vec<u8>> {

@@ -125,7 +125,7 @@ impl Repository {
             .open(&path)
             .at("cannot open the lock", &path)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(LockGuard { _file: file }),
+            Ok(()) => Ok(LockGuard { file }),
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 Err(Error::new(Kind::Locked, format!("another run is writing to {}", self.root.display()))
                     .hint("wait until it has ended; a lock dies with its process and never has to be removed"))
@@ -143,23 +143,41 @@ fn is_absent(path: &Path) -> bool {
 /// Holds the repository's lock.
 #[derive(Debug)]
 pub struct LockGuard {
-    _file: File,
+    file: File,
+}
+
+impl Drop for LockGuard {
+    /// Closing would not do: a child process that another thread is just starting holds a copy of the descriptor until
+    /// it runs its program, and with it the lock.
+    fn drop(&mut self) {
+        rustix::fs::flock(&self.file, rustix::fs::FlockOperation::Unlock).ok();
+    }
 }
 
 /// Largest manifest, SHA256SUMS, signature or other small file that is read, in bytes.
 pub const MAX_SMALL_FILE_BYTES: u64 = 16 << 20;
 
-/// Reads a small untrusted file of a repository; refuses links, devices and anything larger than the bound.
-pub fn read_small(path: &Path) -> Result<Vec<u8>> {
-    use std::io::Read as _;
+/// Opens a file of a repository for reading. What stands there is untrusted: a link is not followed, a pipe not waited
+/// for, and anything but a regular file is damage.
+pub(crate) fn open_regular(path: &Path) -> Result<File> {
     let file = OpenOptions::new()
         .read(true)
         .custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed())
-        .open(path)
-        .at("cannot open", path)?;
-    let meta = file.metadata().at("cannot look at", path)?;
-    if !meta.is_file() || meta.len() > MAX_SMALL_FILE_BYTES {
-        return Err(Error::damage(format!("{} is not a regular file of at most 16 MiB", path.display())));
+        .open(path);
+    let other = || Error::damage(format!("{} is not a regular file", path.display()));
+    if file.is_err() && path.symlink_metadata().is_ok_and(|m| !m.is_file()) {
+        return Err(other());
+    }
+    let file = file.at("cannot open", path)?;
+    if file.metadata().at("cannot look at", path)?.is_file() { Ok(file) } else { Err(other()) }
+}
+
+/// Reads a small untrusted file of a repository; refuses links, devices and anything larger than the bound.
+pub fn read_small(path: &Path) -> Result<Vec<u8>> {
+    use std::io::Read as _;
+    let file = open_regular(path)?;
+    if file.metadata().at("cannot look at", path)?.len() > MAX_SMALL_FILE_BYTES {
+        return Err(Error::damage(format!("{} is larger than 16 MiB", path.display())));
     }
     let mut bytes = Vec::new();
     file.take(MAX_SMALL_FILE_BYTES).read_to_end(&mut bytes).at("cannot read", path)?;

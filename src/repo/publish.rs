@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backup::{MANIFEST_FILE, SIGNATURE_FILE, SUMS_FILE};
 use super::signing::Signer;
-use super::{INCOMPLETE_PREFIX, LATEST_LINK, Repository, pretty_json, read_small};
+use super::{INCOMPLETE_PREFIX, LATEST_LINK, Repository, open_regular, pretty_json, read_small};
 use crate::durable::{Disk, DurableFile};
 use crate::error::{Context, Result};
 use crate::model::{BackupId, ComponentRecord, Digest, Manifest};
@@ -147,7 +147,7 @@ fn finished_name(component: &str) -> String {
 /// SHA-256 of a whole file.
 pub fn digest_file(path: &Path) -> Result<Digest> {
     use std::io::Read as _;
-    let mut file = std::fs::File::open(path).at("cannot open", path)?;
+    let mut file = open_regular(path)?;
     let mut hasher = crate::model::Hasher::default();
     let mut buffer = vec![0; 1 << 20];
     loop {

@@ -131,8 +131,10 @@ pub fn verify(message: &[u8], signature_pem: &str, trusted: &[SignerKey]) -> Res
     }
     let signature = SshSig::from_pem(signature_pem)
         .map_err(|e| Error::damage("the signature cannot be read as an OpenSSH signature").because(e))?;
-    // The decoder forgives lengths and versions that OpenSSH refuses; there is one right form.
-    if !signature.to_pem(LineEnding::LF).is_ok_and(|pem| without_space(&pem).eq(without_space(signature_pem))) {
+    // The decoder forgives lengths, versions and line ends that OpenSSH does not write. No digest covers this file, so
+    // there is one right form, to the byte.
+    let canonical = signature.to_pem(LineEnding::LF).is_ok_and(|pem| pem == signature_pem);
+    if !canonical || signature.version() != SshSig::VERSION {
         return Err(Error::damage("the signature is not in the form in which OpenSSH writes it"));
     }
     if signature.namespace() != NAMESPACE {
@@ -158,10 +160,6 @@ pub fn verify(message: &[u8], signature_pem: &str, trusted: &[SignerKey]) -> Res
     }
     let trusted: Vec<_> = trusted.iter().map(SignerKey::fingerprint).collect();
     Err(Error::new(Kind::WrongSigner, format!("the signature is by {by}, and trusted is {}", trusted.join(" or "))))
-}
-
-fn without_space(text: &str) -> impl Iterator<Item = u8> {
-    text.bytes().filter(|b| !b.is_ascii_whitespace())
 }
 
 #[cfg(test)]

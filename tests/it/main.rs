@@ -14,7 +14,17 @@
 
 mod byhand;
 mod cli;
+mod crash;
+mod damage;
+mod format_doc;
+mod golden;
+mod hostile;
+mod incremental;
+mod other_docs;
+mod property;
 mod readme;
+mod refusals;
+mod resume;
 mod support;
 
 /// A file that nobody lists is a test that nobody runs.

@@ -128,6 +128,10 @@ impl Sandbox {
         report
     }
 
+    pub(crate) fn verify(&self, id: &BackupId, depth: Depth) -> verify::Report {
+        self.verify_with(id, depth, false).unwrap_or_else(|e| panic!("verify failed: {}", e.one_line()))
+    }
+
     pub(crate) fn verify_with(&self, id: &BackupId, depth: Depth, all: bool) -> Result<verify::Report> {
         let options = verify::Options { depth, all, threads: 2 };
         let keys = if depth == Depth::Keyless { Keys::none() } else { self.keys() };

@@ -8,7 +8,7 @@ use super::{ComponentSpec, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::model::{BackupId, ComponentRecord, Dependency, Digest, Manifest};
 use crate::repo::Repository;
-use crate::repo::backup::SUMS_FILE;
+use crate::repo::backup::{MANIFEST_FILE, SUMS_FILE, parse_sums};
 use crate::repo::catalog::Catalog;
 use crate::repo::read_small;
 use crate::repo::state::LocalState;
@@ -74,7 +74,10 @@ impl Decision {
             .hint("set the clock right; a backup from the future can be moved out of the repository"));
         }
         let sums = read_small(&repo.root().join(newest.id.as_str()).join(SUMS_FILE));
-        let next_sequence = newest.sequence.max(known_sequence) + 1;
+        let next_sequence = newest.sequence.max(known_sequence).checked_add(1).ok_or_else(|| {
+            Error::damage(format!("the newest backup {} has the impossible number {}", newest.id, newest.sequence))
+                .hint("`ccbackup verify --all` tells whether somebody changed it")
+        })?;
         let Ok(sums) = sums else {
             let why = format!("the newest backup {} has no readable SHA256SUMS; run `ccbackup verify`", newest.id);
             return Ok(Self { next_sequence, full_because: Some(why), ..Self::first() });
@@ -86,7 +89,7 @@ impl Decision {
             parent_manifest: Some(newest.clone()),
             ..Self::first()
         };
-        match decision.find_last(repo, newest, sums_sha256, state, settings) {
+        match decision.find_last(repo, newest, &sums, state, settings) {
             Ok(()) => {}
             Err(why) => {
                 decision.last.clear();
@@ -101,7 +104,7 @@ impl Decision {
         &mut self,
         repo: &Repository,
         newest: &Manifest,
-        sums_sha256: Digest,
+        sums: &[u8],
         state: &LocalState,
         settings: &Settings,
     ) -> std::result::Result<(), String> {
@@ -111,9 +114,14 @@ impl Decision {
         if newest.sealing != settings.sealer.sealing() {
             return Err(format!("keys or cipher are not those of backup {}", newest.id));
         }
+        let sums_sha256 = Digest::of(sums);
         let copies = state
             .copies_of(&newest.id, sums_sha256)
             .ok_or_else(|| format!("this host has no index copy that belongs to the newest backup {}", newest.id))?;
+        // The copies vouch for SHA256SUMS. The manifest names digests that this run will sign, so it must be the listed one.
+        if !is_listed(repo, newest, sums) {
+            return Err(format!("the manifest of the newest backup {} was changed; run `ccbackup verify`", newest.id));
+        }
         self.sums.insert(newest.id.clone(), sums_sha256);
         for dependency in &newest.depends_on {
             let sums = read_small(&repo.root().join(dependency.id.as_str()).join(SUMS_FILE));
@@ -155,6 +163,13 @@ impl Decision {
             ))),
         }
     }
+}
+
+/// Whether `manifest` is the one whose digest its backup's SHA256SUMS has.
+fn is_listed(repo: &Repository, manifest: &Manifest, sums: &[u8]) -> bool {
+    let bytes = read_small(&repo.root().join(manifest.id.as_str()).join(MANIFEST_FILE));
+    let listed = parse_sums(sums).ok().and_then(|sums| sums.get(MANIFEST_FILE).copied());
+    bytes.is_ok_and(|b| listed == Some(Digest::of(&b)) && Manifest::parse(&b).is_ok_and(|m| m == *manifest))
 }
 
 /// Missing or shrunken parts fail the backup before anything is published.

@@ -112,7 +112,8 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             Ok(Err(GivenUp)) => return,
             Err(error) => Err(error),
         };
-        drop(self.parts.send(done));
+        // Nobody listens any more when the run was given up.
+        self.send(done).ok();
     }
 
     fn capture_job(&mut self, job: Job) -> Result<std::result::Result<Done, GivenUp>> {
@@ -151,7 +152,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             let trouble = trouble_of(&stream, &stat, &found, &file);
             if trouble.is_some() && attempt == 1 {
                 attempt = 2;
-                if self.end_frame().is_err() || self.parts.send(Ok(Part::Again)).is_err() {
+                if self.end_frame().is_err() || self.send(Ok(Part::Again)).is_err() {
                     return Ok(Err(GivenUp));
                 }
                 continue;
@@ -285,7 +286,12 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             Ok(()) => {}
             Err(TrySendError::Full(task) | TrySendError::Disconnected(task)) => task.run(self.packer.compressor()),
         }
-        let mut part = Ok(Part::Frame(receiver));
+        self.send(Ok(Part::Frame(receiver)))
+    }
+
+    /// Hands a part to the writer. While that has no room, works on the tasks it may be waiting for: all other workers
+    /// may have gone home.
+    fn send(&mut self, mut part: Result<Part>) -> std::result::Result<(), GivenUp> {
         loop {
             match self.parts.try_send(part) {
                 Ok(()) => return Ok(()),

@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use super::{Clock, rfc3339};
 use crate::archive::seal::Sealer;
+use crate::archive::tar::PIECES_DIR;
 use crate::config::Percent;
 use crate::durable::Disk;
 use crate::error::{Error, Kind, Result};
@@ -34,6 +35,7 @@ use crate::repo::publish::{FinishedComponent, Staging};
 use crate::repo::signing::Signer;
 use crate::repo::state::{Head, LocalComponent, LocalRecord, LocalState};
 use crate::source::Problem;
+use crate::source::files::root_name;
 use base::Decision;
 use component::LastIndex;
 use plan::Item;
@@ -236,6 +238,12 @@ fn check_components(components: &[ComponentSpec]) -> Result<()> {
         }
         if !names.insert(&spec.name) {
             return Err(Error::usage(format!("the component {:?} is named twice", spec.name)));
+        }
+        for root in &spec.roots {
+            if root_name(root).is_ok_and(|name| name.as_bytes() == PIECES_DIR.as_bytes()) {
+                return Err(Error::usage(format!("{} has a name that archives use themselves", root.display()))
+                    .hint("rename it, or back up the folder that holds it"));
+            }
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use fastcdc::v2020::FastCDC;
 /// Files of at least this size are streamed, chunked and may be stored in pieces; in bytes.
 pub(super) const LARGE_FILE_BYTES: u64 = 8 << 20;
 /// Beyond this many stored bytes no chunks are listed: the index line would grow too long.
-const MAX_CHUNKED_BYTES: u64 = 2 << 40;
+const MAX_CHUNKED_BYTES: u64 = 512 << 30;
 
 /// Reads the data regions of a file one after the other. A file that ends early is filled with zeros: the member's
 /// header has already promised its length.

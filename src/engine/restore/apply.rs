@@ -9,7 +9,7 @@ use super::{Options, Report};
 use crate::archive::Scratch;
 use crate::engine::chain::Chain;
 use crate::engine::content::{self, Frame, Place, Sink, Streams, check_digest};
-use crate::engine::target::{Existing, Target};
+use crate::engine::target::{Existing, Target, is_part_name};
 use crate::engine::verify::Finding;
 use crate::error::{Error, Kind, Result};
 use crate::index::Inventory;
@@ -17,12 +17,13 @@ use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath};
 use crate::monitor::Monitor;
 use crate::source::Problem;
 
-/// Restores one component.
+/// Restores one component. `continued` says that an earlier run was cut short in this target.
 pub(super) fn component(
     chain: &Arc<Chain>,
     name: &str,
     target: &Target,
     options: &Options,
+    continued: bool,
     monitor: &dyn Monitor,
     report: &mut Report,
 ) -> Result<()> {
@@ -32,6 +33,7 @@ pub(super) fn component(
         backup: &chain.backup.manifest.id,
         component: name,
         target,
+        everything: options.selection.is_everything(),
         monitor,
         state: Mutex::default(),
         written: AtomicU64::new(0),
@@ -62,6 +64,10 @@ pub(super) fn component(
     }
     if options.delete {
         delete_extras(&inventory, name, target, monitor, report)?;
+    } else if continued {
+        let known = path_digests(&inventory, monitor)?;
+        let is_part = |path: &[u8]| path.rsplit(|&b| b == b'/').next().is_some_and(is_part_name);
+        target.sweep(&|path| !is_part(path) || known.contains(&Digest::of(path)), false, &mut |_| {})?;
     }
     finish_folders(&inventory, options, target, &writer, monitor)?;
     target.sync()?;
@@ -91,6 +97,8 @@ struct Writer<'a> {
     backup: &'a BackupId,
     component: &'a str,
     target: &'a Target,
+    /// Nothing was left out by a selection.
+    everything: bool,
     monitor: &'a dyn Monitor,
     state: Mutex<State>,
     written: AtomicU64,
@@ -185,7 +193,13 @@ impl Writer<'_> {
             self.count(&self.unchanged, 0);
             return Ok(());
         }
-        self.target.make_hardlink(entry).map_err(|e| e.within(format!("cannot restore {}", entry.path)))?;
+        match self.target.make_hardlink(entry) {
+            // When all was restored, the inventory names something that it does not list.
+            Err(e) if e.kind() == Kind::NotFound && self.everything => {
+                return self.note(entry, Err(Error::damage(e.one_line())));
+            }
+            result => result.map_err(|e| e.within(format!("cannot restore {}", entry.path)))?,
+        }
         self.count(&self.written, 0);
         Ok(())
     }

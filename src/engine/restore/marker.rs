@@ -29,12 +29,17 @@ fn of(chain: &Chain) -> Marker {
     Marker { id: chain.backup.manifest.id.clone(), sums_sha256: chain.backup.sums_sha256 }
 }
 
+/// Whether a restore of any backup was cut short here.
+pub(super) fn is_there(target: &Path) -> bool {
+    path(target).symlink_metadata().is_ok()
+}
+
 /// Whether a restore of the same backup was cut short here. One of another backup is refused.
 pub(super) fn belongs_to(target: &Path, chain: &Chain, options: &Options) -> Result<bool> {
-    let path = path(target);
-    if path.symlink_metadata().is_err() {
+    if !is_there(target) {
         return Ok(false);
     }
+    let path = path(target);
     let found: Option<Marker> = serde_json::from_slice(&read_small(&path)?).ok();
     match found {
         Some(found) if found == of(chain) => Ok(true),

@@ -72,6 +72,7 @@ pub struct Report {
 pub fn restore(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
     let begun = Instant::now();
     let mut report = begin(chain, target, options)?;
+    let continued = marker::is_there(target);
     // A key that does not open the indexes is noticed before anything is written.
     chain.components(&options.components)?.into_iter().try_for_each(|c| chain.inventory(&c.name).map(drop))?;
     marker::place(target, chain, options)?;
@@ -80,7 +81,7 @@ pub fn restore(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &d
         let dir = target.join(&record.name);
         // Inside a target that is ours (new, continued or to be overwritten) nothing but our own entries is in the way.
         let place = Target::open(&dir, TargetOptions { overwrite: true, ..TargetOptions::default() })?;
-        apply::component(chain, &record.name, &place, options, monitor, &mut report)
+        apply::component(chain, &record.name, &place, options, continued, monitor, &mut report)
             .map_err(|e| e.within(format!("cannot restore the component {}", record.name)))?;
     }
     if report.findings.is_empty() {

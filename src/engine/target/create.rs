@@ -11,7 +11,7 @@ use super::handle::{ACL_ACCESS, Facts, Handle};
 use super::layout::Layout;
 use super::pending::part_name;
 use super::resolve::Folder;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::model::{Entry, EntryKind};
 
 /// Largest device numbers of Linux.
@@ -111,9 +111,16 @@ impl Target {
     /// Makes another name of an entry that was made before. A symbolic link gets another name, not what it points to.
     pub fn make_hardlink(&self, entry: &Entry) -> Result<()> {
         let EntryKind::Hardlink { target } = &entry.kind else { return Err(wrong_kind(entry, "hard link")) };
-        let source = self.folder(target)?;
-        let first = Facts::at(&source.fd, target.name())
-            .map_err(|e| self.failed(&format!("find {target}, whose other name should be"), &entry.path, e))?;
+        let unfound = |errno| match errno {
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Error::new(
+                Kind::NotFound,
+                format!("{} is a further name of {target}, which is not there", self.shown(&entry.path)),
+            )
+            .hint(format!("restore {target} together with it")),
+            _ => self.failed(&format!("find {target}, whose other name should be"), &entry.path, errno),
+        };
+        let source = self.try_folder(target).map_err(unfound)?;
+        let first = Facts::at(&source.fd, target.name()).map_err(unfound)?;
         if first.file_type == FileType::Directory {
             return Err(Error::damage(format!("the entry {} is a hard link to the folder {target}", entry.path)));
         }

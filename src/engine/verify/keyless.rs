@@ -1,9 +1,8 @@
 //! The half of `verify` that needs no key: signatures, digests, names, and the links between backups.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -11,12 +10,13 @@ use super::finding::Finding;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{BackupId, Digest, Hasher};
 use crate::monitor::Monitor;
-use crate::repo::backup::{Backup, SIGNATURE_FILE, SUMS_FILE, Trust, open_stored};
+use crate::repo::backup::{Backup, SIGNATURE_FILE, SUMS_FILE, Trust};
 use crate::repo::catalog::Catalog;
 use crate::repo::signing::allowed_signers;
-use crate::repo::state::LocalState;
+use crate::repo::state::{Head, LocalState};
 use crate::repo::{
-    ALLOWED_SIGNERS_FILE, INCOMPLETE_PREFIX, LATEST_LINK, LOCK_FILE, REPOSITORY_FILE, Repository, read_small,
+    ALLOWED_SIGNERS_FILE, INCOMPLETE_PREFIX, LATEST_LINK, LOCK_FILE, REPOSITORY_FILE, Repository, open_regular,
+    read_small,
 };
 
 /// What was read.
@@ -58,27 +58,13 @@ impl<'a> Checker<'a> {
     }
 
     /// The files beside the backups, and whether the newest backup that this host knows is there.
-    pub(super) fn repository(&mut self, state: &LocalState) -> Result<()> {
+    pub(super) fn repository(&mut self, state: &LocalState, monitor: &dyn Monitor) -> Result<()> {
         let root = self.repo.root();
         if !self.trust.signers.is_empty() {
             self.allowed_signers();
         }
-        match std::fs::read_link(root.join(LATEST_LINK)) {
-            Ok(target) => {
-                let newest = self.catalog.backups.last().map(|b| b.id.as_str());
-                if target.to_str() != newest {
-                    let detail =
-                        format!("it points to {}, the newest backup is {}", target.display(), newest.unwrap_or("none"));
-                    self.finding_in_repository(LATEST_LINK, detail, "the next `ccbackup create` sets it right");
-                }
-            }
-            Err(_) if self.catalog.backups.is_empty() => {}
-            Err(e) => self.finding_in_repository(
-                LATEST_LINK,
-                format!("it is not a readable link: {e}"),
-                "the next `ccbackup create` sets it right",
-            ),
-        }
+        let head = state.head()?;
+        self.latest(head.as_ref(), monitor);
         let own = [REPOSITORY_FILE, ALLOWED_SIGNERS_FILE, LATEST_LINK, LOCK_FILE];
         for item in std::fs::read_dir(root).at("cannot list", root)? {
             let item = item.at("cannot list", root)?;
@@ -94,7 +80,7 @@ impl<'a> Checker<'a> {
                 );
             }
         }
-        if let Some(head) = state.head()? {
+        if let Some(head) = head {
             let there = self.catalog.backups.iter().any(|b| b.id == head.id);
             if !there {
                 self.findings.push(Finding {
@@ -117,6 +103,33 @@ impl<'a> Checker<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The link moves when the new backup is visible already, so a run that dies in between leaves it one backup behind.
+    /// That is no damage; a host that remembers having moved it knows better.
+    fn latest(&mut self, head: Option<&Head>, monitor: &dyn Monitor) {
+        let next = "the next `ccbackup create` sets it right";
+        let mut newer = self.catalog.backups.iter().rev().map(|b| &b.id);
+        let (newest, before) = (newer.next(), newer.next());
+        let pointed = match std::fs::read_link(self.repo.root().join(LATEST_LINK)) {
+            Ok(target) => Some(target),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => {
+                return self.finding_in_repository(LATEST_LINK, format!("it is not a readable link: {e}"), next);
+            }
+        };
+        let points_to = |id: Option<&BackupId>| pointed.as_deref() == id.map(|id| Path::new(id.as_str()));
+        if points_to(newest) {
+            return;
+        }
+        let place = pointed.as_deref().map_or("nothing".into(), |p| p.display().to_string());
+        let newest_name = newest.map_or("none", |id| id.as_str());
+        let detail = format!("it points to {place}, the newest backup is {newest_name}");
+        if points_to(before) && head.map(|h| &h.id) != newest {
+            monitor.note(&format!("`latest`: {detail}; the run that made it ended before its last step; {next}"));
+        } else {
+            self.finding_in_repository(LATEST_LINK, detail, next);
+        }
     }
 
     /// The convenience copy must say exactly what is trusted, or somebody could be led to trust more.
@@ -308,8 +321,7 @@ fn note(found: &Mutex<Vec<Finding>>, item: &Todo, kind: &str, detail: String) ->
 }
 
 fn hash(item: &Todo, buffer: &mut [u8], monitor: &dyn Monitor) -> Result<(Digest, u64)> {
-    open_stored(&item.path)?;
-    let mut file = File::open(&item.path).at("cannot open", &item.path)?;
+    let mut file = open_regular(&item.path)?;
     let mut hasher = Hasher::default();
     let mut length = 0;
     loop {

@@ -1,0 +1,498 @@
+//! Whatever moment a run dies at, nothing half-done is visible, what was there before is untouched, and the next run puts
+//! everything right.
+//!
+//! The sweeps let every single change to the disk be the last one, in the library. The tests at the end kill the real
+//! program.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ccbackup::durable::{Change, Disk, Faults};
+use ccbackup::engine::Clock;
+use ccbackup::engine::create;
+use ccbackup::engine::verify::Depth;
+use ccbackup::model::{BackupId, BackupKind};
+use ccbackup::monitor::Recorder;
+use ccbackup::repo::Repository;
+use ccbackup::repo::catalog::Catalog;
+use rustix::process::{Pid, Signal};
+
+use crate::support::{Sandbox, Seen, assert_same, look, noise, shell, succeed, write};
+
+/// How a run is hit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Blow {
+    /// The process dies: this change and all later ones do not happen; of a write, half the bytes arrive.
+    Death,
+    /// The machine dies: as above, and files that were not synced keep only half of what was written.
+    PowerCut,
+    /// One change finds the disk full, then there is room again.
+    FullDisk,
+    /// One sync fails.
+    BadSync,
+}
+
+#[derive(Debug)]
+struct Strike {
+    blow: Blow,
+    at: u64,
+    changes: AtomicU64,
+    fired: AtomicBool,
+    unsynced: Mutex<BTreeSet<PathBuf>>,
+}
+
+impl Strike {
+    fn new(blow: Blow, at: u64) -> Arc<Self> {
+        let (changes, fired, unsynced) = Default::default();
+        Arc::new(Self { blow, at, changes, fired, unsynced })
+    }
+
+    fn fired(&self) -> bool {
+        self.fired.load(Ordering::SeqCst)
+    }
+
+    fn lose_unsynced(&self) {
+        for path in std::mem::take(&mut *self.unsynced.lock().unwrap()) {
+            // A folder of it may have been renamed since; that is for the order test to notice.
+            if let Ok(file) = OpenOptions::new().write(true).open(path) {
+                file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+            }
+        }
+    }
+}
+
+impl Faults for Strike {
+    fn before(&self, change: Change, path: &Path) -> Result<(), (usize, io::Error)> {
+        let is_sync = matches!(change, Change::SyncFile | Change::SyncDir);
+        if self.blow == Blow::BadSync && !is_sync {
+            return Ok(());
+        }
+        let lasting = matches!(self.blow, Blow::Death | Blow::PowerCut);
+        if lasting && self.fired() {
+            return Err((0, io::Error::other("the process is dead")));
+        }
+        if self.changes.fetch_add(1, Ordering::SeqCst) + 1 == self.at {
+            self.fired.store(true, Ordering::SeqCst);
+            let reach = if let Change::Write(length) = change { length / 2 } else { 0 };
+            let error = match self.blow {
+                Blow::FullDisk => rustix::io::Errno::NOSPC.into(),
+                Blow::BadSync => rustix::io::Errno::IO.into(),
+                Blow::Death | Blow::PowerCut => io::Error::other("the process dies"),
+            };
+            return Err((reach, error));
+        }
+        let mut unsynced = self.unsynced.lock().unwrap();
+        match change {
+            Change::MakeFile | Change::Write(_) => drop(unsynced.insert(path.to_owned())),
+            Change::SyncFile => drop(unsynced.remove(path)),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A host with two components, and what its disk looked like before the run that is to be hit.
+struct Scene {
+    sandbox: Sandbox,
+    start: i64,
+    /// The trees of the components.
+    expected: BTreeMap<&'static str, BTreeMap<Vec<u8>, Seen>>,
+}
+
+const COMPONENTS: [&str; 2] = ["first", "second"];
+
+impl Scene {
+    /// `earlier` backups exist already.
+    fn new(earlier: usize) -> Self {
+        let mut sandbox = Sandbox::new();
+        let template = sandbox.settings.components[0].clone();
+        sandbox.settings.components = Vec::new();
+        for name in COMPONENTS {
+            let root = sandbox.tree().join(name);
+            write(&root.join("small"), name.as_bytes());
+            write(&root.join("folder/other"), &noise(3, 3000));
+            let spec = create::ComponentSpec { name: name.into(), roots: vec![root], ..template.clone() };
+            sandbox.settings.components.push(spec);
+        }
+        // Later than all timestamps of the tree, so that they are believed.
+        sandbox.now = jiff::Timestamp::now().as_second() + 3600;
+        for number in 0..earlier {
+            sandbox.create();
+            write(&sandbox.tree().join("first/changing"), &noise(10 + number as u64, 2000));
+            fs::remove_file(sandbox.tree().join("second/small")).unwrap();
+            write(&sandbox.tree().join("second/small"), &noise(20 + number as u64, 700));
+        }
+        let saved = sandbox.dir.path().join("saved");
+        fs::create_dir(&saved).unwrap();
+        for name in ["backups", "home"] {
+            if sandbox.dir.path().join(name).exists() {
+                succeed(Command::new("cp").arg("-a").arg(sandbox.dir.path().join(name)).arg(&saved));
+            }
+        }
+        let expected = COMPONENTS.map(|name| (name, look(&sandbox.tree().join(name)))).into();
+        Self { start: sandbox.now, expected, sandbox }
+    }
+
+    /// Puts the disk back to where it was.
+    fn reset(&mut self) {
+        let dir = self.sandbox.dir.path();
+        for name in ["backups", "home"] {
+            if dir.join(name).exists() {
+                fs::remove_dir_all(dir.join(name)).unwrap();
+            }
+            if dir.join("saved").join(name).exists() {
+                succeed(Command::new("cp").arg("-a").arg(dir.join("saved").join(name)).arg(dir));
+            }
+        }
+        self.sandbox.settings.disk = Disk::default();
+        self.sandbox.now = self.start;
+    }
+
+    fn visible(&self) -> Vec<BackupId> {
+        match Repository::open(&self.sandbox.root()) {
+            Ok(repo) => Catalog::load(&repo).unwrap().backups.into_iter().map(|b| b.id).collect(),
+            Err(e) if e.kind() == ccbackup::error::Kind::NotFound => Vec::new(),
+            Err(e) => panic!("{}", e.one_line()),
+        }
+    }
+
+    /// Every backup that can be seen is whole.
+    fn assert_sound(&self, when: &str) -> Vec<BackupId> {
+        let visible = self.visible();
+        if let Some(newest) = visible.last() {
+            let report = self.sandbox.verify_with(newest, Depth::Keyless, true).unwrap();
+            assert!(report.ok, "{when}: {:#?}", report.findings);
+            assert_eq!(report.backups.len(), visible.len(), "{when}");
+        }
+        visible
+    }
+
+    fn assert_restores(&self, id: &BackupId, when: &str) {
+        let target = self.sandbox.scratch("restored");
+        let report = self.sandbox.try_restore(id, &target, |_| {}).unwrap();
+        assert!(report.findings.is_empty() && report.problems.is_empty(), "{when}: {report:#?}");
+        for name in COMPONENTS {
+            assert_same(&self.expected[name], &look(&target.join(name).join(name)), when);
+        }
+    }
+
+    /// One run is hit at its `at`-th change; false when it had fewer.
+    fn hit(&mut self, blow: Blow, at: u64) -> bool {
+        let when = format!("{blow:?} at change {at}");
+        self.reset();
+        let before = contents(&self.sandbox.root());
+        let earlier = self.visible();
+        let strike = Strike::new(blow, at);
+        self.sandbox.settings.disk = Disk::with_faults(strike.clone());
+        let outcome = self.sandbox.try_create();
+        self.sandbox.settings.disk = Disk::default();
+        if !strike.fired() {
+            assert!(outcome.is_ok(), "{when}: {outcome:?}");
+            assert!(at > if blow == Blow::BadSync { 20 } else { 60 }, "a run has only {at} changes: what is counted?");
+            return false;
+        }
+        if blow == Blow::PowerCut {
+            strike.lose_unsynced();
+        }
+        assert!(outcome.is_err(), "{when}: the run reports success");
+
+        let visible = self.assert_sound(&when);
+        assert!(visible.starts_with(&earlier) && visible.len() <= earlier.len() + 1, "{when}: {visible:?}");
+        let after = contents(&self.sandbox.root());
+        for (path, bytes) in before.iter().filter(|(path, _)| !path.ends_with("latest")) {
+            assert!(after.get(path) == Some(bytes), "{when}: {} is not what it was", path.display());
+        }
+
+        let next = self.sandbox.create();
+        let visible = self.assert_sound(&format!("{when}, next run"));
+        assert_eq!(visible.last(), Some(&next.id), "{when}");
+        assert_eq!(fs::read_link(self.sandbox.root().join("latest")).unwrap(), Path::new(next.id.as_str()));
+        assert_eq!(next.full_because, None, "{when}");
+        assert_eq!(next.kind == BackupKind::Full, visible.len() == 1, "{when}");
+        self.assert_tidy(&next.id, &when);
+        // A restore syncs a whole file system, which takes its time.
+        if at.is_multiple_of(4) {
+            self.assert_restores(&next.id, &when);
+        }
+
+        let last = self.sandbox.create();
+        assert_eq!(last.kind, BackupKind::Incremental, "{when}");
+        assert!(last.components.iter().all(|c| c.bytes_read == 0 && c.new_entries == 0), "{when}: {last:?}");
+        self.assert_sound(&format!("{when}, second run"));
+        true
+    }
+
+    /// Nothing of the dead run lies about.
+    fn assert_tidy(&self, newest: &BackupId, when: &str) {
+        let known = ["repository.json", "allowed_signers", "latest", ".lock"];
+        for name in names(&self.sandbox.root()) {
+            assert!(known.contains(&name.as_str()) || name.parse::<BackupId>().is_ok(), "{when}: {name} was left");
+        }
+        for folder in names(&self.sandbox.settings.state_dir) {
+            let state = names(&self.sandbox.settings.state_dir.join(folder));
+            let copies: Vec<_> = state.iter().filter(|n| n.parse::<BackupId>().is_ok()).collect();
+            assert_eq!(copies, [newest.as_str()], "{when}: index copies");
+        }
+    }
+
+    /// Hits every `stride`-th change with another beginning each day, so that all get their turn; with CCBACKUP_SWEEP_ALL
+    /// set, every change.
+    fn sweep(mut self, blow: Blow, stride: u64) {
+        let stride = if std::env::var_os("CCBACKUP_SWEEP_ALL").is_some() { 1 } else { stride };
+        let day = jiff::Timestamp::now().as_second().unsigned_abs() / 86400;
+        let mut at = 1 + day % stride;
+        while self.hit(blow, at) {
+            at += stride;
+        }
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    fs::read_dir(dir).unwrap().map(|i| i.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// Every file below a folder with its bytes, every link with its target.
+fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let items = walkdir::WalkDir::new(root).into_iter().filter_map(Result::ok);
+    let bytes = |path: &Path| match fs::read_link(path) {
+        Ok(target) => target.into_os_string().into_encoded_bytes(),
+        Err(_) => fs::read(path).unwrap(),
+    };
+    items.filter(|i| !i.file_type().is_dir()).map(|i| (i.path().to_owned(), bytes(i.path()))).collect()
+}
+
+#[test]
+fn a_first_backup_may_die_at_any_change() {
+    Scene::new(0).sweep(Blow::Death, 2);
+}
+
+#[test]
+fn a_first_backup_may_lose_power_at_any_change() {
+    Scene::new(0).sweep(Blow::PowerCut, 3);
+}
+
+#[test]
+fn a_first_backup_may_find_the_disk_full_at_any_change() {
+    Scene::new(0).sweep(Blow::FullDisk, 5);
+}
+
+#[test]
+fn a_first_backup_may_fail_at_any_sync() {
+    Scene::new(0).sweep(Blow::BadSync, 1);
+}
+
+#[test]
+fn an_incremental_may_die_at_any_change() {
+    Scene::new(2).sweep(Blow::Death, 2);
+}
+
+#[test]
+fn an_incremental_may_lose_power_at_any_change() {
+    Scene::new(2).sweep(Blow::PowerCut, 3);
+}
+
+#[test]
+fn an_incremental_may_find_the_disk_full_at_any_change() {
+    Scene::new(2).sweep(Blow::FullDisk, 5);
+}
+
+#[test]
+fn an_incremental_may_fail_at_any_sync() {
+    Scene::new(2).sweep(Blow::BadSync, 1);
+}
+
+/// Writes down every change.
+#[derive(Debug, Default)]
+struct Log(Mutex<Vec<(Change, PathBuf)>>);
+
+impl Faults for Log {
+    fn before(&self, change: Change, path: &Path) -> Result<(), (usize, io::Error)> {
+        self.0.lock().unwrap().push((change, path.to_owned()));
+        Ok(())
+    }
+}
+
+#[test]
+fn everything_is_synced_before_it_is_named_and_nothing_of_a_backup_is_written_after_it_is_visible() {
+    let mut scene = Scene::new(1);
+    let root = scene.sandbox.dir.path().join("a/new/backups");
+    scene.sandbox.now += 60;
+    scene.sandbox.settings.clock = Clock::Fixed(scene.sandbox.now);
+    for kind in [BackupKind::Full, BackupKind::Incremental] {
+        write(&scene.sandbox.tree().join("first/changing"), format!("for {kind:?}").as_bytes());
+        let log = Arc::new(Log::default());
+        scene.sandbox.settings.disk = Disk::with_faults(log.clone());
+        scene.sandbox.now += 60;
+        scene.sandbox.settings.clock = Clock::Fixed(scene.sandbox.now);
+        let report =
+            create::create(&root, &scene.sandbox.settings, &scene.sandbox.signer, &Recorder::default()).unwrap();
+        assert_eq!(report.kind, kind);
+        let log = std::mem::take(&mut *log.0.lock().unwrap());
+        assert_order(&log, &root, &report.id);
+        if kind == BackupKind::Full {
+            for folder in ["a", "a/new"] {
+                let folder = scene.sandbox.dir.path().join(folder);
+                assert!(log.contains(&(Change::SyncDir, folder.clone())), "{} is not synced", folder.display());
+            }
+        }
+    }
+}
+
+fn assert_order(log: &[(Change, PathBuf)], root: &Path, id: &BackupId) {
+    let staging = root.join(format!(".incomplete-{id}"));
+    let published = log.iter().position(|(c, p)| *c == Change::Rename && *p == root.join(id.as_str())).unwrap();
+    let last = |change: fn(&Change) -> bool, path: &Path, before: usize| {
+        log[..before].iter().rposition(|(c, p)| change(c) && p == path)
+    };
+    for (at, (change, path)) in log.iter().enumerate() {
+        match change {
+            Change::Rename => {
+                assert_eq!(log[at + 1], (Change::SyncDir, path.parent().unwrap().to_owned()), "{}", path.display());
+                let name = path.file_name().unwrap().to_str().unwrap();
+                let staged = path.with_file_name(format!(".staged-{name}"));
+                let is_link = last(|c| *c == Change::Symlink, path, at).is_some();
+                if at != published && !is_link {
+                    let written = last(|c| matches!(c, Change::Write(_)), &staged, at).unwrap();
+                    let synced = last(|c| *c == Change::SyncFile, &staged, at);
+                    assert!(synced > Some(written), "{} got its name before it was synced", path.display());
+                }
+            }
+            Change::MakeFile if path.starts_with(&staging) => {
+                assert!(at < published);
+                let written = last(|c| matches!(c, Change::Write(_)), path, log.len()).unwrap();
+                let synced = last(|c| *c == Change::SyncFile, path, log.len()).unwrap();
+                let folder_synced = last(|c| *c == Change::SyncDir, &staging, published).unwrap();
+                assert!(written < synced && synced < folder_synced, "{}", path.display());
+            }
+            _ => {}
+        }
+        if at > published && path.starts_with(root) {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let allowed = path == root || name == "latest" || name == ".staged-latest";
+            assert!(allowed, "{change:?} of {} after the backup is visible", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_latest_that_lags_is_damage_only_for_a_host_that_moved_it() {
+    let mut scene = Scene::new(2);
+    let (link, ids) = (scene.sandbox.root().join("latest"), scene.visible());
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(ids[0].as_str(), &link).unwrap();
+    let findings = |scene: &Scene| scene.sandbox.verify_with(&ids[1], Depth::Keyless, true).unwrap().findings;
+    assert_eq!(findings(&scene).iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["latest"]);
+    // Without that memory it looks as a run leaves it that died between its last two steps.
+    let home = scene.sandbox.settings.state_dir.clone();
+    fs::remove_dir_all(&home).unwrap();
+    assert_eq!(findings(&scene), []);
+    fs::remove_file(&link).unwrap();
+    assert_eq!(findings(&scene).len(), 1, "a link that is gone is not what a dead run leaves");
+    scene.sandbox.create();
+    assert_eq!(findings(&scene), []);
+}
+
+/// The real program, with a home and a repository of its own.
+struct Program {
+    dir: tempfile::TempDir,
+}
+
+impl Program {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..40 {
+            write(&dir.path().join(format!("tree/{number}")), &noise(number, 400_000));
+        }
+        Self { dir }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ccbackup"));
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("CCBACKUP_HOME", self.path("home"));
+        command.current_dir(self.dir.path()).arg("--repo").arg(self.path("backups")).args(arguments);
+        command
+    }
+
+    fn create(&self) -> Command {
+        self.command(&["create", "--encrypt", "--path", "tree"])
+    }
+
+    fn start(&self) -> Child {
+        self.create().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn assert_last_is_whole(&self) -> BTreeMap<Vec<u8>, Seen> {
+        succeed(&mut self.command(&["verify", "--all"]));
+        let target = self.path("out");
+        let identity = self.path("home/identity.txt");
+        let mut restore = self.command(&["restore", "latest", "--target", "out", "--identity"]);
+        succeed(restore.arg(identity));
+        let seen = look(&target.join("files/tree"));
+        assert_same(&look(&self.path("tree")), &seen, "restored after the kills");
+        fs::remove_dir_all(target).unwrap();
+        seen
+    }
+}
+
+fn signal(child: &Child, signal: Signal) {
+    rustix::process::kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+#[test]
+fn killing_the_program_at_random_moments_never_harms_the_repository() {
+    let program = Program::new();
+    let begun = Instant::now();
+    let probe = Program::new();
+    succeed(&mut probe.create());
+    let whole_run = begun.elapsed();
+    let (mut killed, mut visible) = (0, 0);
+    for round in 0..20_u32 {
+        write(&program.path("tree/changing"), &noise(u64::from(round), 300_000));
+        let mut child = program.start();
+        std::thread::sleep(whole_run.mul_f64(f64::from(round * 7 % 20) / 20.0) + Duration::from_millis(2));
+        signal(&child, Signal::KILL);
+        killed += u32::from(child.wait().unwrap().code().is_none());
+        visible = fs::read_dir(program.path("backups")).map_or(0, |items| {
+            items.filter(|i| i.as_ref().unwrap().file_name().to_string_lossy().starts_with("20")).count()
+        });
+        if visible > 0 {
+            succeed(&mut program.command(&["verify", "--all"]));
+        }
+    }
+    assert!(killed >= 5, "only {killed} of 20 runs were killed before their end");
+    succeed(&mut program.create());
+    program.assert_last_is_whole();
+    let incomplete = shell("ls -A backups | grep -c '^.incomplete' || true", program.dir.path()).stdout;
+    assert_eq!(incomplete, b"0\n", "after {visible} visible backups");
+}
+
+#[test]
+fn an_interrupted_program_says_so_with_its_exit_code_and_publishes_nothing() {
+    for (number, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let program = Program::new();
+        let mut child = program.start();
+        // The staging folder is there: the run is in the middle.
+        let begun = Instant::now();
+        while !program.path("backups").exists()
+            || !names(&program.path("backups")).iter().any(|n| n.starts_with(".incomplete"))
+        {
+            assert!(begun.elapsed() < Duration::from_secs(30) && child.try_wait().unwrap().is_none());
+            std::thread::yield_now();
+        }
+        signal(&child, number);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert!(!program.path("backups/latest").exists());
+        succeed(&mut program.create());
+        program.assert_last_is_whole();
+    }
+}
