@@ -104,11 +104,7 @@ pub fn verify(
         archives: counts.files,
         bytes: counts.bytes,
         entries: 0,
-<<<<<<< HEAD
-        captured_with_problems: checked.iter().map(|b| b.manifest.problems()).fold(0, u64::saturating_add),
-=======
         captured_with_problems: checked.iter().fold(0, |sum, b| b.manifest.problems().saturating_add(sum)),
->>>>>>> ae78503de52fcb7f8aaf67f35a1b42b8175210ec
         signers: checked.iter().filter_map(|b| b.signer.as_ref().map(SignerKey::fingerprint)).collect(),
         findings,
     };
