@@ -193,6 +193,7 @@ fn a_component_whose_local_index_copy_is_damaged_or_gone_is_not_taken_over() {
 
 #[test]
 fn a_component_whose_settings_changed_is_not_taken_over() {
+    #[expect(clippy::type_complexity, reason = "a table that is read once")]
     let changes: [(&str, fn(&mut Sandbox)); 4] = [
         ("exclude", |s| s.settings.components[0].exclude = vec!["nothing*".into()]),
         ("level", |s| s.settings.level = 5),

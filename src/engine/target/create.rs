@@ -112,14 +112,19 @@ impl Target {
     pub fn make_hardlink(&self, entry: &Entry) -> Result<()> {
         let EntryKind::Hardlink { target } = &entry.kind else { return Err(wrong_kind(entry, "hard link")) };
         let unfound = |errno| match errno {
-            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Error::new(
+            Errno::NOENT => Error::new(
                 Kind::NotFound,
                 format!("{} is a further name of {target}, which is not there", self.shown(&entry.path)),
             )
             .hint(format!("restore {target} together with it")),
             _ => self.failed(&format!("find {target}, whose other name should be"), &entry.path, errno),
         };
-        let source = self.try_folder(target).map_err(unfound)?;
+        let source = match self.try_folder(target) {
+            Err(Errno::NOENT) => return Err(unfound(Errno::NOENT)),
+            // Asked again for its own words about links that are in the way.
+            Err(_) => self.folder(target)?,
+            Ok(folder) => folder,
+        };
         let first = Facts::at(&source.fd, target.name()).map_err(unfound)?;
         if first.file_type == FileType::Directory {
             return Err(Error::damage(format!("the entry {} is a hard link to the folder {target}", entry.path)));
