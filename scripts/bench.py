@@ -133,7 +133,8 @@ def main():
             continue
         found.append(tool)
         command = tool[5].replace("ccbackup", OURS)
-        versions.append(f"{program} {subprocess.check_output(command, shell=True, text=True).split(chr(10))[0]}")
+        version = subprocess.check_output(command, shell=True, text=True).split("\n")[0]
+        versions.append(version if version.startswith(program) else f"{program} {version}")
     subprocess.run(["bash", "-c", f"tar -C {PARENT} -c {NAME} | cat > /dev/null"], check=True)
     for number in range(ROUNDS):
         for name, _, _, repo, _, _ in found:

@@ -4,22 +4,34 @@
 #   scripts/bench.sh [TREE] [ROUNDS]
 #
 # TREE defaults to a generated one (80 000 small text files and some incompressible ones, about 1.3 GB). Tools take turns,
-# figures are medians of ROUNDS (3). Tools that are not installed are named and skipped. Everything lies below
-# $BENCH_DIR (a temporary folder, removed at the end; if you name one, tree and results stay there).
+# figures are medians of ROUNDS (3). One file in a hundred is changed on the way, so a TREE that you name is copied first.
+# Tools that are not installed are named and skipped. Everything lies below
+# $BENCH_DIR (a temporary folder, removed at the end; if you name one, tree and results stay there). $CCBACKUP names the
+# program, if it should not be built here.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-project=$PWD
+project=$(cd "$(dirname "$0")/.." && pwd -P)
 rounds=${2:-3}
 if [ -n "${BENCH_DIR:-}" ]; then
-    work=$BENCH_DIR
-    mkdir -p "$work"
+    mkdir -p "$BENCH_DIR"
+    work=$(cd "$BENCH_DIR" && pwd -P)
 else
     work=$(mktemp -d "${TMPDIR:-/tmp}/ccbackup-bench.XXXXXX")
     trap 'rm -rf "$work"' EXIT
 fi
-cargo build --release --locked --quiet
-tree=${1:-$work/tree}
-if [ ! -d "$tree" ]; then
+# The commands below are put together as text.
+case $work in
+*[!A-Za-z0-9/._-]*) echo "bench: the folder $work has blanks or signs in its name; set BENCH_DIR or TMPDIR" >&2; exit 2 ;;
+esac
+if [ -z "${CCBACKUP:-}" ]; then
+    cargo build --release --locked --quiet --manifest-path "$project/Cargo.toml"
+    CCBACKUP=$project/target/release/ccbackup
+fi
+tree=$work/tree
+if [ -n "${1:-}" ]; then
+    tree=$work/copy
+    rm -rf "$tree"
+    cp -a --reflink=auto "$1" "$tree"
+elif [ ! -d "$tree" ]; then
     echo "generating $tree" >&2
     python3 - "$tree" <<'PYTHON'
 import os, random, sys
@@ -40,4 +52,4 @@ for number in range(40):
 PYTHON
 fi
 tree=$(cd "$tree" && pwd -P)
-python3 "$project/scripts/bench.py" "$tree" "$rounds" "$work" "$project/target/release/ccbackup"
+python3 "$project/scripts/bench.py" "$tree" "$rounds" "$work" "$(realpath "$CCBACKUP")"

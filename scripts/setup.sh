@@ -3,9 +3,9 @@
 set -euo pipefail
 
 packages=(
-    gcc libc6-dev             # builds libzstd and the linker's part
+    gcc g++ libc6-dev         # builds libzstd, libFuzzer and the linker's part
     age zstd tar coreutils mawk gawk openssh-client # the standard tools that must read what we write
-    attr acl                  # extended attributes and ACLs of test trees
+    attr acl libcap2-bin      # extended attributes, ACLs and file capabilities of test trees
     libarchive-tools          # bsdtar, a second opinion on tar
     python3 python3-cryptography # aes-decrypt.py and tarfile, a third opinion
     util-linux                # setpriv: some tests are about users that are not root
@@ -13,6 +13,10 @@ packages=(
 
 if ! command -v cargo >/dev/null; then
     echo "setup: no Rust toolchain is installed; see https://rustup.rs" >&2
+    exit 1
+fi
+if ! command -v apt-get >/dev/null; then
+    echo "setup: this is not Debian or Ubuntu; install what these packages hold: ${packages[*]}" >&2
     exit 1
 fi
 missing=()
@@ -27,4 +31,4 @@ echo "setup: installing ${missing[*]}"
 sudo=()
 [ "$(id -u)" -eq 0 ] || sudo=(sudo)
 "${sudo[@]}" apt-get update -qq
-DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

@@ -30,13 +30,15 @@ impl Timestamp {
         if whole.is_empty() || !decimal(whole) || !decimal(fraction) {
             return Err(bad());
         }
-        let seconds: i64 = whole.parse().map_err(|_| bad())?;
+        // With its sign, because the lowest number has no positive counterpart.
+        let seconds: i64 = text[..text.len() - digits.len() + whole.len()].parse().map_err(|_| bad())?;
         let nanoseconds =
             fraction.bytes().chain(std::iter::repeat(b'0')).take(9).fold(0, |n, b| n * 10 + u32::from(b - b'0'));
         Ok(match (negative, nanoseconds) {
-            (false, _) => Self { seconds, nanoseconds },
-            (true, 0) => Self { seconds: -seconds, nanoseconds },
-            (true, _) => Self { seconds: -seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds },
+            (false, _) | (true, 0) => Self { seconds, nanoseconds },
+            (true, _) => {
+                Self { seconds: seconds.checked_sub(1).ok_or_else(bad)?, nanoseconds: 1_000_000_000 - nanoseconds }
+            }
         })
     }
 }
@@ -427,12 +429,15 @@ mod tests {
             (-2, 0, "-2"),
             (-3, 1, "-2.999999999"),
             (1_700_000_000, 1, "1700000000.000000001"),
+            (i64::MAX, 999_999_999, "9223372036854775807.999999999"),
+            (i64::MIN, 0, "-9223372036854775808"),
+            (i64::MIN, 500_000_000, "-9223372036854775807.5"),
         ] {
             let time = Timestamp { seconds, nanoseconds };
             assert_eq!(time.to_string(), text);
             assert_eq!(Timestamp::parse(text).expect("own form is read"), time);
         }
-        for bad in ["", "-", "1e3", "1.x", "+1", " 1", "99999999999999999999"] {
+        for bad in ["", "-", "--1", "1e3", "1.x", "+1", "-+1", " 1", "99999999999999999999", "-9223372036854775808.5"] {
             assert!(Timestamp::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -258,7 +258,15 @@ impl Manifest {
     /// Number of problems met by the capture.
     #[must_use]
     pub fn problems(&self) -> u64 {
-        self.components.iter().flat_map(|c| &c.problems).fold(0, |sum, p| sum.saturating_add(p.count))
+        self.components.iter().map(ComponentRecord::problem_count).fold(0, u64::saturating_add)
+    }
+}
+
+impl ComponentRecord {
+    /// Number of problems met by the capture of this component.
+    #[must_use]
+    pub fn problem_count(&self) -> u64 {
+        self.problems.iter().map(|p| p.count).fold(0, u64::saturating_add)
     }
 }
 

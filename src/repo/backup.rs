@@ -124,15 +124,43 @@ pub fn parse_sums(bytes: &[u8]) -> Result<BTreeMap<String, Digest>> {
         return Err(Error::damage(format!("{SUMS_FILE} does not end with a newline")));
     }
     let mut sums = BTreeMap::new();
-    for (number, line) in text.lines().enumerate() {
+    // Not `lines()`: `sha256sum` takes a carriage return for a part of the name.
+    for (number, line) in text.split_terminator('\n').enumerate() {
         let (digest, name) = line.split_once("  ").ok_or_else(|| bad(number))?;
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
         if name.is_empty() || name.starts_with('.') || !name.bytes().all(plain) {
             return Err(bad(number));
         }
-        if sums.insert(name.to_owned(), digest.parse().map_err(|_| bad(number))?).is_some() {
-            return Err(Error::damage(format!("{SUMS_FILE} lists {name} twice")));
+        if sums.last_key_value().is_some_and(|(last, _): (&String, _)| last.as_str() >= name) {
+            return Err(Error::damage(format!("{SUMS_FILE} lists {name} twice or out of order")));
         }
+        sums.insert(name.to_owned(), digest.parse().map_err(|_| bad(number))?);
     }
     Ok(sums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_read_in_exactly_one_form() {
+        let digest = Digest::of(b"");
+        let line = |name: &str| format!("{digest}  {name}\n");
+        let read = parse_sums((line("a") + &line("b.zst")).as_bytes()).expect("the form that is written");
+        assert_eq!(read.keys().collect::<Vec<_>>(), ["a", "b.zst"]);
+        for bad in [
+            line("b") + &line("a"),
+            line("a") + &line("a"),
+            line("a\r"),
+            line("a") + "\n",
+            line("a").trim_end().to_owned(),
+            line(".."),
+            line("a/b"),
+            format!("{digest} *a\n"),
+            line("a").to_uppercase(),
+        ] {
+            assert!(parse_sums(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+    }
 }

@@ -105,7 +105,7 @@ pub(super) fn show(args: &Show, context: &Context) -> Result<u8> {
                 human_bytes(c.content_bytes),
                 human_bytes(c.bytes_stored),
                 c.archives.len().to_string(),
-                c.problems.iter().map(|p| p.count).sum::<u64>().to_string(),
+                c.problem_count().to_string(),
             ]);
         }
         terminal.print_table(&table)
