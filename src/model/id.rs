@@ -29,6 +29,12 @@ impl BackupId {
         &self.0
     }
 
+    /// The number behind the second; 1 when there is none.
+    #[must_use]
+    pub fn collision(&self) -> u32 {
+        self.0.get(16..).map_or(1, |digits| digits.parse().unwrap_or(u32::MAX))
+    }
+
     /// The moment in the name, as Unix seconds.
     #[must_use]
     pub fn unix_seconds(&self) -> i64 {

@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use ccbackup::engine::verify::Depth;
@@ -209,7 +210,8 @@ impl Tree<'_> {
                 write(&self.place(*folder, name)?, &noise(*seed, *length));
             }
             Change::WriteLarge { folder, name, cut, insert } => {
-                let mut bytes = noise(4711, 9 << 20);
+                static SHARED: LazyLock<Vec<u8>> = LazyLock::new(|| noise(4711, 9 << 20));
+                let mut bytes = SHARED.clone();
                 bytes.drain(..cut << 19);
                 let middle = bytes.len() / 2;
                 bytes.splice(middle..middle, vec![*insert; usize::from(*insert)]);
@@ -316,7 +318,7 @@ struct Story {
 
 fn story() -> impl Strategy<Value = Story> {
     let step = (vec(change(), 1..10), prop::bool::weighted(0.15)).prop_map(|(changes, full)| Step { changes, full });
-    (vec(change(), 4..30), vec(step, 1..=4), any::<bool>(), any::<u16>(), 0_u8..4)
+    (vec(change(), 4..20), vec(step, 1..=3), any::<bool>(), any::<u16>(), 0_u8..4)
         .prop_map(|(first, steps, racing, removed, sealing)| Story { first, steps, racing, removed, sealing })
 }
 

@@ -285,7 +285,9 @@ fn stage(
         return Ok(staging);
     }
     let taken = |id: &BackupId| repo.root().join(id.as_str()).symlink_metadata().is_ok();
-    for collision in 1..=9999 {
+    // A lower name that is free now was somebody's, who may still be named as a parent.
+    let same_second = catalog.backups.iter().filter(|b| b.id.unix_seconds() == now).map(|b| b.id.collision());
+    for collision in same_second.max().unwrap_or(0).saturating_add(1)..=9999 {
         let id = BackupId::at(now, collision)?;
         if !taken(&id) {
             return Staging::create(repo, id, &settings.disk);
