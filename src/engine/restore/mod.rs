@@ -74,7 +74,12 @@ pub fn restore(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &d
     let mut report = begin(chain, target, options)?;
     let continued = marker::is_there(target);
     // A key that does not open the indexes is noticed before anything is written.
-    chain.components(&options.components)?.into_iter().try_for_each(|c| chain.inventory(&c.name).map(drop))?;
+    for component in chain.components(&options.components)? {
+        match chain.inventory(&component.name) {
+            Err(e) if matches!(e.kind(), Kind::NoKey | Kind::WrongKey) => return Err(e),
+            _ => {}
+        }
+    }
     marker::place(target, chain, options)?;
     for record in chain.components(&options.components)? {
         monitor.stage(&record.name, Some(record.content_bytes), Some(record.entries));
