@@ -22,6 +22,7 @@ pub mod index;
 pub mod keys;
 pub mod model;
 pub mod monitor;
+pub mod pace;
 pub mod repo;
 pub mod source;
 

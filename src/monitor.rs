@@ -1,11 +1,12 @@
-//! How the library reports while it works: counters, notes and the wish to stop. It never prints by itself.
+//! How the library and whoever watches it talk while it works: counters and notes one way, the wish to stop and a limit of
+//! the rate the other. It never prints by itself.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use crate::error::{Error, Kind, Result};
 
-/// What long work tells whoever watches it. Called from many threads; must be quick.
+/// What long work tells whoever watches it, and asks. Called from many threads; must be quick, but for `pace`.
 pub trait Monitor: Send + Sync + std::fmt::Debug {
     /// A named stage begins; totals are set when they are known beforehand.
     fn stage(&self, name: &str, total_bytes: Option<u64>, total_entries: Option<u64>);
@@ -19,6 +20,10 @@ pub trait Monitor: Send + Sync + std::fmt::Debug {
     fn is_watched(&self) -> bool {
         false
     }
+
+    /// Called where bytes of files or archives are read; returns when it is time to go on,
+    /// or to stop.
+    fn pace(&self, _bytes: u64) {}
 
     /// An error when a signal asked to stop; long loops call this at every step.
     fn check(&self) -> Result<()> {

@@ -9,6 +9,7 @@ use super::{Environment, Home, StopFlag, Terminal, TerminalMonitor};
 use crate::config::{self, Config, Lookup, SignerRef};
 use crate::error::Result;
 use crate::monitor::Monitor as _;
+use crate::pace::Pace;
 
 /// The folder of the repository when nothing names another, under the current folder.
 const DEFAULT_REPOSITORY: &str = "backups";
@@ -32,7 +33,8 @@ impl Context {
     /// Puts the parts together.
     #[must_use]
     pub fn new(global: Global, environment: Environment, terminal: Terminal, stop: StopFlag) -> Self {
-        let monitor = TerminalMonitor::new(terminal.clone(), global.json_progress, global.quiet, stop);
+        let pace = global.limit_rate.map(Pace::new);
+        let monitor = TerminalMonitor::new(terminal.clone(), global.json_progress, global.quiet, stop, pace);
         Self { home: Home::new(&environment), global, environment, terminal, monitor }
     }
 

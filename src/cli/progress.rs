@@ -13,10 +13,13 @@ use serde::Serialize;
 
 use super::{StopFlag, Terminal, shown};
 use crate::monitor::Monitor;
+use crate::pace::Pace;
 
 const SILENCE: Duration = Duration::from_millis(250);
 const PAINT_EVERY: Duration = Duration::from_millis(100);
 const REPORT_EVERY: Duration = Duration::from_millis(500);
+/// Nothing that is read at once is worth a longer pause, whatever the limit.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,7 @@ struct Shared {
     show: Show,
     quiet: bool,
     stop: StopFlag,
+    pace: Option<Pace>,
     begun: Instant,
     bytes: AtomicU64,
     entries: Arc<AtomicU64>,
@@ -77,9 +81,9 @@ enum Line<'a> {
 
 impl TerminalMonitor {
     /// A monitor on `terminal`. A bar needs a terminal on stderr; `lines` asks for JSON lines in its place, wherever
-    /// stderr goes; `quiet` drops notes and the bar.
+    /// stderr goes; `quiet` drops notes and the bar. `pace` holds the work back.
     #[must_use]
-    pub fn new(terminal: Terminal, lines: bool, quiet: bool, stop: StopFlag) -> Self {
+    pub fn new(terminal: Terminal, lines: bool, quiet: bool, stop: StopFlag, pace: Option<Pace>) -> Self {
         let show = match (lines, !quiet && terminal.can_draw()) {
             (true, _) => Show::Lines,
             (false, true) => Show::Bar,
@@ -90,6 +94,7 @@ impl TerminalMonitor {
             show,
             quiet,
             stop,
+            pace,
             begun: Instant::now(),
             bytes: AtomicU64::new(0),
             entries: Arc::default(),
@@ -130,6 +135,17 @@ impl Monitor for TerminalMonitor {
             let shared = Arc::clone(&self.shared);
             // Without a thread there is no progress to be seen, which is no reason to fail.
             *painter = thread::Builder::new().name("progress".into()).spawn(move || shared.paint()).ok();
+        }
+    }
+
+    fn pace(&self, bytes: u64) {
+        let Some(pace) = &self.shared.pace else { return };
+        let until = Instant::now() + pace.wait_for(bytes).min(LONGEST_WAIT);
+        while self.stop_signal() == 0 {
+            match until.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => return,
+                left => thread::sleep(left.min(PAINT_EVERY)),
+            }
         }
     }
 
@@ -249,7 +265,7 @@ mod tests {
 
     fn monitor(lines: bool, quiet: bool) -> (TerminalMonitor, super::super::Captured) {
         let (terminal, _, err) = Terminal::captured();
-        (TerminalMonitor::new(terminal, lines, quiet, StopFlag::default()), err)
+        (TerminalMonitor::new(terminal, lines, quiet, StopFlag::default(), None), err)
     }
 
     #[test]
@@ -298,7 +314,7 @@ mod tests {
     fn a_signal_stops_the_work() {
         let (terminal, ..) = Terminal::captured();
         let stop = StopFlag::default();
-        let monitor = TerminalMonitor::new(terminal, false, false, stop.clone());
+        let monitor = TerminalMonitor::new(terminal, false, false, stop.clone(), None);
         assert!(monitor.check().is_ok());
         stop.set(15);
         assert_eq!(monitor.check().unwrap_err().kind().exit_code(), 143);

@@ -27,6 +27,7 @@ struct Streams {
     out_is_terminal: bool,
     err_is_terminal: bool,
     can_ask: bool,
+    attended: bool,
     color: bool,
     out_color: bool,
     can_draw: bool,
@@ -49,12 +50,14 @@ impl Terminal {
     #[must_use]
     pub fn of_process(environment: &Environment) -> Self {
         let (out_is_terminal, err_is_terminal) = (io::stdout().is_terminal(), io::stderr().is_terminal());
+        let in_is_terminal = io::stdin().is_terminal();
         Self(Arc::new(Streams {
             out: Mutex::new(Box::new(BufWriter::with_capacity(64 << 10, io::stdout()))),
             err: Mutex::new(Box::new(io::stderr())),
             out_is_terminal,
             err_is_terminal,
-            can_ask: err_is_terminal && io::stdin().is_terminal(),
+            can_ask: err_is_terminal && in_is_terminal,
+            attended: in_is_terminal || out_is_terminal || err_is_terminal,
             color: err_is_terminal && environment.can_move_cursor && !environment.no_color,
             out_color: out_is_terminal && environment.can_move_cursor && !environment.no_color,
             can_draw: err_is_terminal && environment.can_move_cursor,
@@ -71,7 +74,7 @@ impl Terminal {
         (Self::over(Box::new(out.clone()), Box::new(err.clone())), out, err)
     }
 
-    /// Streams that are no terminals.
+    /// Streams that are no terminals, of a caller who is there.
     #[must_use]
     pub fn over(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
         Self(Arc::new(Streams {
@@ -80,6 +83,7 @@ impl Terminal {
             out_is_terminal: false,
             err_is_terminal: false,
             can_ask: false,
+            attended: true,
             color: false,
             out_color: false,
             can_draw: false,
@@ -99,6 +103,12 @@ impl Terminal {
     #[must_use]
     pub fn err_is_terminal(&self) -> bool {
         self.0.err_is_terminal
+    }
+
+    /// Whether any stream of the process leads to a person.
+    #[must_use]
+    pub(super) fn is_attended(&self) -> bool {
+        self.0.attended
     }
 
     /// Whether a bar can be drawn on stderr.

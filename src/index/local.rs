@@ -1,13 +1,18 @@
 //! The clear copy of the last index in the local state folder: with it a host that cannot decrypt makes incrementals.
 //!
-//! Two files: the lines of the whole inventory as one zstd stream, and the segment table. Both can be deleted at any
-//! time; their digests are kept with them, so a damaged copy is noticed before it is used.
+//! Two files: the lines of the whole inventory, a zstd frame for each segment, and the segment table. Frames of segments
+//! that stay as they are go into the next copy as they are. Both files can be deleted at any time; their digests are kept
+//! with them, so a damaged copy is noticed before it is used.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::segment::Segment;
+use serde::Deserialize;
+
+use super::segment::{MAX_SEGMENT_BYTES, Segment};
+use crate::archive::frame::Compressor;
 use crate::durable::{Disk, DurableFile};
 use crate::error::{Context, Error, Result};
 use crate::model::{Digest, Hasher};
@@ -31,9 +36,14 @@ impl LocalIndex {
 
     /// Begins writing; both files must not exist.
     pub(crate) fn create(&self, disk: &Disk) -> Result<LocalWriter> {
-        let encoder = zstd::stream::write::Encoder::new(disk.create(&self.lines)?, 1)
-            .doing("cannot begin the local index copy")?;
-        Ok(LocalWriter { encoder, segments: self.segments.clone(), disk: disk.clone() })
+        Ok(LocalWriter {
+            lines: disk.create(&self.lines)?,
+            compressor: Compressor::new(1)?,
+            frame: Vec::new(),
+            table: Vec::new(),
+            segments: self.segments.clone(),
+            disk: disk.clone(),
+        })
     }
 
     /// Removes what an earlier run left.
@@ -58,10 +68,25 @@ impl LocalIndex {
         Ok(hasher.finish())
     }
 
-    /// The segment table.
-    pub fn segments(&self) -> Result<Vec<Segment>> {
+    /// The segment table, and what it needs to pass frames on.
+    pub(crate) fn last_segments(&self) -> Result<LastSegments> {
+        #[derive(Deserialize)]
+        struct Stored {
+            stored: Option<u64>,
+        }
         let text = std::fs::read(&self.segments).at("cannot read", &self.segments)?;
-        text.split(|&b| b == b'\n').filter(|l| !l.is_empty()).map(Segment::parse_line).collect()
+        let lines = File::open(&self.lines).at("cannot open", &self.lines)?;
+        let mut offset = Some(0_u64);
+        let mut all = Vec::new();
+        for line in text.split(|&b| b == b'\n').filter(|l| !l.is_empty()) {
+            let segment = Segment::parse_line(line)?;
+            let Stored { stored } = serde_json::from_slice(line)
+                .map_err(|e| Error::failed(format!("{} is garbled", self.segments.display())).because(e))?;
+            let frame = offset.zip(stored);
+            offset = frame.and_then(|(at, length)| at.checked_add(length));
+            all.push(LastSegment { segment, frame: frame.filter(|f| f.1 <= MAX_SEGMENT_BYTES) });
+        }
+        Ok(LastSegments { all, lines })
     }
 
     /// All lines in path order.
@@ -96,9 +121,27 @@ impl LocalLines {
     }
 }
 
+/// The segments of the last index.
+#[derive(Debug)]
+pub(crate) struct LastSegments {
+    pub(super) all: Vec<LastSegment>,
+    pub(super) lines: File,
+}
+
+/// A segment of the last index.
+#[derive(Clone, Debug)]
+pub(super) struct LastSegment {
+    pub(super) segment: Segment,
+    /// Offset and length of its frame in the copy of the lines; earlier versions did not note it.
+    frame: Option<(u64, u64)>,
+}
+
 /// Writes a local copy.
-pub struct LocalWriter {
-    encoder: zstd::stream::write::Encoder<'static, DurableFile>,
+pub(crate) struct LocalWriter {
+    lines: DurableFile,
+    compressor: Compressor,
+    frame: Vec<u8>,
+    table: Vec<u8>,
     segments: PathBuf,
     disk: Disk,
 }
@@ -110,15 +153,29 @@ impl std::fmt::Debug for LocalWriter {
 }
 
 impl LocalWriter {
-    pub(super) fn write(&mut self, lines: &[u8]) -> Result<()> {
-        self.encoder.write_all(lines).doing("cannot write the local index copy")
+    /// Adds a segment with its lines.
+    pub(super) fn write(&mut self, segment: &Segment, lines: &[u8]) -> Result<()> {
+        self.compressor.compress(lines, &mut self.frame)?;
+        self.put(segment)
     }
 
-    pub(super) fn finish(self, table: &[Segment]) -> Result<()> {
-        let file: io::Result<DurableFile> = self.encoder.finish();
-        file.doing("cannot write the local index copy")?.finish()?;
-        let mut text = Vec::new();
-        table.iter().for_each(|s| s.write_line(&mut text));
-        self.disk.write_new(&self.segments, &text)
+    /// Adds a segment of the last index; `lines` are needed only where its frame is not known.
+    pub(super) fn copy(&mut self, last: &LastSegment, from: &File, lines: &[u8]) -> Result<()> {
+        let Some((offset, length)) = last.frame else { return self.write(&last.segment, lines) };
+        self.frame.resize(usize::try_from(length).unwrap_or(0), 0);
+        from.read_exact_at(&mut self.frame, offset).doing("cannot read the local copy of the last index")?;
+        self.put(&last.segment)
+    }
+
+    fn put(&mut self, segment: &Segment) -> Result<()> {
+        self.lines.write_all(&self.frame).doing("cannot write the local index copy")?;
+        segment.write_line(&mut self.table);
+        self.table.truncate(self.table.len() - "}\n".len());
+        writeln!(self.table, ",\"stored\":{}}}", self.frame.len()).doing("cannot write the local index copy")
+    }
+
+    pub(super) fn finish(self) -> Result<()> {
+        self.lines.finish()?;
+        self.disk.write_new(&self.segments, &self.table)
     }
 }

@@ -2,14 +2,15 @@
 //! clear local copy beside it.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::Write as _;
 
-use super::local::LocalWriter;
+use super::local::{LastSegment, LastSegments, LocalWriter};
 use super::segment::{Segment, ends_after};
 use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
 use crate::archive::{FramedWriter, Written};
 use crate::error::{Error, Result};
-use crate::model::{BackupId, Digest, Entry, EntryPath};
+use crate::model::{BackupId, Digest, Entry, EntryPath, line_path};
 use crate::source::Problem;
 
 /// What an index holds, for the manifest.
@@ -34,7 +35,9 @@ pub struct IndexWriter {
     local: LocalWriter,
     compressor: Compressor,
     /// Segments of the last index by digest.
-    known: HashMap<Digest, Segment>,
+    known: HashMap<Digest, LastSegment>,
+    /// The local copy of their lines.
+    last_lines: Option<File>,
     table: Vec<Segment>,
     lines: Vec<u8>,
     lines_entries: u64,
@@ -43,20 +46,22 @@ pub struct IndexWriter {
 }
 
 impl IndexWriter {
-    /// Begins the index of `backup`; `known` are the segments of the index it is based on.
-    pub fn new(
+    /// Begins the index of `backup`; `last` are the segments of the index it is based on.
+    pub(crate) fn new(
         backup: BackupId,
         file: FramedWriter,
         local: LocalWriter,
         level: i32,
-        known: Vec<Segment>,
+        last: Option<LastSegments>,
     ) -> Result<Self> {
+        let (known, last_lines) = last.map_or((Vec::new(), None), |l| (l.all, Some(l.lines)));
         Ok(Self {
             backup,
             file,
             local,
             compressor: Compressor::new(level)?,
-            known: known.into_iter().map(|s| (s.sha256, s)).collect(),
+            known: known.into_iter().map(|s| (s.segment.sha256, s)).collect(),
+            last_lines,
             table: Vec::new(),
             lines: Vec::new(),
             lines_entries: 0,
@@ -92,17 +97,22 @@ impl IndexWriter {
             return Ok(());
         }
         let sha256 = Digest::of(&self.lines);
-        let segment = match self.known.get(&sha256) {
-            Some(known) if known.length == self.lines.len() as u64 => known.clone(),
+        let known = self.known.get(&sha256).filter(|k| k.segment.length == self.lines.len() as u64);
+        let segment = match (known, &self.last_lines) {
+            (Some(known), Some(last_lines)) => {
+                self.local.copy(known, last_lines, &self.lines)?;
+                known.segment.clone()
+            }
             _ => {
                 let first = first_path(&self.lines)?;
                 let (length, entries) = (self.lines.len() as u64, self.lines_entries);
                 let offset = put_frame(&mut self.file, &mut self.compressor, &self.lines, &mut self.compressed)?;
                 self.own_segments += 1;
-                Segment { backup: self.backup.clone(), offset, length, sha256, entries, first }
+                let own = Segment { backup: self.backup.clone(), offset, length, sha256, entries, first };
+                self.local.write(&own, &self.lines)?;
+                own
             }
         };
-        self.local.write(&self.lines)?;
         self.table.push(segment);
         self.lines.clear();
         self.lines_entries = 0;
@@ -137,7 +147,7 @@ impl IndexWriter {
             self.table.iter().filter(|s| s.backup != self.backup).map(|s| s.backup.clone()).collect();
         referenced.sort();
         referenced.dedup();
-        self.local.finish(&self.table)?;
+        self.local.finish()?;
         let written = self.file.finish()?;
         Ok(IndexTotals { written, segments, own_segments: self.own_segments, referenced })
     }
@@ -163,5 +173,5 @@ fn put_frame(
 
 fn first_path(lines: &[u8]) -> Result<EntryPath> {
     let line = lines.split(|&b| b == b'\n').next().unwrap_or(lines);
-    Entry::parse_line(line).map(|e| e.path)
+    EntryPath::new(&*line_path(line)?)
 }

@@ -11,7 +11,14 @@ use crate::error::{Error, Result};
 ///
 /// Invariant: matches that shape, so it is a safe file name. Age order is the manifest's sequence number, not this.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BackupId(String);
+pub struct BackupId {
+    /// The text with zeros behind it, which keep its order. Every line of an index has two of them: no allocation.
+    text: [u8; MAX_BYTES],
+    length: u8,
+}
+
+/// A second, a dash and nine digits.
+const MAX_BYTES: usize = 25;
 
 impl BackupId {
     /// The name for a moment given in Unix seconds; `collision` 1 has no suffix.
@@ -26,19 +33,20 @@ impl BackupId {
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        // What `from_str` let in is ASCII.
+        std::str::from_utf8(&self.text[..usize::from(self.length)]).unwrap_or_default()
     }
 
     /// The number behind the second; 1 when there is none.
     #[must_use]
     pub fn collision(&self) -> u32 {
-        self.0.get(16..).map_or(1, |digits| digits.parse().unwrap_or(u32::MAX))
+        self.as_str().get(16..).map_or(1, |digits| digits.parse().unwrap_or(u32::MAX))
     }
 
     /// The moment in the name, as Unix seconds.
     #[must_use]
     pub fn unix_seconds(&self) -> i64 {
-        jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", &self.0[..15])
+        jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", &self.as_str()[..15])
             .and_then(|t| t.to_zoned(jiff::tz::TimeZone::UTC))
             .map_or(0, |z| z.timestamp().as_second())
     }
@@ -54,12 +62,17 @@ impl FromStr for BackupId {
         let suffix = match bytes.get(15) {
             None => true,
             Some(b'-') => {
-                (17..=25).contains(&bytes.len()) && digits(16..bytes.len()) && bytes[16] != b'0' && &bytes[16..] != b"1"
+                (17..=MAX_BYTES).contains(&bytes.len())
+                    && digits(16..bytes.len())
+                    && bytes[16] != b'0'
+                    && &bytes[16..] != b"1"
             }
             Some(_) => false,
         };
         if stem && suffix {
-            Ok(Self(s.to_owned()))
+            let mut text = [0; MAX_BYTES];
+            text[..bytes.len()].copy_from_slice(bytes);
+            Ok(Self { text, length: bytes.len().try_into().unwrap_or(u8::MAX) })
         } else {
             Err(Error::usage(format!("{s:?} is not a backup id"))
                 .hint("ids look like 20260117-143000; see `ccbackup list`"))
@@ -69,19 +82,19 @@ impl FromStr for BackupId {
 
 impl fmt::Display for BackupId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for BackupId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl Serialize for BackupId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
+        serializer.serialize_str(self.as_str())
     }
 }
 

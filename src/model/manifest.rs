@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::entry::MAX_OFFSET;
+use super::line::MAX_OFFSET;
 use super::{BackupId, Digest};
 use crate::error::{Error, Kind, Result};
 

@@ -116,6 +116,9 @@ impl PartialOrd for EntryPath {
 /// Compares two paths in tree order.
 #[must_use]
 pub(crate) fn tree_order(a: &[u8], b: &[u8]) -> Ordering {
+    if a == b {
+        return Ordering::Equal; // nearly always, when an index is joined with the tree it was made from
+    }
     let shared = a.iter().zip(b).take_while(|(x, y)| x == y).count();
     match (a.get(shared), b.get(shared)) {
         (None, None) => Ordering::Equal,

@@ -93,6 +93,18 @@ pub struct Global {
     /// Worker threads, 1 to 256 [default: one a processor]
     #[arg(long, global = true, value_name = "N", value_parser = values::threads)]
     pub threads: Option<usize>,
+
+    /// Read at most so many bytes a second: 800K, 50M, 1.5G
+    ///
+    /// `create` is held to it where it reads files, `verify` and `restore` where they read archives.
+    #[arg(long, global = true, value_name = "RATE", value_parser = values::rate)]
+    pub limit_rate: Option<u64>,
+
+    /// Niceness to run with, 0 to 19 [default: 10 for create and verify without a terminal, else as it is]
+    ///
+    /// On disks whose scheduler knows priorities it also lowers that of reading and writing.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=19))]
+    pub nice: Option<u8>,
 }
 
 /// The verbs of `ccbackup`.

@@ -116,3 +116,22 @@ pub(super) fn level(text: &str) -> Result<i32> {
     let number = text.parse().ok().filter(|n| (1..=19).contains(n));
     number.ok_or_else(|| Error::usage("expected a zstd level from 1 to 19"))
 }
+
+/// Bytes a second, with K, M or G for powers of 1024.
+pub(super) fn rate(text: &str) -> Result<u64> {
+    let bad = || Error::usage("expected bytes a second, such as 800K, 50M or 1.5G");
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit {
+        "" => 1,
+        "K" | "k" => 1 << 10,
+        "M" | "m" => 1 << 20,
+        "G" | "g" => 1 << 30,
+        _ => return Err(bad()),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let whole: u64 = whole.parse().map_err(|_| bad())?;
+    let tenths = fraction.parse::<u64>().ok().filter(|_| fraction.len() == 1).ok_or_else(bad)?;
+    let rate = whole.checked_mul(factor).and_then(|bytes| bytes.checked_add(tenths * factor / 10));
+    rate.filter(|rate| *rate > 0).ok_or_else(bad)
+}

@@ -6,6 +6,7 @@ mod init;
 mod key;
 mod look;
 mod manual;
+mod priority;
 mod restore;
 mod site;
 mod verify;
@@ -16,6 +17,7 @@ use crate::error::Result;
 
 /// Runs the verb that was typed; gives the exit code of a run that did not fail.
 pub fn dispatch(cli: Cli, context: &Context) -> Result<u8> {
+    priority::set(&cli.command, context)?;
     match cli.command {
         Command::Init(args) => init::init(&args, context),
         Command::Create(args) => create::create(&args, context),

@@ -7,7 +7,7 @@ use crossbeam_channel::Receiver;
 
 use super::large::{Compressed, Done, Part};
 use super::pack::{Frame, Line, Packed};
-use super::plan::Slot;
+use super::plan::{Kept, Slot};
 use crate::archive::frame::Compressor;
 use crate::archive::seal::Sealer;
 use crate::archive::{FramedWriter, tar};
@@ -86,6 +86,7 @@ impl<'a> Collector<'a> {
         for slot in slots {
             monitor.check()?;
             match slot {
+                Slot::Kept(kept) => self.kept(&kept)?,
                 Slot::Batch(packed) => self.batch(packed.recv().map_err(gone)??)?,
                 Slot::Large(parts) => self.large(&parts, monitor)?,
                 Slot::Problem(problem) => self.problem(problem),
@@ -149,9 +150,17 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
+    /// What they refer to was noted where they were compared.
+    fn kept(&mut self, kept: &Kept) -> Result<()> {
+        self.entries += kept.entries;
+        self.content_bytes += kept.content_bytes;
+        kept.lines.split_inclusive(|&b| b == b'\n').try_for_each(|line| self.index.push_line(line))
+    }
+
     fn line(&mut self, line: Line, place: (u32, u64), chunks: Option<Vec<Chunk>>) -> Result<()> {
         match line {
-            Line::Kept { line, entry } => {
+            Line::Kept(kept) => self.kept(&kept),
+            Line::Same { line, entry } => {
                 self.account(&entry);
                 self.index.push_line(&line)
             }

@@ -58,7 +58,7 @@ pub(super) fn capture(
     last: Option<&LastIndex>,
     monitor: &dyn Monitor,
 ) -> Result<Collected> {
-    let known_segments = last.map_or(Ok(Vec::new()), |l| l.copy.segments())?;
+    let last_segments = last.map(|l| l.copy.last_segments()).transpose()?;
     let base = last.map(|l| l.base(settings.rehash)).transpose()?;
     let index_name = index_file_name(&spec.name, settings.sealer.sealing().extension());
     let index = IndexWriter::new(
@@ -66,7 +66,7 @@ pub(super) fn capture(
         FramedWriter::new(staging.create_file(&index_name)?, &settings.sealer)?,
         local.create(&settings.disk)?,
         settings.level,
-        known_segments,
+        last_segments,
     )?;
     let collector = Collector::new(&spec.name, staging, &settings.sealer, settings.volume_bytes, settings.level, index);
     let shared =
@@ -81,11 +81,11 @@ pub(super) fn capture(
         let joiner = scope.spawn(move || plan::join(walk, base, &slot_sender, &work_sender));
         let pool: Vec<_> = (0..workers)
             .map(|_| {
-                let (shared, tasks, work) = (&shared, &tasks, work.clone());
+                let (shared, tasks, work) = (&shared, tasks.clone(), work.clone());
                 scope.spawn(move || serve(shared, tasks, &work, settings.level, monitor))
             })
             .collect();
-        drop(work);
+        drop((work, tasks));
         let collected = collector.run(&slots, monitor);
         // Whoever still waits for a place in a queue is let go before the threads are waited for.
         drop(slots);
@@ -93,13 +93,17 @@ pub(super) fn capture(
         let joined = joiner.join().map_err(dead)?;
         let served = pool.into_iter().map(|w| w.join().map_err(dead)?).collect::<Result<BTreeSet<()>>>();
         // The joiner's error is the cause when the writer only saw its queue end.
-        joined.and(served)?;
-        collected
+        let referenced = joined?;
+        served?;
+        let mut collected = collected?;
+        collected.depends_on.extend(referenced);
+        Ok(collected)
     })
 }
 
-/// A worker: tasks of large files come first, so that a started file always gets on.
-fn serve(shared: &Shared<'_>, tasks: &Tasks, work: &Receiver<Work>, level: i32, monitor: &dyn Monitor) -> Result<()> {
+/// A worker: tasks of large files come first, so that a started file always gets on. It stays until the last large file
+/// is done.
+fn serve(shared: &Shared<'_>, tasks: Tasks, work: &Receiver<Work>, level: i32, monitor: &dyn Monitor) -> Result<()> {
     let mut packer = Packer::new(shared, level)?;
     loop {
         if let Ok(task) = tasks.receiver.try_recv() {
@@ -113,15 +117,15 @@ fn serve(shared: &Shared<'_>, tasks: &Tasks, work: &Receiver<Work>, level: i32, 
             recv(work) -> work => match work {
                 Ok(Work::Batch(items, reply)) => drop(reply.send(packer.pack(items, monitor))),
                 Ok(Work::Large(job, parts)) => {
-                    LargeFile::new(shared, &mut packer, tasks, &parts, monitor).capture(*job);
+                    LargeFile::new(shared, &mut packer, &tasks, &parts, monitor).capture(*job);
                 }
                 Err(_) => break,
             },
         }
     }
-    while let Ok(task) = tasks.receiver.try_recv() {
-        task.run(packer.compressor());
-    }
+    let Tasks { sender, receiver } = tasks;
+    drop(sender);
+    receiver.iter().for_each(|task| task.run(packer.compressor()));
     Ok(())
 }
 

@@ -120,7 +120,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
         let Job { found, previous, .. } = job;
         let lost = |error: &io::Error| Done { line: None, problems: vec![problem_of(&found, error)], bytes_read: 0 };
         let file = match found.open() {
-            Ok(file) => file,
+            Ok((file, _)) => file,
             Err(error) => return Ok(Ok(lost(&error))),
         };
         let mut bytes_read = 0;
@@ -172,7 +172,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             self.monitor.advance(0, 1);
             problems.extend(trouble.map(|detail| changed(&found, &detail)));
             let line = match previous {
-                Some((line, old)) if pieces && same_as_before(&entry, &old) => Line::Kept { line, entry: old },
+                Some((line, old)) if pieces && same_as_before(&entry, &old) => Line::Same { line, entry: old },
                 _ => Line::New(entry),
             };
             return Ok(Ok(Done { line: Some(line), problems, bytes_read }));
@@ -192,6 +192,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
                 let start = self.raw.len();
                 self.raw.extend_from_slice(chunk);
                 self.chunk_ranges.push((start, self.raw.len()));
+                self.monitor.pace(chunk.len() as u64);
                 self.monitor.advance(chunk.len() as u64, 0);
                 self.end_frame_if_full()?;
             }
@@ -204,6 +205,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
                 }
                 hasher.update(&buffer[..n]);
                 self.raw.extend_from_slice(&buffer[..n]);
+                self.monitor.pace(n as u64);
                 self.monitor.advance(n as u64, 0);
                 self.end_frame_if_full()?;
             }
@@ -231,6 +233,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             let length = chunk.len() as u64;
             let sha256 = Digest::of(chunk);
             found_chunks.push(Chunk { length, sha256 });
+            self.monitor.pace(length);
             self.monitor.advance(length, 0);
             let extent = match self.shared.known.find(sha256, length)? {
                 Some(known) => known,

@@ -158,11 +158,15 @@ pub struct Preview {
 
 impl Preview {
     fn count(&mut self, item: &Item) {
-        self.entries += 1;
-        if let Item::Read(job) = item {
-            self.new_entries += 1;
-            if job.link_to.is_none() && job.found.stat.kind == crate::source::files::FileKind::File {
-                self.bytes_to_read += job.found.stat.size.min(job.found.stat.blocks_512.saturating_mul(512).max(4096));
+        match item {
+            Item::Kept(kept) => self.entries += kept.entries,
+            Item::Read(job) => {
+                self.entries += 1;
+                self.new_entries += 1;
+                let stat = &job.found.stat;
+                if job.link_to.is_none() && stat.kind == crate::source::files::FileKind::File {
+                    self.bytes_to_read += stat.size.min(stat.blocks_512.saturating_mul(512).max(4096));
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 
 use super::known::{KnownContent, MIN_REFERENCED_BYTES};
-use super::plan::{Item, Job};
+use super::plan::{Item, Job, Kept};
 use super::stream::{LARGE_FILE_BYTES, StoredStream};
 use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
 use crate::archive::tar;
@@ -35,8 +35,10 @@ pub(super) struct Frame {
 /// An entry for the index.
 #[derive(Debug)]
 pub(super) enum Line {
-    /// As it stands in the last index.
-    Kept { line: Vec<u8>, entry: Entry },
+    /// Unchanged ones, unread.
+    Kept(Kept),
+    /// Read again and found as it stands in the last index.
+    Same { line: Vec<u8>, entry: Entry },
     /// With relative offsets.
     New(Entry),
 }
@@ -56,13 +58,15 @@ pub(super) struct Packer<'a> {
     shared: &'a Shared<'a>,
     compressor: Compressor,
     raw: Vec<u8>,
+    /// Room for the worst case. What leaves here is copied: most of it is a fraction of that.
+    compressed: Vec<u8>,
     /// Bytes of earlier frames of the batch.
     before: u64,
 }
 
 impl<'a> Packer<'a> {
     pub(super) fn new(shared: &'a Shared<'a>, level: i32) -> Result<Self> {
-        Ok(Self { shared, compressor: Compressor::new(level)?, raw: Vec::new(), before: 0 })
+        Ok(Self { shared, compressor: Compressor::new(level)?, raw: Vec::new(), compressed: Vec::new(), before: 0 })
     }
 
     pub(super) fn compressor(&mut self) -> &mut Compressor {
@@ -75,9 +79,10 @@ impl<'a> Packer<'a> {
         self.raw.clear();
         for item in items {
             match item {
-                Item::Kept { line, entry } => packed.lines.push(Line::Kept { line, entry }),
+                Item::Kept(kept) => packed.lines.push(Line::Kept(kept)),
                 Item::Read(job) => {
                     let read = self.capture(*job, &mut packed)?;
+                    monitor.pace(read);
                     monitor.advance(read, 1);
                     packed.bytes_read += read;
                 }
@@ -94,9 +99,8 @@ impl<'a> Packer<'a> {
         if self.raw.is_empty() {
             return Ok(());
         }
-        let mut compressed = Vec::new();
-        self.compressor.compress(&self.raw, &mut compressed)?;
-        packed.frames.push(Frame { compressed, length: self.raw.len() as u64 });
+        self.compressor.compress(&self.raw, &mut self.compressed)?;
+        packed.frames.push(Frame { compressed: self.compressed.clone(), length: self.raw.len() as u64 });
         self.before += self.raw.len() as u64;
         self.raw.clear();
         Ok(())
@@ -125,7 +129,7 @@ impl<'a> Packer<'a> {
         match previous {
             Some((line, old)) if says_the_same(&entry, &old) => {
                 self.raw.truncate(start);
-                packed.lines.push(Line::Kept { line, entry: old });
+                packed.lines.push(Line::Same { line, entry: old });
             }
             _ => {
                 entry.home.offset = self.before + start as u64;
@@ -169,8 +173,7 @@ impl<'a> Packer<'a> {
 
     /// One reading: the entry with its member in the buffer, the stored bytes, and what was wrong with it.
     fn read_file(&mut self, found: &Found, problems: &mut Vec<Problem>) -> io::Result<(Entry, u64, Option<String>)> {
-        let file = found.open()?;
-        let mut stat = found.stat_again(&file)?;
+        let (file, mut stat) = found.open()?;
         let mut trouble = None;
         if stat.size > LARGE_FILE_BYTES {
             trouble = Some(format!("it grew to {} bytes while the backup ran; its beginning was stored", stat.size));
@@ -180,9 +183,9 @@ impl<'a> Packer<'a> {
         let content_bytes = tar::write_member_header(&entry, &mut self.raw);
         let content_start = self.raw.len();
         let length = usize::try_from(content_bytes).map_err(io::Error::other)?;
-        self.raw.resize(content_start + length, 0);
         let mut stream = StoredStream::new(&file, stat.size, regions.as_deref());
-        stream.fill(&mut self.raw[content_start..]);
+        stream.append_to(&mut self.raw);
+        debug_assert_eq!(self.raw.len(), content_start + length);
         if let Some(fault) = stream.fault {
             if fault.kind() != io::ErrorKind::UnexpectedEof {
                 return Err(fault);

@@ -1,7 +1,8 @@
 //! Joins the walk with the last index in path order and deals out the work: what is unchanged is passed on as its old
 //! line, the rest is packed into batches that become frames, and large files go their own way.
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashMap};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -11,23 +12,30 @@ use super::stream::LARGE_FILE_BYTES;
 use crate::archive::frame::TARGET_FRAME_BYTES;
 use crate::error::{Error, Result};
 use crate::index::LocalLines;
-use crate::model::{Entry, EntryKind, EntryPath};
+use crate::model::{BackupId, Entry, EntryPath, Fields, Timestamp, line_path, tree_order};
 use crate::source::Problem;
 use crate::source::files::{FileKind, Found, Stat, Step, Walk};
 
-/// Most items in one batch: bounds memory where little is read.
-const MAX_BATCH_ITEMS: usize = 4096;
+/// Most entries in one batch: bounds memory where little is read.
+const MAX_BATCH_ENTRIES: u64 = 4096;
 /// Headers of a member in the tar stream, roughly, for the size of batches; in bytes.
 const MEMBER_OVERHEAD_BYTES: u64 = 1536;
 
-/// One entry on its way into the index.
+/// Entries on their way into the index.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "of most trees nearly all items are of the large kind")]
 pub(super) enum Item {
-    /// Unchanged: its line in the last index and what it says.
-    Kept { line: Vec<u8>, entry: Entry },
-    /// To be captured.
+    /// Unchanged ones.
+    Kept(Kept),
+    /// One to be captured.
     Read(Box<Job>),
+}
+
+/// Consecutive unchanged entries: their lines, as they stand in the last index.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) lines: Vec<u8>,
+    pub(super) entries: u64,
+    pub(super) content_bytes: u64,
 }
 
 /// An entry that has to be captured.
@@ -50,6 +58,8 @@ pub(super) enum Work {
 /// A place in the order of the archive, filled by a worker.
 #[derive(Debug)]
 pub(super) enum Slot {
+    /// Nothing for a worker.
+    Kept(Kept),
     Batch(Receiver<Result<Packed>>),
     Large(Receiver<Result<Part>>),
     /// Something the walk itself met.
@@ -70,10 +80,25 @@ pub(super) struct Base {
     pub(super) rehash: bool,
 }
 
-/// Runs the join until the walk ends or nobody listens any more.
-pub(super) fn join(walk: Walk, base: Option<Base>, slots: &Sender<Slot>, work: &Sender<Work>) -> Result<()> {
-    let mut joiner =
-        Joiner { base, peeked: None, links: HashMap::new(), batch: Vec::new(), batch_bytes: 0, slots, work };
+/// Runs the join until the walk ends or nobody listens any more. Returns the backups that unchanged entries refer to.
+pub(super) fn join(
+    walk: Walk,
+    base: Option<Base>,
+    slots: &Sender<Slot>,
+    work: &Sender<Work>,
+) -> Result<BTreeSet<BackupId>> {
+    let mut joiner = Joiner {
+        base,
+        peeked: false,
+        line: Vec::new(),
+        links: HashMap::new(),
+        batch: Vec::new(),
+        batch_bytes: 0,
+        batch_entries: 0,
+        referenced: BTreeSet::new(),
+        slots,
+        work,
+    };
     for step in walk {
         let go_on = match step {
             Step::Entry(found) => joiner.entry(found)?,
@@ -81,20 +106,25 @@ pub(super) fn join(walk: Walk, base: Option<Base>, slots: &Sender<Slot>, work: &
             Step::Note { path, reason } => slots.send(Slot::Note(format!("{path}: {reason}"))).is_ok(),
         };
         if !go_on {
-            return Ok(());
+            return Ok(joiner.referenced);
         }
     }
     joiner.flush();
-    Ok(())
+    Ok(joiner.referenced)
 }
 
 struct Joiner<'a> {
     base: Option<Base>,
-    peeked: Option<(Vec<u8>, Entry)>,
+    /// The line that was read last stands for a path that is still to come.
+    peeked: bool,
+    /// The line that was read last.
+    line: Vec<u8>,
     /// First names of files with several names, until all names were seen.
     links: HashMap<(u64, u64), (EntryPath, u64)>,
     batch: Vec<Item>,
     batch_bytes: u64,
+    batch_entries: u64,
+    referenced: BTreeSet<BackupId>,
     slots: &'a Sender<Slot>,
     work: &'a Sender<Work>,
 }
@@ -102,30 +132,25 @@ struct Joiner<'a> {
 impl Joiner<'_> {
     fn entry(&mut self, found: Found) -> Result<bool> {
         let link_to = self.link_of(&found);
-        let previous = self.previous(&found.path)?;
-        let item = match (previous, &self.base) {
-            (Some((line, entry)), Some(base)) if is_unchanged(&entry, &found.stat, link_to.as_ref(), base) => {
-                Item::Kept { line, entry }
-            }
-            (previous, _) => Item::Read(Box::new(Job { found, previous, link_to })),
-        };
-        let bytes = match &item {
-            Item::Kept { .. } => 0,
-            Item::Read(job) => {
-                let stat = &job.found.stat;
-                let content = if stat.kind == FileKind::File && job.link_to.is_none() { stat.size } else { 0 };
-                if content >= LARGE_FILE_BYTES {
-                    return Ok(self.flush() && self.large(item));
-                }
-                content + MEMBER_OVERHEAD_BYTES
-            }
-        };
-        let full = self.batch_bytes + bytes > TARGET_FRAME_BYTES as u64 || self.batch.len() >= MAX_BATCH_ITEMS;
+        let previous = self.find_previous(&found.path)?;
+        if previous && self.keep_if_unchanged(&found.stat, link_to.as_ref()) {
+            return Ok(self.batch_entries < MAX_BATCH_ENTRIES || self.flush());
+        }
+        let previous = if previous { Some((self.line.clone(), Entry::parse_line(&self.line)?)) } else { None };
+        let stat = &found.stat;
+        let content = if stat.kind == FileKind::File && link_to.is_none() { stat.size } else { 0 };
+        let job = Box::new(Job { found, previous, link_to });
+        if content >= LARGE_FILE_BYTES {
+            return Ok(self.flush() && self.large(job));
+        }
+        let bytes = content + MEMBER_OVERHEAD_BYTES;
+        let full = self.batch_bytes + bytes > TARGET_FRAME_BYTES as u64 || self.batch_entries >= MAX_BATCH_ENTRIES;
         if full && !self.flush() {
             return Ok(false);
         }
         self.batch_bytes += bytes;
-        self.batch.push(item);
+        self.batch_entries += 1;
+        self.batch.push(Item::Read(job));
         Ok(true)
     }
 
@@ -148,61 +173,83 @@ impl Joiner<'_> {
         None
     }
 
-    /// The entry of this path in the last index; passes over those that are gone.
-    fn previous(&mut self, path: &EntryPath) -> Result<Option<(Vec<u8>, Entry)>> {
-        let Some(base) = &mut self.base else { return Ok(None) };
+    /// Whether the last index has this path; its line is the one that was read last then. Passes over those that are
+    /// gone.
+    fn find_previous(&mut self, path: &EntryPath) -> Result<bool> {
+        let Some(base) = &mut self.base else { return Ok(false) };
         loop {
-            if self.peeked.is_none() {
-                let mut line = Vec::new();
-                if !base.lines.next_line(&mut line)? {
-                    return Ok(None);
-                }
-                let entry = Entry::parse_line(&line)?;
-                self.peeked = Some((line, entry));
+            if !self.peeked && !base.lines.next_line(&mut self.line)? {
+                return Ok(false);
             }
-            match self.peeked.as_ref().map(|(_, entry)| entry.path.cmp(path)) {
-                Some(std::cmp::Ordering::Less) => self.peeked = None,
-                Some(std::cmp::Ordering::Equal) => return Ok(self.peeked.take()),
-                _ => return Ok(None),
+            let order = tree_order(&line_path(&self.line)?, path.as_bytes());
+            self.peeked = order == Ordering::Greater;
+            if order != Ordering::Less {
+                return Ok(order == Ordering::Equal);
             }
         }
     }
 
-    fn large(&mut self, item: Item) -> bool {
-        let Item::Read(job) = item else { return true };
+    /// Takes the line that was read last over, if nothing says that its entry has changed.
+    fn keep_if_unchanged(&mut self, stat: &Stat, link_to: Option<&EntryPath>) -> bool {
+        // A line that is not in our form costs no more than reading its entry again.
+        let (Some(base), Some(fields)) = (&self.base, Fields::as_written(&self.line)) else { return false };
+        if !is_unchanged(&fields, stat, link_to, base) {
+            return false;
+        }
+        let extents = fields.content.iter().chain(&fields.pieces).flatten().map(|e| &e.0);
+        for backup in extents.chain([&fields.home.0]) {
+            if !self.referenced.contains(backup) {
+                self.referenced.insert(backup.clone());
+            }
+        }
+        if !matches!(self.batch.last(), Some(Item::Kept(_))) {
+            self.batch.push(Item::Kept(Kept::default()));
+        }
+        if let Some(Item::Kept(kept)) = self.batch.last_mut() {
+            kept.lines.extend_from_slice(&self.line);
+            kept.entries += 1;
+            kept.content_bytes += fields.size.unwrap_or(0);
+        }
+        self.batch_entries += 1;
+        true
+    }
+
+    fn large(&mut self, job: Box<Job>) -> bool {
         let (sender, receiver) = bounded(LARGE_PARTS_AHEAD);
         self.slots.send(Slot::Large(receiver)).is_ok() && self.work.send(Work::Large(job, sender)).is_ok()
     }
 
     fn flush(&mut self) -> bool {
-        if self.batch.is_empty() {
-            return true;
+        let mut items = std::mem::take(&mut self.batch);
+        (self.batch_bytes, self.batch_entries) = (0, 0);
+        match items.pop() {
+            None => true,
+            Some(Item::Kept(kept)) if items.is_empty() => self.slots.send(Slot::Kept(kept)).is_ok(),
+            Some(last) => {
+                items.push(last);
+                let (sender, receiver) = bounded(1);
+                self.slots.send(Slot::Batch(receiver)).is_ok() && self.work.send(Work::Batch(items, sender)).is_ok()
+            }
         }
-        let items = std::mem::take(&mut self.batch);
-        self.batch_bytes = 0;
-        let (sender, receiver) = bounded(1);
-        self.slots.send(Slot::Batch(receiver)).is_ok() && self.work.send(Work::Batch(items, sender)).is_ok()
     }
 }
 
 /// Same type, metadata, size, mtime, ctime and inode, and timestamps old enough to be believed.
-fn is_unchanged(entry: &Entry, stat: &Stat, link_to: Option<&EntryPath>, base: &Base) -> bool {
-    let same_kind = match (&entry.kind, link_to, stat.kind) {
-        (EntryKind::Hardlink { target }, Some(first), _) => target == first,
-        (EntryKind::Hardlink { .. }, None, _) | (_, Some(_), _) => false,
-        (EntryKind::File { size, unsettled, .. }, None, FileKind::File) => {
-            *size == stat.size && !unsettled && !base.rehash
-        }
-        (EntryKind::Dir, None, FileKind::Dir)
-        | (EntryKind::Symlink { .. }, None, FileKind::Symlink)
-        | (EntryKind::Fifo, None, FileKind::Fifo) => true,
-        (EntryKind::CharDevice { major, minor }, None, FileKind::Char)
-        | (EntryKind::BlockDevice { major, minor }, None, FileKind::Block) => stat.rdev == (*major, *minor),
+fn is_unchanged(line: &Fields<'_>, stat: &Stat, link_to: Option<&EntryPath>, base: &Base) -> bool {
+    let same_kind = match (&*line.kind, link_to, stat.kind) {
+        ("hardlink", Some(first), _) => line.target.as_deref() == Some(&*first.escaped()),
+        ("hardlink", None, _) | (_, Some(_), _) => false,
+        ("file", None, FileKind::File) => line.size == Some(stat.size) && line.unsettled.is_none() && !base.rehash,
+        ("dir", None, FileKind::Dir) | ("symlink", None, FileKind::Symlink) | ("fifo", None, FileKind::Fifo) => true,
+        ("char", None, FileKind::Char) | ("block", None, FileKind::Block) => line.device == Some(stat.rdev),
         _ => false,
     };
+    let is_time = |text: &str, time| Timestamp::parse(text).is_ok_and(|t| t == time);
     same_kind
-        && (entry.mode, entry.uid, entry.gid, entry.inode) == (stat.mode, stat.uid, stat.gid, stat.inode)
-        && (entry.mtime, entry.ctime) == (stat.mtime, stat.ctime)
+        && (line.uid, line.gid, line.inode) == (stat.uid, stat.gid, stat.inode)
+        && u32::from_str_radix(&line.mode, 8) == Ok(stat.mode)
+        && is_time(&line.mtime, stat.mtime)
+        && is_time(&line.ctime, stat.ctime)
         && stat.mtime.seconds.max(stat.ctime.seconds) < base.trusted_before_seconds
 }
 
@@ -222,15 +269,18 @@ pub(super) fn preview(walk: Walk, base: Option<Base>) -> Result<super::Preview> 
             }
             preview
         });
-        let mut problems = Vec::new();
+        let (mut problems, mut kept) = (Vec::new(), 0);
         for slot in received {
-            if let Slot::Problem(problem) = slot {
-                problems.push(problem);
+            match slot {
+                Slot::Problem(problem) => problems.push(problem),
+                Slot::Kept(run) => kept += run.entries,
+                Slot::Batch(_) | Slot::Large(_) | Slot::Note(_) => {}
             }
         }
         let dead = |_| Error::failed("a worker ended unexpectedly");
         let mut preview = counter.join().map_err(dead)?;
         preview.problems = problems;
-        joiner.join().map_err(dead)?.map(|()| preview)
+        preview.entries += kept;
+        joiner.join().map_err(dead)?.map(|_| preview)
     })
 }

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use fastcdc::v2020::FastCDC;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 /// Files of at least this size are streamed, chunked and may be stored in pieces; in bytes.
 pub(super) const LARGE_FILE_BYTES: u64 = 8 << 20;
@@ -51,6 +53,28 @@ impl<'a> StoredStream<'a> {
             }
         }
         done
+    }
+
+    /// Appends the whole stream to `out`; for files that fit into memory.
+    pub(super) fn append_to(&mut self, out: &mut Vec<u8>) {
+        let start = out.len();
+        let end = start + usize::try_from(self.length()).unwrap_or(usize::MAX);
+        out.reserve(end - start);
+        // One region is read straight into memory that nobody has cleared before.
+        while self.regions.len() == 1 && out.len() < end && self.fault.is_none() {
+            let offset = self.regions[0].0 + (out.len() - start) as u64;
+            // What lies behind the end, in a file that grows, is cut off below.
+            match rustix::io::pread(self.file, spare_capacity(out), offset) {
+                Ok(0) => self.fault = Some(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter")),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(e) => self.fault = Some(e.into()),
+            }
+        }
+        let read = out.len().min(end);
+        out.resize(end, 0);
+        if self.regions.len() > 1 {
+            self.fill(&mut out[read..]);
+        }
     }
 
     fn read_or_zero(&mut self, mut part: &mut [u8], mut offset: u64) {

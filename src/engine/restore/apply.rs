@@ -152,10 +152,10 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn stream(&self, entry: &Entry, streams: &mut Streams<'_>) -> Result<()> {
+    fn stream(&self, entry: &Entry, frame: &Frame<'_>, streams: &mut Streams<'_>) -> Result<()> {
         let file = self.target.begin_file(entry)?;
         let mut bytes = 0;
-        let read = streams.content(entry, &mut |offset, piece| {
+        let read = streams.content(entry, frame, &mut |offset, piece| {
             bytes += piece.len() as u64;
             file.write_at(offset, piece)
         });
@@ -221,14 +221,14 @@ impl Sink for Writer<'_> {
             let content = if let [only] = extents.as_slice() { frame.slice(only) } else { None };
             let result = match content {
                 Some(content) => self.small(&entry, content),
-                None => self.stream(&entry, streams),
+                None => self.stream(&entry, frame, streams),
             };
             self.note(&entry, result)?;
         }
         Ok(())
     }
 
-    fn plain(&self, entries: Vec<Entry>, _streams: &mut Streams<'_>) -> Result<()> {
+    fn plain(&self, entries: Vec<Entry>) -> Result<()> {
         for entry in entries {
             if self.is_needed(&entry)? {
                 self.note(&entry, self.other(&entry))?;

@@ -93,7 +93,7 @@ impl Checker<'_> {
             }
             None => {
                 self.monitor.advance(0, 1);
-                streams.content(entry, &mut |_, _| Ok(()))
+                streams.content(entry, frame, &mut |_, _| Ok(()))
             }
         }
     }
@@ -135,7 +135,7 @@ impl Sink for Checker<'_> {
         Ok(())
     }
 
-    fn plain(&self, _entries: Vec<Entry>, _streams: &mut Streams<'_>) -> Result<()> {
+    fn plain(&self, _entries: Vec<Entry>) -> Result<()> {
         Ok(())
     }
 

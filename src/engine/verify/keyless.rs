@@ -332,6 +332,7 @@ fn hash(item: &Todo, buffer: &mut [u8], monitor: &dyn Monitor) -> Result<(Digest
         }
         hasher.update(&buffer[..n]);
         length += n as u64;
+        monitor.pace(n as u64);
         monitor.advance(n as u64, 0);
     }
 }

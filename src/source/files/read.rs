@@ -21,11 +21,11 @@ use crate::model::Xattr;
 const MAX_XATTR_BYTES: usize = 64 << 10;
 
 impl Found {
-    /// Opens a regular file for reading, without following links and without blocking.
+    /// Opens a regular file for reading, without following links and without blocking; with its metadata as it is now.
     ///
     /// The error is `NotFound` when the file is gone, and one that `problem_kind` calls `changed` when something else
     /// stands in its place.
-    pub fn open(&self) -> io::Result<File> {
+    pub fn open(&self) -> io::Result<(File, Stat)> {
         if self.stat.kind != FileKind::File {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "only regular files are read"));
         }
@@ -34,7 +34,7 @@ impl Found {
         if now.kind != FileKind::File || now.identity() != self.stat.identity() {
             return Err(replaced());
         }
-        Ok(file)
+        Ok((file, now))
     }
 
     /// Metadata of an open file as it is now.
@@ -80,7 +80,7 @@ impl Found {
 
     pub(super) fn read_xattrs_without_proc(&self) -> io::Result<Vec<Xattr>> {
         match self.stat.kind {
-            FileKind::File => read_all(&Target::File(&self.open()?)),
+            FileKind::File => read_all(&Target::File(&self.open()?.0)),
             FileKind::Dir => {
                 let dir = File::from(self.open_any(OFlags::DIRECTORY)?);
                 if self.stat_again(&dir)?.identity() != self.stat.identity() {

@@ -18,7 +18,7 @@ fn a_file_is_opened_only_while_it_is_the_one_that_was_found() {
     let path = dir.path().join("f");
     put(&path, b"old");
     let entry = found(&path);
-    let file = entry.open().unwrap();
+    let (file, _) = entry.open().unwrap();
     assert!(entry.stat.same_content(&entry.stat_again(&file).unwrap()));
 
     put(&dir.path().join("other"), b"new");
@@ -43,7 +43,7 @@ fn a_change_of_content_is_seen() {
     let path = dir.path().join("f");
     put(&path, b"old");
     let entry = found(&path);
-    let file = entry.open().unwrap();
+    let (file, _) = entry.open().unwrap();
     File::options().write(true).open(&path).unwrap().write_all_at(b"longer", 0).unwrap();
     assert!(!entry.stat.same_content(&entry.stat_again(&file).unwrap()));
 }
@@ -56,7 +56,7 @@ fn reading_leaves_the_access_time_alone() {
     let touched = Command::new("touch").args(["-a", "-d", "2001-01-01"]).arg(&path).status().unwrap();
     assert!(touched.success());
     let before = fs::metadata(&path).unwrap().accessed().unwrap();
-    std::io::read_to_string(found(&path).open().unwrap()).unwrap();
+    std::io::read_to_string(found(&path).open().unwrap().0).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().accessed().unwrap(), before);
 }
 
@@ -103,7 +103,7 @@ fn extended_attributes_come_sorted_and_complete() {
         .map(|(name, value)| Xattr { name: name.into(), value: value.to_vec() })
         .into();
     assert_eq!(entry.read_xattrs(None).unwrap(), expected);
-    assert_eq!(entry.read_xattrs(Some(&entry.open().unwrap())).unwrap(), expected);
+    assert_eq!(entry.read_xattrs(Some(&entry.open().unwrap().0)).unwrap(), expected);
     assert_eq!(entry.read_xattrs_without_proc().unwrap(), expected);
 
     fs::remove_file(&path).unwrap();
@@ -173,6 +173,6 @@ fn a_sparse_file_says_so() {
     File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
     let entry = found(&path);
     assert!(entry.stat.may_have_holes());
-    let regions = data_regions(&entry.open().unwrap(), entry.stat.size).unwrap().unwrap();
+    let regions = data_regions(&entry.open().unwrap().0, entry.stat.size).unwrap().unwrap();
     assert!(regions.len() == 1 && regions[0].0 == 0 && regions[0].1 <= 65_536, "{regions:?}");
 }

@@ -3,25 +3,29 @@
 //! Entries come in path order; those whose bytes lie in the same frame are handed to a worker together. Large files and
 //! files in several pieces are streams of their own. What the content is for is the sink's business.
 
+mod streams;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::chain::Archives;
 use crate::archive::{FramedReader, Scratch};
 use crate::error::{Error, Kind, Result};
-use crate::model::{BackupId, Digest, Entry, EntryKind, Extent, Hasher};
+use crate::model::{BackupId, Digest, Entry, Extent};
 use crate::monitor::Monitor;
+pub(super) use streams::Streams;
+use streams::Task;
 
 /// Takes what is read. Called from many threads.
 pub(super) trait Sink: Sync {
     /// Where to look first: the place by which entries are grouped; none when nothing has to be read.
     fn anchor(&self, entry: &Entry) -> Option<Place>;
-    /// The frame at the anchor with all entries anchored in it. `base` is the frame's offset in the stream.
+    /// The frame at the anchor with all entries anchored in it.
     fn frame(&self, entries: Vec<Entry>, frame: &Frame<'_>, streams: &mut Streams<'_>) -> Result<()>;
     /// Entries without an anchor.
-    fn plain(&self, entries: Vec<Entry>, streams: &mut Streams<'_>) -> Result<()>;
+    fn plain(&self, entries: Vec<Entry>) -> Result<()>;
     /// What cannot be read because its frame cannot.
     fn unreadable(&self, entries: Vec<Entry>, error: &Error) -> Result<()>;
 }
@@ -37,10 +41,12 @@ pub(super) struct Place {
 /// A decoded frame.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
-    pub(super) backup: &'a BackupId,
-    pub(super) volume: u32,
-    pub(super) offset: u64,
-    pub(super) bytes: &'a [u8],
+    archive: &'a FramedReader,
+    number: usize,
+    backup: &'a BackupId,
+    volume: u32,
+    offset: u64,
+    bytes: &'a [u8],
 }
 
 impl Frame<'_> {
@@ -56,37 +62,6 @@ impl Frame<'_> {
     /// The bytes from an offset of the stream to the frame's end.
     pub(super) fn from(&self, offset: u64) -> Option<&[u8]> {
         self.bytes.get(usize::try_from(offset.checked_sub(self.offset)?).ok()?..)
-    }
-}
-
-/// Reads content extent by extent; one a worker.
-#[derive(Debug)]
-pub(super) struct Streams<'a> {
-    archives: &'a Archives,
-    scratch: Scratch,
-    buffer: Vec<u8>,
-    monitor: &'a dyn Monitor,
-}
-
-impl Streams<'_> {
-    /// Feeds the stored bytes of a file to `take` with their offsets, and compares the digest at the end.
-    pub(super) fn content(&mut self, entry: &Entry, take: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
-        let EntryKind::File { sha256, extents, .. } = &entry.kind else { return Ok(()) };
-        let mut hasher = Hasher::default();
-        let mut position = 0;
-        for extent in extents {
-            let archive = self.archives.open(&extent.backup, extent.volume)?;
-            let monitor = self.monitor;
-            archive.read_range(extent.offset, extent.length, &mut self.scratch, &mut self.buffer, &mut |bytes| {
-                monitor.check()?;
-                hasher.update(bytes);
-                take(position, bytes)?;
-                position += bytes.len() as u64;
-                monitor.advance(bytes.len() as u64, 0);
-                Ok(())
-            })?;
-        }
-        check_digest(entry, hasher.finish(), *sha256)
     }
 }
 
@@ -127,14 +102,17 @@ pub(super) fn read_all(
 ) -> Result<()> {
     let threads = threads.max(1);
     let (sender, receiver) = bounded(threads * 2);
+    // No room in between: a frame is only given away to somebody who waits for work.
+    let (task_sender, tasks) = bounded(0);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|_| {
-                let receiver: Receiver<Work> = receiver.clone();
-                scope.spawn(move || serve(archives, &receiver, sink, monitor))
+                let (work, tasks): (Receiver<Work>, _) = (receiver.clone(), tasks.clone());
+                let streams = Streams::new(archives, task_sender.clone(), threads, monitor);
+                scope.spawn(move || serve(&work, &tasks, streams?, sink, monitor))
             })
             .collect();
-        drop(receiver);
+        drop((receiver, task_sender));
         let mut grouper = Grouper { archives, sink, sender, open: HashMap::new(), plain: Vec::new() };
         let mut outcome = Ok(());
         for entry in entries {
@@ -205,24 +183,64 @@ impl Grouper<'_> {
     }
 }
 
-fn serve(archives: &Archives, work: &Receiver<Work>, sink: &dyn Sink, monitor: &dyn Monitor) -> Result<()> {
+/// Works until there is no more work, and then for those whose streams are not at their end.
+fn serve(
+    work: &Receiver<Work>,
+    tasks: &Receiver<Task>,
+    mut streams: Streams<'_>,
+    sink: &dyn Sink,
+    monitor: &dyn Monitor,
+) -> Result<()> {
     let mut scratch = Scratch::new()?;
-    let mut streams = Streams { archives, scratch: Scratch::new()?, buffer: Vec::new(), monitor };
     let mut bytes = Vec::new();
-    for work in work {
-        monitor.check()?;
-        match work {
-            Work::Plain(entries) => sink.plain(entries, &mut streams)?,
-            Work::Unreadable(entries, error) => sink.unreadable(entries, &error)?,
-            Work::Frame(group) => match group.archive.read_frame(group.frame, &mut scratch, &mut bytes) {
-                Ok(()) => {
-                    let offset = group.archive.span(group.frame).offset;
-                    let frame = Frame { backup: &group.backup, volume: group.volume, offset, bytes: &bytes };
-                    sink.frame(group.entries, &frame, &mut streams)?;
-                }
-                Err(error) => sink.unreadable(group.entries, &error)?,
+    loop {
+        select! {
+            recv(tasks) -> task => if let Ok(task) = task {
+                task.run(&mut scratch, monitor);
+            },
+            recv(work) -> work => match work {
+                Ok(work) => do_work(work, &mut scratch, &mut bytes, &mut streams, sink, monitor)?,
+                Err(_) => break,
             },
         }
     }
+    drop(streams);
+    tasks.iter().for_each(|task| task.run(&mut scratch, monitor));
     Ok(())
+}
+
+fn do_work(
+    work: Work,
+    scratch: &mut Scratch,
+    bytes: &mut Vec<u8>,
+    streams: &mut Streams<'_>,
+    sink: &dyn Sink,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    monitor.check()?;
+    let group = match work {
+        Work::Plain(entries) => return sink.plain(entries),
+        Work::Unreadable(entries, error) => return sink.unreadable(entries, &error),
+        Work::Frame(group) => group,
+    };
+    match read(&group.archive, group.frame, scratch, bytes, monitor) {
+        Ok(()) => {
+            let (archive, number) = (&*group.archive, group.frame);
+            let (backup, volume, offset) = (&group.backup, group.volume, archive.span(number).offset);
+            sink.frame(group.entries, &Frame { archive, number, backup, volume, offset, bytes }, streams)
+        }
+        Err(error) => sink.unreadable(group.entries, &error),
+    }
+}
+
+/// Reads a frame, at the pace that was asked for.
+fn read(
+    archive: &FramedReader,
+    frame: usize,
+    scratch: &mut Scratch,
+    bytes: &mut Vec<u8>,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    monitor.pace(archive.span(frame).stored_length);
+    archive.read_frame(frame, scratch, bytes)
 }

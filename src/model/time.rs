@@ -1,0 +1,92 @@
+//! Moments with nanoseconds, in the decimal form of PAX and the index (FORMAT.md §7).
+
+use super::line::push_number;
+use crate::error::{Error, Result};
+
+/// A moment as whole seconds since 1970 (any sign) and nanoseconds (0 to 999 999 999) after them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp {
+    /// Seconds since 1970-01-01 UTC, rounded down.
+    pub seconds: i64,
+    /// Nanoseconds after `seconds`, below 1 000 000 000.
+    pub nanoseconds: u32,
+}
+
+impl Timestamp {
+    /// Appends the decimal form.
+    pub(crate) fn push(self, out: &mut Vec<u8>) {
+        let (whole, nanoseconds) = match (self.seconds, self.nanoseconds) {
+            (s, n) if s < 0 && n > 0 => ((s + 1).unsigned_abs(), 1_000_000_000 - n),
+            (s, n) => (s.unsigned_abs(), n),
+        };
+        if self.seconds < 0 {
+            out.push(b'-');
+        }
+        push_number(out, whole);
+        if nanoseconds > 0 {
+            let end = out.len();
+            push_number(out, 1_000_000_000 + u64::from(nanoseconds));
+            out[end] = b'.'; // in place of the leading 1
+            while out.last() == Some(&b'0') {
+                out.pop();
+            }
+        }
+    }
+
+    /// Reads the decimal form, `1700000000.5` or `-0.25`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let bad = || Error::damage(format!("{:?} is not a time in seconds", text.chars().take(64).collect::<String>()));
+        let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let decimal = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+        if whole.is_empty() || !decimal(whole) || !decimal(fraction) {
+            return Err(bad());
+        }
+        // With its sign, because the lowest number has no positive counterpart.
+        let seconds: i64 = text[..text.len() - digits.len() + whole.len()].parse().map_err(|_| bad())?;
+        let nanoseconds =
+            fraction.bytes().chain(std::iter::repeat(b'0')).take(9).fold(0, |n, b| n * 10 + u32::from(b - b'0'));
+        Ok(match (negative, nanoseconds) {
+            (false, _) | (true, 0) => Self { seconds, nanoseconds },
+            (true, _) => {
+                Self { seconds: seconds.checked_sub(1).ok_or_else(bad)?, nanoseconds: 1_000_000_000 - nanoseconds }
+            }
+        })
+    }
+}
+
+/// The decimal form that PAX, `touch -d @…` and the index use.
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = Vec::new();
+        self.push(&mut text);
+        f.write_str(&String::from_utf8_lossy(&text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_and_with_nanoseconds_come_back() {
+        for (seconds, nanoseconds, text) in [
+            (0, 0, "0"),
+            (1, 500_000_000, "1.5"),
+            (-1, 750_000_000, "-0.25"),
+            (-2, 0, "-2"),
+            (-3, 1, "-2.999999999"),
+            (1_700_000_000, 1, "1700000000.000000001"),
+            (i64::MAX, 999_999_999, "9223372036854775807.999999999"),
+            (i64::MIN, 0, "-9223372036854775808"),
+            (i64::MIN, 500_000_000, "-9223372036854775807.5"),
+        ] {
+            let time = Timestamp { seconds, nanoseconds };
+            assert_eq!(time.to_string(), text);
+            assert_eq!(Timestamp::parse(text).expect("own form is read"), time);
+        }
+        for bad in ["", "-", "--1", "1e3", "1.x", "+1", "-+1", " 1", "99999999999999999999", "-9223372036854775808.5"] {
+            assert!(Timestamp::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}
