@@ -4,26 +4,42 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::Report;
 use super::finding::Finding;
 use crate::archive::tar::parse_member;
 use crate::engine::chain::Chain;
 use crate::engine::content::{self, Frame, Place, Sink, Streams, check_digest};
 use crate::error::{Error, Kind, Result};
-use crate::model::{BackupId, Digest, Entry, EntryKind};
+use crate::model::{BackupId, ComponentRecord, Digest, Entry, EntryKind};
 use crate::monitor::Monitor;
+use crate::repo::backup::Backup;
 
-/// Checks all components of a backup.
-pub(super) fn backup(
-    chain: &Arc<Chain>,
-    percent: f64,
-    threads: usize,
-    monitor: &dyn Monitor,
-    report: &mut Report,
-) -> Result<()> {
-    let id = &chain.backup.manifest.id;
-    for record in &chain.backup.manifest.components {
-        monitor.stage(&record.name, Some(record.content_bytes), Some(record.entries));
+/// What was opened, and what was found.
+#[derive(Debug)]
+pub(super) struct Deep {
+    /// Share of the entries that are opened.
+    pub(super) percent: f64,
+    pub(super) threads: usize,
+    pub(super) entries: u64,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// Bytes of content and number of entries that will be opened, roughly.
+pub(super) fn extent<'a>(backups: impl Iterator<Item = &'a Backup>, percent: f64) -> (u64, u64) {
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a guess")]
+    let share = |n: u64| (n as f64 * percent / 100.0) as u64;
+    backups.flat_map(|b| &b.manifest.components).fold((0, 0), |(bytes, entries): (u64, u64), c| {
+        (bytes.saturating_add(share(c.content_bytes)), entries.saturating_add(share(c.entries)))
+    })
+}
+
+impl Deep {
+    /// Checks all components of a backup.
+    pub(super) fn backup(&mut self, chain: &Arc<Chain>, monitor: &dyn Monitor) -> Result<()> {
+        chain.backup.manifest.components.iter().try_for_each(|record| self.component(chain, record, monitor))
+    }
+
+    fn component(&mut self, chain: &Arc<Chain>, record: &ComponentRecord, monitor: &dyn Monitor) -> Result<()> {
+        let id = &chain.backup.manifest.id;
         let checker = Checker {
             backup: id,
             component: &record.name,
@@ -41,23 +57,23 @@ pub(super) fn backup(
                     record.entries
                 )));
             }
-            let chosen = inventory.iter()?.filter(|e| e.as_ref().map_or(true, |e| is_chosen(e, percent)));
-            content::read_all(&archives, chosen, &checker, threads, monitor)
+            let chosen = inventory.iter()?.filter(|e| e.as_ref().map_or(true, |e| is_chosen(e, self.percent)));
+            content::read_all(&archives, chosen, &checker, self.threads, monitor)
         });
-        report.entries += checker.entries.load(Ordering::Relaxed);
-        report.findings.extend(checker.findings.into_inner().map_err(|_| Error::failed("a worker died"))?);
+        self.entries += checker.entries.load(Ordering::Relaxed);
+        self.findings.extend(checker.findings.into_inner().map_err(|_| Error::failed("a worker died"))?);
         match result {
             Err(e) if e.kind() == Kind::Damage => {
                 let mut finding = Finding::of_file(id, Some(&record.name), &record.index.name, "index", e.one_line());
                 finding.next =
                     "this component cannot be read through its index; the archives can still be unpacked by hand"
                         .into();
-                report.findings.push(finding);
+                self.findings.push(finding);
+                Ok(())
             }
-            other => other?,
+            other => other,
         }
     }
-    Ok(())
 }
 
 /// A sample is drawn anew every run: over time everything gets its turn.
@@ -110,12 +126,16 @@ fn check_member(entry: &Entry, frame: &Frame<'_>) -> Result<()> {
     let bad = |what: String| Error::damage(format!("the tar member of {} {what}", entry.path));
     let bytes = frame.from(entry.home.offset).ok_or_else(|| bad("is not in its frame".into()))?;
     let member = parse_member(bytes)?.ok_or_else(|| bad("is missing".into()))?;
-    let mut expected = entry.clone();
-    if let EntryKind::File { in_pieces, .. } = &mut expected.kind {
+    let mut whole = None;
+    if matches!(entry.kind, EntryKind::File { in_pieces: true, .. }) && !member.in_pieces {
         // A large file that changed while it was read is listed in pieces although its member holds its content.
-        *in_pieces &= member.in_pieces;
+        let mut entry = entry.clone();
+        if let EntryKind::File { in_pieces, .. } = &mut entry.kind {
+            *in_pieces = false;
+        }
+        whole = Some(entry);
     }
-    member.difference(&expected).map_or(Ok(()), |difference| Err(bad(format!("differs from the index: {difference}"))))
+    member.difference(whole.as_ref().unwrap_or(entry)).map_or(Ok(()), |difference| Err(bad(format!("differs from the index: {difference}"))))
 }
 
 impl Sink for Checker<'_> {

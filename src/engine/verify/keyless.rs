@@ -1,49 +1,30 @@
-//! The half of `verify` that needs no key: signatures, digests, names, and the links between backups.
+//! The half of `verify` that needs no key: signatures, names, and the links between backups. `files` hashes what they
+//! name.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::finding::Finding;
 use crate::error::{Context, Error, Kind, Result};
-use crate::model::{BackupId, Digest, Hasher};
+use crate::model::{BackupId, Digest};
 use crate::monitor::Monitor;
 use crate::repo::backup::{Backup, SIGNATURE_FILE, SUMS_FILE, Trust};
 use crate::repo::catalog::Catalog;
 use crate::repo::signing::allowed_signers;
 use crate::repo::state::{Head, LocalState};
 use crate::repo::{
-    ALLOWED_SIGNERS_FILE, INCOMPLETE_PREFIX, LATEST_LINK, LOCK_FILE, REPOSITORY_FILE, Repository, open_regular,
-    read_small,
+    ALLOWED_SIGNERS_FILE, INCOMPLETE_PREFIX, LATEST_LINK, LOCK_FILE, REPOSITORY_FILE, Repository, read_small,
 };
 
-/// What was read.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts {
-    pub(super) files: u64,
-    pub(super) bytes: u64,
-}
-
-/// Checks backups and collects the files that remain to be hashed.
+/// Checks backups; their files remain to be hashed.
 #[derive(Debug)]
 pub(super) struct Checker<'a> {
     repo: &'a Repository,
     catalog: &'a Catalog,
     trust: &'a Trust,
-    threads: usize,
     findings: &'a mut Vec<Finding>,
     done: BTreeSet<BackupId>,
     opened: Vec<Backup>,
-}
-
-struct Todo {
-    id: BackupId,
-    component: Option<String>,
-    name: String,
-    path: PathBuf,
-    expected: Digest,
 }
 
 impl<'a> Checker<'a> {
@@ -51,10 +32,9 @@ impl<'a> Checker<'a> {
         repo: &'a Repository,
         catalog: &'a Catalog,
         trust: &'a Trust,
-        threads: usize,
         findings: &'a mut Vec<Finding>,
     ) -> Self {
-        Self { repo, catalog, trust, threads, findings, done: BTreeSet::new(), opened: Vec::new() }
+        Self { repo, catalog, trust, findings, done: BTreeSet::new(), opened: Vec::new() }
     }
 
     /// The files beside the backups, and whether the newest backup that this host knows is there.
@@ -241,98 +221,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Hashes every file of every backup that could be opened.
-    pub(super) fn read_files(self, monitor: &dyn Monitor) -> Result<(Vec<Backup>, Counts)> {
-        let mut todo = Vec::new();
-        for backup in &self.opened {
-            let id = &backup.manifest.id;
-            let owners: BTreeMap<_, _> = backup
-                .manifest
-                .components
-                .iter()
-                .flat_map(|c| {
-                    c.archives.iter().map(|a| &a.name).chain([&c.index.name]).map(|n| (n.clone(), c.name.clone()))
-                })
-                .collect();
-            todo.extend(backup.sums.iter().map(|(name, &expected)| Todo {
-                id: id.clone(),
-                component: owners.get(name).cloned(),
-                name: name.clone(),
-                path: backup.dir.join(name),
-                expected,
-            }));
-        }
-        // The largest first, so that no thread ends long after the others.
-        let size = |t: &Todo| t.path.symlink_metadata().map_or(0, |m| m.len());
-        todo.sort_by_cached_key(|t| std::cmp::Reverse(size(t)));
-        let total = todo.iter().map(size).sum();
-        monitor.stage("verify", Some(total), None);
-        let (next, bytes, files) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        let found = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..self.threads.max(1))
-                .map(|_| {
-                    scope.spawn(|| -> Result<()> {
-                        let mut buffer = vec![0; 1 << 20];
-                        while let Some(item) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
-                            monitor.check()?;
-                            let outcome = hash(item, &mut buffer, monitor);
-                            files.fetch_add(u64::from(item.component.is_some()), Ordering::Relaxed);
-                            match outcome {
-                                Ok((digest, length)) => {
-                                    bytes.fetch_add(length, Ordering::Relaxed);
-                                    if digest != item.expected {
-                                        let detail = format!("its SHA-256 is {digest}, signed was {}", item.expected);
-                                        note(&found, item, "changed", detail)?;
-                                    }
-                                }
-                                Err(e) if matches!(e.kind(), Kind::Interrupted(_)) => return Err(e),
-                                Err(e) => {
-                                    let missing = item.path.symlink_metadata().is_err();
-                                    note(&found, item, if missing { "missing" } else { "unreadable" }, e.one_line())?;
-                                }
-                            }
-                        }
-                        Ok(())
-                    })
-                })
-                .collect();
-            workers
-                .into_iter()
-                .try_for_each(|w| w.join().unwrap_or_else(|_| Err(Error::failed("a worker ended unexpectedly"))))
-        })?;
-        let mut found = found.into_inner().map_err(|_| Error::failed("a worker died"))?;
-        found.sort_by(|a: &Finding, b| a.path.cmp(&b.path));
-        for finding in found {
-            // A wrong length was reported before; the digest says nothing new.
-            if !self.findings.iter().any(|f| f.path == finding.path && f.kind == finding.kind) {
-                self.findings.push(finding);
-            }
-        }
-        let counts = Counts { files: files.into_inner(), bytes: bytes.into_inner() };
-        Ok((self.opened, counts))
-    }
-}
-
-fn note(found: &Mutex<Vec<Finding>>, item: &Todo, kind: &str, detail: String) -> Result<()> {
-    let finding = Finding::of_file(&item.id, item.component.as_deref(), &item.name, kind, detail);
-    found.lock().map_err(|_| Error::failed("a worker died"))?.push(finding);
-    Ok(())
-}
-
-fn hash(item: &Todo, buffer: &mut [u8], monitor: &dyn Monitor) -> Result<(Digest, u64)> {
-    let mut file = open_regular(&item.path)?;
-    let mut hasher = Hasher::default();
-    let mut length = 0;
-    loop {
-        monitor.check()?;
-        let n = file.read(buffer).at("cannot read", &item.path)?;
-        if n == 0 {
-            return Ok((hasher.finish(), length));
-        }
-        hasher.update(&buffer[..n]);
-        length += n as u64;
-        monitor.pace(n as u64);
-        monitor.advance(n as u64, 0);
+    /// The backups that could be opened.
+    pub(super) fn opened(self) -> Vec<Backup> {
+        self.opened
     }
 }

@@ -5,6 +5,7 @@
 //! and compares every tar member with its line in the index.
 
 mod deep;
+mod files;
 mod finding;
 mod keyless;
 
@@ -23,6 +24,7 @@ use crate::repo::catalog::Catalog;
 use crate::repo::signing::SignerKey;
 use crate::repo::state::LocalState;
 
+use files::{Counts, Files};
 pub use finding::Finding;
 
 /// How far to look.
@@ -88,42 +90,73 @@ pub fn verify(
     }
     let catalog = Catalog::load(repo)?;
     let mut findings = Vec::new();
-    let mut checker = keyless::Checker::new(repo, &catalog, trust, options.threads, &mut findings);
+    let mut checker = keyless::Checker::new(repo, &catalog, trust, &mut findings);
     checker.repository(state, monitor)?;
     if options.all {
         catalog.backups.iter().try_for_each(|b| checker.backup(&b.id).map(drop))?;
     } else {
         checker.chain(id)?;
     }
-    let (checked, counts) = checker.read_files(monitor)?;
+    let checked = checker.opened();
     let mut report = Report {
         id: id.to_string(),
         ok: false,
         depth: "keyless",
         backups: checked.iter().map(|b| b.manifest.id.clone()).collect(),
-        archives: counts.files,
-        bytes: counts.bytes,
+        archives: 0,
+        bytes: 0,
         entries: 0,
         captured_with_problems: checked.iter().fold(0, |sum, b| b.manifest.problems().saturating_add(sum)),
         signers: checked.iter().filter_map(|b| b.signer.as_ref().map(SignerKey::fingerprint)).collect(),
         findings,
     };
-    if let Depth::Deep(percent) = options.depth {
-        report.depth = "deep";
-        let wanted: Vec<_> = if options.all { report.backups.clone() } else { vec![id.clone()] };
-        for id in wanted {
-            match Chain::open(repo, &id, trust, keys.clone()) {
-                Ok(chain) => deep::backup(&chain, percent, options.threads, monitor, &mut report)?,
-                Err(e) if matches!(e.kind(), Kind::Damage | Kind::Unsigned | Kind::WrongSigner) => {
-                    // The keyless half has said so already, unless it is something only a chain shows.
-                    if report.findings.iter().all(|f| f.backup != id.to_string()) {
-                        report.findings.push(Finding::of_backup(&id, "chain", &e));
-                    }
+    let files = Files::of(&checked);
+    let Depth::Deep(percent) = options.depth else {
+        monitor.stage("verify", Some(files.bytes), None);
+        let hashed = files.hash(options.threads, monitor)?;
+        report.add(hashed);
+        return Ok(report);
+    };
+    report.depth = "deep";
+    let wanted: Vec<_> = if options.all { report.backups.clone() } else { vec![id.clone()] };
+    let (bytes, entries) = deep::extent(checked.iter().filter(|b| wanted.contains(&b.manifest.id)), percent);
+    monitor.stage("verify", Some(files.bytes.saturating_add(bytes)), Some(entries));
+    // Side by side: hashing one large archive would leave all but one core idle.
+    let (hashed, opened) = std::thread::scope(|scope| {
+        let hashing = scope.spawn(|| files.hash(options.threads, monitor));
+        let mut deep = deep::Deep { percent, threads: options.threads, entries: 0, findings: Vec::new() };
+        let opened = wanted.iter().try_for_each(|id| match Chain::open(repo, id, trust, keys.clone()) {
+            Ok(chain) => deep.backup(&chain, monitor),
+            Err(e) if matches!(e.kind(), Kind::Damage | Kind::Unsigned | Kind::WrongSigner) => {
+                // The keyless half says so already, unless it is something only a chain shows.
+                if report.findings.iter().all(|f| f.backup != id.to_string()) {
+                    deep.findings.push(Finding::of_backup(id, "chain", &e));
                 }
-                Err(e) => return Err(e),
+                Ok(())
             }
-        }
-    }
+            Err(e) => Err(e),
+        });
+        let hashed = hashing.join().unwrap_or_else(|_| Err(Error::failed("a worker ended unexpectedly")));
+        (hashed, opened.map(|()| deep))
+    });
+    report.add(hashed?);
+    let deep = opened?;
+    report.entries = deep.entries;
+    report.findings.extend(deep.findings);
     report.ok = report.findings.is_empty();
     Ok(report)
+}
+
+impl Report {
+    /// What hashing the files gave.
+    fn add(&mut self, (found, counts): (Vec<Finding>, Counts)) {
+        for finding in found {
+            // A wrong length was reported before; the digest says nothing new.
+            if !self.findings.iter().any(|f| f.path == finding.path && f.kind == finding.kind) {
+                self.findings.push(finding);
+            }
+        }
+        (self.archives, self.bytes) = (counts.files, counts.bytes);
+        self.ok = self.findings.is_empty();
+    }
 }
