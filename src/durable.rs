@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, RenameFlags};
 
+use crate::cache::Trail;
 use crate::error::{Context, Error, Kind, Result};
 
 /// A change that is about to be made to a disk.
@@ -85,7 +86,13 @@ impl Disk {
         self.before(Change::MakeFile, path)
             .and_then(|()| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path))
             .at("cannot make the file", path)
-            .map(|file| DurableFile { file, path: path.to_owned(), disk: self.clone() })
+            .map(|file| DurableFile {
+                file,
+                path: path.to_owned(),
+                disk: self.clone(),
+                written: 0,
+                trail: Trail::default(),
+            })
     }
 
     /// Writes a whole file under a temporary name, syncs it and gives it its name, over whatever had that name.
@@ -183,6 +190,8 @@ pub struct DurableFile {
     file: File,
     path: PathBuf,
     disk: Disk,
+    written: u64,
+    trail: Trail,
 }
 
 impl DurableFile {
@@ -206,7 +215,10 @@ impl Write for DurableFile {
                 return Err(error);
             }
         }
-        self.file.write(bytes)
+        let written = self.file.write(bytes)?;
+        self.written += written as u64;
+        self.trail.reach(&self.file, self.written);
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -13,6 +13,7 @@
 //! The stable contracts are the command line, its JSON and the repository format (docs/FORMAT.md), not this API.
 
 pub mod archive;
+pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod durable;

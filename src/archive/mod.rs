@@ -3,6 +3,7 @@
 //! Everything here works on bytes that somebody hands in; it does not know repositories or file systems. What is read
 //! is untrusted: every length is checked against the file before it is used for an allocation.
 
+mod behind;
 pub mod frame;
 mod reader;
 pub mod seal;
@@ -15,6 +16,8 @@ pub use writer::{FramedWriter, Written};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+
+use crate::cache;
 
 /// Random access to stored bytes, from many threads at once.
 pub trait ReadAt: Send + Sync + std::fmt::Debug {
@@ -48,7 +51,11 @@ impl ReadAt for StoredFile {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
+        if self.size <= cache::KEPT_BYTES {
+            self.file.read_exact_at(buffer, offset)
+        } else {
+            cache::read_once_exact_at(&self.file, buffer, offset)
+        }
     }
 }
 

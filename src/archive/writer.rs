@@ -1,12 +1,13 @@
 //! Writes one archive or index file: frames in order, then the seek table, all sealed and digested on the way.
 
-use std::io::{self, Write};
+use std::io::Write as _;
 
+use super::behind::Behind;
 use super::frame::SeekTable;
 use super::seal::{SealWriter, Sealer};
 use crate::durable::DurableFile;
 use crate::error::{Context, Result};
-use crate::model::{Digest, Hasher};
+use crate::model::Digest;
 
 /// A finished file, as the manifest records it.
 #[derive(Clone, Debug)]
@@ -25,15 +26,14 @@ pub struct Written {
 #[derive(Debug)]
 #[must_use = "without finish() the file has no seek table and is not synced"]
 pub struct FramedWriter {
-    seal: SealWriter<Digesting>,
+    seal: SealWriter<Behind>,
     table: SeekTable,
 }
 
 impl FramedWriter {
     /// Begins a file.
     pub fn new(file: DurableFile, sealer: &Sealer) -> Result<Self> {
-        let digesting = Digesting { file, hasher: Hasher::default(), size: 0 };
-        Ok(Self { seal: sealer.start(digesting)?, table: SeekTable::default() })
+        Ok(Self { seal: sealer.start(Behind::new(file)?)?, table: SeekTable::default() })
     }
 
     /// Adds a compressed frame of `length` bytes of stream; returns the offset in the stream where it begins.
@@ -61,34 +61,7 @@ impl FramedWriter {
         let mut bytes = Vec::new();
         self.table.write(&mut bytes);
         self.seal.write_all(&bytes).doing("cannot write an archive")?;
-        let digesting = self.seal.finish()?;
-        digesting.file.finish()?;
-        Ok(Written {
-            size_bytes: digesting.size,
-            sha256: digesting.hasher.finish(),
-            stream_bytes: self.table.size(),
-            frames: self.table.frames() as u64,
-        })
-    }
-}
-
-/// Digests what passes.
-#[derive(Debug)]
-struct Digesting {
-    file: DurableFile,
-    hasher: Hasher,
-    size: u64,
-}
-
-impl Write for Digesting {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        self.size += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        let (sha256, size_bytes) = self.seal.finish()?.finish()?;
+        Ok(Written { size_bytes, sha256, stream_bytes: self.table.size(), frames: self.table.frames() as u64 })
     }
 }

@@ -6,9 +6,7 @@
 //!
 //! Invariant: a key seals one payload only, so no nonce is used twice.
 
-use aes_gcm::Aes256Gcm;
-use chacha20poly1305::ChaCha20Poly1305;
-use chacha20poly1305::aead::{AeadInOut, KeyInit};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 
 /// Plaintext bytes of a full chunk.
 pub(super) const CHUNK: usize = 64 * 1024;
@@ -21,53 +19,41 @@ pub(super) const SEALED_CHUNK: usize = CHUNK + TAG;
 #[derive(Debug)]
 pub(super) struct BadTag;
 
-/// A payload's cipher, ready with its key.
-pub(super) enum Cipher {
-    /// age's own.
-    ChaCha(Box<ChaCha20Poly1305>),
-    /// AES-256-GCM.
-    Aes(Box<Aes256Gcm>),
-}
+/// A payload's cipher, ready with its key, which is wiped when it is dropped.
+pub(super) struct Cipher(LessSafeKey);
 
 impl Cipher {
-    /// age's cipher.
+    /// age's own, ChaCha20-Poly1305.
     pub(super) fn chacha(key: &[u8; 32]) -> Self {
-        Self::ChaCha(Box::new(ChaCha20Poly1305::new(key.into())))
+        Self::new(&CHACHA20_POLY1305, key)
     }
 
     /// AES-256-GCM.
     pub(super) fn aes(key: &[u8; 32]) -> Self {
-        Self::Aes(Box::new(Aes256Gcm::new(key.into())))
+        Self::new(&AES_256_GCM, key)
+    }
+
+    fn new(algorithm: &'static Algorithm, key: &[u8; 32]) -> Self {
+        Self(LessSafeKey::new(UnboundKey::new(algorithm, key).expect("both take keys of 32 bytes")))
     }
 
     /// Encrypts chunk `number` in place and returns its tag.
     pub(super) fn seal(&self, number: u64, last: bool, chunk: &mut [u8]) -> Result<[u8; TAG], BadTag> {
-        let nonce = nonce(number, last).into();
-        let tag = match self {
-            Self::ChaCha(cipher) => cipher.encrypt_inout_detached(&nonce, b"", chunk.into()),
-            Self::Aes(cipher) => cipher.encrypt_inout_detached(&nonce, b"", chunk.into()),
-        };
-        tag.map(Into::into).map_err(|_| BadTag)
+        let tag = self.0.seal_in_place_separate_tag(nonce(number, last), Aad::empty(), chunk).map_err(|_| BadTag)?;
+        tag.as_ref().try_into().map_err(|_| BadTag)
     }
 
     /// Checks and decrypts chunk `number`, with its tag behind it, in place; returns the length of the plaintext.
     pub(super) fn open(&self, number: u64, last: bool, chunk: &mut [u8]) -> Result<usize, BadTag> {
-        let (data, tag) = chunk.split_last_chunk_mut::<TAG>().ok_or(BadTag)?;
-        let length = data.len();
-        let nonce = nonce(number, last).into();
-        let opened = match self {
-            Self::ChaCha(cipher) => cipher.decrypt_inout_detached(&nonce, b"", data.into(), (&*tag).into()),
-            Self::Aes(cipher) => cipher.decrypt_inout_detached(&nonce, b"", data.into(), (&*tag).into()),
-        };
-        opened.map(|()| length).map_err(|_| BadTag)
+        self.0.open_in_place(nonce(number, last), Aad::empty(), chunk).map(|plain| plain.len()).map_err(|_| BadTag)
     }
 }
 
-fn nonce(number: u64, last: bool) -> [u8; 12] {
+fn nonce(number: u64, last: bool) -> Nonce {
     let mut nonce = [0; 12];
     nonce[3..11].copy_from_slice(&number.to_be_bytes());
     nonce[11] = u8::from(last);
-    nonce
+    Nonce::assume_unique_for_key(nonce)
 }
 
 /// How a payload of a known stored length is cut.

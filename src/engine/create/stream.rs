@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use fastcdc::v2020::FastCDC;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
+
+use crate::cache;
 
 /// Files of at least this size are streamed, chunked and may be stored in pieces; in bytes.
 pub(super) const LARGE_FILE_BYTES: u64 = 8 << 20;
@@ -79,7 +80,7 @@ impl<'a> StoredStream<'a> {
 
     fn read_or_zero(&mut self, mut part: &mut [u8], mut offset: u64) {
         while !part.is_empty() && self.fault.is_none() {
-            match self.file.read_at(part, offset) {
+            match cache::read_once_at(self.file, part, offset) {
                 Ok(0) => self.fault = Some(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter")),
                 Ok(n) => {
                     part = &mut part[n..];

@@ -135,7 +135,9 @@ fn check_member(entry: &Entry, frame: &Frame<'_>) -> Result<()> {
         }
         whole = Some(entry);
     }
-    member.difference(whole.as_ref().unwrap_or(entry)).map_or(Ok(()), |difference| Err(bad(format!("differs from the index: {difference}"))))
+    member
+        .difference(whole.as_ref().unwrap_or(entry))
+        .map_or(Ok(()), |difference| Err(bad(format!("differs from the index: {difference}"))))
 }
 
 impl Sink for Checker<'_> {
