@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # What bench.sh and growth.sh have in common; both read it. Sets $project, $work and $CCBACKUP.
 project=$(cd "$(dirname "$0")/.." && pwd -P)
 # --help needs neither a build nor a folder.
