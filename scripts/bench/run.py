@@ -49,12 +49,14 @@ def prepare(work, named):
         yield name, folder
 
 
-def remove(*paths):
+def discard(work, *paths):
+    """Puts aside what is not needed any more. ext4 avoids inodes for minutes after they were freed, and looks for others
+    so long that a restore takes several times as long: nothing is removed before all is measured."""
+    trash = os.path.join(work, "trash")
+    os.makedirs(trash, exist_ok=True)
     for path in paths:
-        if os.path.isdir(path):
-            shutil.rmtree(path)
-        elif os.path.lexists(path):
-            os.remove(path)
+        if os.path.lexists(path):
+            os.rename(path, os.path.join(trash, str(len(os.listdir(trash)))))
 
 
 def settle():
@@ -83,7 +85,7 @@ class Bench:
         turn = number % len(self.found)
         order = self.found[turn:] + self.found[:turn]
         for tool in order:
-            remove(tool.repo, *tool.state)
+            discard(self.work, tool.repo, *tool.state)
             if tool.start:
                 self.measure(tool, tool.start)
         for phase in tools.PHASES:
@@ -94,11 +96,11 @@ class Bench:
             for tool in order:
                 if phase in tool.commands:
                     self.phase(tool, phase, number)
-        remove(self.out)
+        discard(self.work, self.out)
 
     def phase(self, tool, phase, number):
         if phase == "restore":
-            remove(self.out)
+            discard(self.work, self.out)
         run = self.measure(tool, tool.commands[phase])
         self.note(tool, phase, run)
         print(f"round {number + 1}: {tool.name} {phase} {run.wall:.2f} s", file=sys.stderr)
@@ -125,8 +127,8 @@ class Bench:
 
     def finish(self):
         for tool in self.found:
-            remove(tool.repo, *tool.state)
-        remove(f"{self.work}/home", f"{self.work}/errors")
+            discard(self.work, tool.repo, *tool.state)
+        discard(self.work, f"{self.work}/home", f"{self.work}/errors")
 
 
 def main():
@@ -148,6 +150,7 @@ def main():
         report.tree(name, entry, written, sys.stdout)
         with open(os.path.join(chosen.work, "results.json"), "w", encoding="utf-8") as file:
             json.dump(written, file, indent=1)
+    shutil.rmtree(os.path.join(chosen.work, "trash"), ignore_errors=True)
 
 
 main()
