@@ -49,10 +49,10 @@ def tree(name, entry, written, out):
              cell(median([run.cpu for run in phases.get("full", [])])),
              cell(max(run.peak for run in runs), 0),
              cell(median([size / (1 << 20) for size in phases.get("size", [])]), 0)], out)
-    print("\nAll encrypt but conserve, which checks and restores clear files. bupstash has no deep verification. The pipe knows "
-          "only full backups; backwards it decrypts, decompresses, and lists or extracts. peak MiB is that of the largest "
-          "process, over all phases. `restore + sync` counts until the data is on the disk, which ccbackup's `restore` waits "
-          "for already. bupstash restores no owners unless asked.\n", file=out)
+    print("\nAll encrypt but conserve, which checks and restores clear files. bupstash has no deep verification, and restores "
+          "no owners unless asked. The pipe knows only full backups; backwards it decrypts, decompresses, and lists or "
+          "extracts. peak MiB is that of the largest process, over all phases. `restore + sync` counts until the data is "
+          "on the disk, which ccbackup's `restore` waits for already.\n", file=out)
     goals(results, out)
 
 

@@ -72,7 +72,7 @@ def all_tools(tree, work, ours):
 
     repo = f"{work}/repo-bupstash"
     yield Tool(
-        "bupstash", "bupstash", "bupstash", "bupstash version",
+        "bupstash", "bupstash", "bupstash", "bupstash version | tr - ' '",
         repeated(f"bupstash put -q --compression zstd:3 --send-log {work}/bupstash.log {tree} > {work}/bupstash.id")
         | {"restore": f"mkdir {out}; bupstash restore -q --into {out} id=$(cat {work}/bupstash.id)"},
         start=f"bupstash new-key -o {work}/bupstash.key; bupstash init",
@@ -139,8 +139,4 @@ def installed(tools, wanted):
 
 def versions(tools):
     """One line: the versions as the tools tell them."""
-    lines = []
-    for tool in tools:
-        line = subprocess.check_output(tool.version, shell=True, text=True).split("\n")[0]
-        lines.append(line if line.startswith((tool.program, tool.name)) else line.replace("-", " ", 1))
-    return "; ".join(lines)
+    return "; ".join(subprocess.check_output(tool.version, shell=True, text=True).split("\n")[0] for tool in tools)
