@@ -18,7 +18,8 @@
 #   --skip-huge      no tree of a million files; one-file has 1 GB
 #   --scale X        all else times X, for a trial of this script (1)
 #
-# $BENCH_DIR, $CCBACKUP: see bench.sh. It takes up to 30 GB of disk and needs age and zstd.
+# $BENCH_DIR, $CCBACKUP: see bench.sh. It needs age, zstd and up to 50 GB of disk: nothing is
+# removed before the end.
 set -euo pipefail
 # shellcheck source=scripts/bench/setup.sh
 . "$(dirname "$0")/bench/setup.sh"
