@@ -15,12 +15,12 @@ say "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
 
 say "shell"
-for script in scripts/*.sh .ci/run; do
+for script in scripts/*.sh scripts/bench/*.sh .ci/run; do
     bash -n "$script"
 done
 sh -n src/engine/create/restore.sh
 if command -v shellcheck >/dev/null; then
-    shellcheck --severity=warning scripts/*.sh .ci/run
+    shellcheck --severity=warning scripts/*.sh scripts/bench/*.sh .ci/run
     shellcheck --severity=warning --shell=sh src/engine/create/restore.sh
 else
     echo "shellcheck is not installed: skipped"
