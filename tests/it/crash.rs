@@ -59,7 +59,6 @@ impl Strike {
 
     fn lose_unsynced(&self) {
         for path in std::mem::take(&mut *self.unsynced.lock().unwrap()) {
-            // A folder of it may have been renamed since; that is for the order test to notice.
             if let Ok(file) = OpenOptions::new().write(true).open(path) {
                 file.set_len(file.metadata().unwrap().len() / 2).unwrap();
             }
@@ -91,6 +90,17 @@ impl Faults for Strike {
         match change {
             Change::MakeFile | Change::Write(_) => drop(unsynced.insert(path.to_owned())),
             Change::SyncFile => drop(unsynced.remove(path)),
+            // What is not synced stays so under its new name, or in its folder's new name.
+            Change::Rename => {
+                let name = path.file_name().unwrap().to_str().unwrap();
+                let old = [".staged-", ".incomplete-"].map(|prefix| path.with_file_name(format!("{prefix}{name}")));
+                let renamed = |file: PathBuf| match old.iter().find_map(|old| file.strip_prefix(old).ok()) {
+                    Some(rest) if rest.as_os_str().is_empty() => path.to_owned(),
+                    Some(rest) => path.join(rest),
+                    None => file,
+                };
+                *unsynced = std::mem::take(&mut *unsynced).into_iter().map(renamed).collect();
+            }
             _ => {}
         }
         Ok(())
