@@ -9,6 +9,7 @@ packages=(
     libarchive-tools          # bsdtar, a second opinion on tar
     python3 python3-cryptography # aes-decrypt.py and tarfile, a third opinion
     util-linux                # setpriv: some tests are about users that are not root
+    valgrind                  # instruction counts
 )
 
 if ! command -v cargo >/dev/null; then

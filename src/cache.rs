@@ -10,8 +10,8 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 /// Archives up to this size stay in the cache: most are verified or restored soon after they were made. In bytes.
 pub const KEPT_BYTES: u64 = 256 << 20;
-/// How often [`Trail`] clears what lies behind it, and how much it leaves, in bytes.
-const STEP_BYTES: u64 = 32 << 20;
+/// How often [`Trail`] does something, and how much it leaves behind the position, in bytes.
+const STEP_BYTES: u64 = 16 << 20;
 
 /// `RWF_DONTCACHE` of Linux 6.14: what was not in the cache before is dropped after it was read.
 const DONT_CACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
@@ -45,27 +45,36 @@ pub fn read_once_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -
 }
 
 /// Follows a position that runs through an archive from its beginning, and clears the cache behind it. Only for files of
-/// our own: it also drops what others have in the cache. What was just written begins to go to the disk early.
-#[derive(Debug)]
+/// our own: it also drops what others have in the cache.
+#[derive(Debug, Default)]
 pub struct Trail {
-    next: u64,
-}
-
-impl Default for Trail {
-    fn default() -> Self {
-        Self { next: KEPT_BYTES }
-    }
+    written: u64,
+    cleared: u64,
 }
 
 impl Trail {
-    /// The position has reached this byte.
-    pub fn reach(&mut self, file: &File, position: u64) {
-        if position >= self.next {
-            self.next = position.saturating_add(STEP_BYTES);
-            // Advice only: a file system that does not take it keeps more in the cache.
-            fadvise(file, 0, NonZero::new(position - STEP_BYTES), Advice::DontNeed).ok();
+    /// All before this byte was read.
+    pub fn read_to(&mut self, file: &File, position: u64) {
+        if position >= KEPT_BYTES && position - self.cleared >= STEP_BYTES {
+            self.cleared = position;
+            advise(file, 0, position - STEP_BYTES);
         }
     }
+
+    /// All before this byte was written. Lets it begin to go to the disk, so that the sync at the end has little to do.
+    pub fn written_to(&mut self, file: &File, position: u64) {
+        if position - self.written >= STEP_BYTES {
+            // What is not on the disk yet stays in the cache: this only starts to write it.
+            advise(file, self.written, position - self.written);
+            self.written = position;
+            self.read_to(file, position);
+        }
+    }
+}
+
+/// Only advice: a file system that does not take it does everything later.
+fn advise(file: &File, offset: u64, length: u64) {
+    fadvise(file, offset, NonZero::new(length), Advice::DontNeed).ok();
 }
 
 #[cfg(test)]

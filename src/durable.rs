@@ -217,7 +217,7 @@ impl Write for DurableFile {
         }
         let written = self.file.write(bytes)?;
         self.written += written as u64;
-        self.trail.reach(&self.file, self.written);
+        self.trail.written_to(&self.file, self.written);
         Ok(written)
     }
 

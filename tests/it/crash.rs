@@ -1,17 +1,16 @@
 //! Whatever moment a run dies at, nothing half-done is visible, what was there before is untouched, and the next run puts
 //! everything right.
 //!
-//! The sweeps let every single change to the disk be the last one, in the library. The tests at the end kill the real
+//! The sweeps let every single change to the disk be the last one, in the library. The tests of `kill` kill the real
 //! program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use ccbackup::durable::{Change, Disk, Faults};
 use ccbackup::engine::Clock;
@@ -21,9 +20,8 @@ use ccbackup::model::{BackupId, BackupKind};
 use ccbackup::monitor::Recorder;
 use ccbackup::repo::Repository;
 use ccbackup::repo::catalog::Catalog;
-use rustix::process::{Pid, Signal};
 
-use crate::support::{Sandbox, Seen, assert_same, look, noise, shell, succeed, write};
+use crate::support::{Sandbox, Seen, assert_same, look, noise, succeed, write};
 
 /// How a run is hit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -406,107 +404,4 @@ fn a_latest_that_lags_is_damage_only_for_a_host_that_moved_it() {
     assert_eq!(findings(&scene).len(), 1, "a link that is gone is not what a dead run leaves");
     scene.sandbox.create();
     assert_eq!(findings(&scene), []);
-}
-
-/// The real program, with a home and a repository of its own.
-struct Program {
-    dir: tempfile::TempDir,
-}
-
-impl Program {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for number in 0..40 {
-            write(&dir.path().join(format!("tree/{number}")), &noise(number, 400_000));
-        }
-        Self { dir }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ccbackup"));
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("CCBACKUP_HOME", self.path("home"));
-        command.current_dir(self.dir.path()).arg("--repo").arg(self.path("backups")).args(arguments);
-        command
-    }
-
-    fn create(&self) -> Command {
-        self.command(&["create", "--encrypt", "--path", "tree"])
-    }
-
-    fn start(&self) -> Child {
-        self.create().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn assert_last_is_whole(&self) -> BTreeMap<Vec<u8>, Seen> {
-        succeed(&mut self.command(&["verify", "--all"]));
-        let target = self.path("out");
-        let identity = self.path("home/identity.txt");
-        let mut restore = self.command(&["restore", "latest", "--target", "out", "--identity"]);
-        succeed(restore.arg(identity));
-        let seen = look(&target.join("files/tree"));
-        assert_same(&look(&self.path("tree")), &seen, "restored after the kills");
-        fs::remove_dir_all(target).unwrap();
-        seen
-    }
-}
-
-fn signal(child: &Child, signal: Signal) {
-    rustix::process::kill_process(Pid::from_child(child), signal).unwrap();
-}
-
-#[test]
-fn killing_the_program_at_random_moments_never_harms_the_repository() {
-    let program = Program::new();
-    let begun = Instant::now();
-    succeed(&mut Program::new().create());
-    // How long a run takes at most; learned again from runs that ended before they were hit.
-    let mut span = begun.elapsed();
-    let (mut killed, mut visible) = (0, 0);
-    for round in 0..20_u64 {
-        for number in 0..6 {
-            write(&program.path("tree").join(number.to_string()), &noise(1000 + round * 10 + number, 400_000));
-        }
-        let mut child = program.start();
-        std::thread::sleep(span.mul_f64((round * 7 % 20) as f64 / 20.0) + Duration::from_millis(1));
-        signal(&child, Signal::KILL);
-        let was_killed = child.wait().unwrap().code().is_none();
-        killed += u32::from(was_killed);
-        span = span.mul_f64(if was_killed { 1.2 } else { 0.6 });
-        visible = fs::read_dir(program.path("backups")).map_or(0, |items| {
-            items.filter(|i| i.as_ref().unwrap().file_name().to_string_lossy().starts_with("20")).count()
-        });
-        if visible > 0 {
-            succeed(&mut program.command(&["verify", "--all"]));
-        }
-    }
-    assert!(killed >= 5, "only {killed} of 20 runs were killed before their end");
-    succeed(&mut program.create());
-    program.assert_last_is_whole();
-    let incomplete = shell("ls -A backups | grep -c '^.incomplete' || true", program.dir.path()).stdout;
-    assert_eq!(incomplete, b"0\n", "after {visible} visible backups");
-}
-
-#[test]
-fn an_interrupted_program_says_so_with_its_exit_code_and_publishes_nothing() {
-    for (number, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        let program = Program::new();
-        let mut child = program.start();
-        // The staging folder is there: the run is in the middle.
-        let begun = Instant::now();
-        while !program.path("backups").exists()
-            || !names(&program.path("backups")).iter().any(|n| n.starts_with(".incomplete"))
-        {
-            assert!(begun.elapsed() < Duration::from_secs(30) && child.try_wait().unwrap().is_none());
-            std::thread::yield_now();
-        }
-        signal(&child, number);
-        assert_eq!(child.wait().unwrap().code(), Some(code));
-        assert!(!program.path("backups/latest").exists());
-        succeed(&mut program.create());
-        program.assert_last_is_whole();
-    }
 }

@@ -13,13 +13,16 @@
 )]
 
 mod byhand;
+mod captures;
 mod cli;
 mod crash;
 mod damage;
+mod forge;
 mod format_doc;
 mod golden;
 mod hostile;
 mod incremental;
+mod kill;
 mod other_docs;
 mod property;
 mod readme;

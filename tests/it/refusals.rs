@@ -1,27 +1,24 @@
-//! What is refused, with which kind and exit code; and what a capture leaves out or could not take, said as it is.
+//! What is refused, with which kind and exit code, and what must stay untouched by it.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::Ordering;
 
-use ccbackup::engine::create::{self, Report};
-use ccbackup::engine::query;
+use ccbackup::engine::chain::Chain;
+use ccbackup::engine::create;
 use ccbackup::engine::select::Selection;
-use ccbackup::engine::verify::Depth;
+use ccbackup::engine::verify::{self, Depth};
 use ccbackup::engine::{Clock, restore};
 use ccbackup::keys::{AesKey, Keys, generate_identity};
 use ccbackup::model::{BackupId, BackupKind};
-use ccbackup::monitor::{Monitor, Recorder};
+use ccbackup::monitor::Recorder;
 use ccbackup::repo::Repository;
+use ccbackup::repo::backup::Trust;
 use ccbackup::repo::signing::Signer;
 use ccbackup::{Error, Kind, Result};
 
-use crate::support::{Sandbox, assert_same, is_root, look, noise, shell, succeed, write};
+use crate::support::{Sandbox, assert_same, look, noise, write};
 
 fn assert_refused<T>(result: Result<T>, kind: Kind, exit_code: u8, about: &str) -> Error {
     let Err(error) = result else { panic!("{about}: it was accepted") };
@@ -40,18 +37,6 @@ fn small(mut sandbox: Sandbox) -> (Sandbox, BackupId) {
 fn visible_backups(sandbox: &Sandbox) -> usize {
     let names = fs::read_dir(sandbox.root()).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
     names.filter(|n| n.parse::<BackupId>().is_ok()).count()
-}
-
-/// Escaped paths of a backup's entries.
-fn paths(sandbox: &Sandbox, id: &BackupId) -> BTreeSet<String> {
-    let mut paths = BTreeSet::new();
-    let all = Selection::new(&[], &[]).unwrap();
-    query::entries(&sandbox.chain(id).unwrap(), &all, &mut |_, entry| {
-        paths.insert(entry.path.to_string());
-        Ok(())
-    })
-    .unwrap();
-    paths
 }
 
 // Keys.
@@ -78,7 +63,7 @@ fn without_a_key_or_with_a_wrong_one_nothing_is_restored() {
             (Keys::load(std::slice::from_ref(&unrelated)).unwrap(), Kind::NoKey),
         ] {
             let about = format!("{kind:?}, aes {aes}");
-            let chain = ccbackup::engine::chain::Chain::open(&sandbox.repo(), &id, &sandbox.trust(), keys).unwrap();
+            let chain = Chain::open(&sandbox.repo(), &id, &sandbox.trust(), keys).unwrap();
             let target = sandbox.scratch("out");
             let options = options();
             let error =
@@ -88,7 +73,7 @@ fn without_a_key_or_with_a_wrong_one_nothing_is_restored() {
         }
         // Two keys of which one fits.
         let keys = Keys::load(&[other, sandbox.identity()]).unwrap();
-        let chain = ccbackup::engine::chain::Chain::open(&sandbox.repo(), &id, &sandbox.trust(), keys).unwrap();
+        let chain = Chain::open(&sandbox.repo(), &id, &sandbox.trust(), keys).unwrap();
         restore::restore(&chain, &sandbox.scratch("out"), &options(), &Recorder::default()).unwrap();
     }
 }
@@ -111,8 +96,8 @@ fn an_unsigned_or_foreign_backup_is_refused_unless_that_is_waived() {
     let (sandbox, id) = small(Sandbox::new());
     let other = Signer::generate(&sandbox.dir.path().join("other")).unwrap();
     let open = |signers: Vec<_>, allow_unsigned| {
-        let trust = ccbackup::repo::backup::Trust { signers, allow_unsigned };
-        ccbackup::engine::chain::Chain::open(&sandbox.repo(), &id, &trust, sandbox.keys())
+        let trust = Trust { signers, allow_unsigned };
+        Chain::open(&sandbox.repo(), &id, &trust, sandbox.keys())
     };
     assert_refused(open(vec![other.public()], false), Kind::WrongSigner, 5, "signed by another");
     assert_refused(open(vec![], false), Kind::Unsigned, 5, "nobody is trusted");
@@ -132,8 +117,8 @@ fn a_waived_signature_does_not_waive_the_digests() {
     let mut manifest = fs::read(dir.join("manifest.json")).unwrap();
     manifest.push(b'\n');
     write(&dir.join("manifest.json"), &manifest);
-    let trust = ccbackup::repo::backup::Trust { signers: vec![], allow_unsigned: true };
-    let opened = ccbackup::engine::chain::Chain::open(&sandbox.repo(), &id, &trust, Keys::none());
+    let trust = Trust { signers: vec![], allow_unsigned: true };
+    let opened = Chain::open(&sandbox.repo(), &id, &trust, Keys::none());
     assert_refused(opened, Kind::Damage, 4, "a changed manifest");
 }
 
@@ -313,290 +298,17 @@ fn an_interrupted_restore_is_gone_on_with() {
     restore::restore(&chain, &target, &options(), &recorder).unwrap();
     assert_same(&look(&sandbox.tree()), &look(&target.join("files/tree")), "the restored tree");
     assert!(!target.join(".ccbackup-restore.json").exists());
-    let error = sandbox.verify_interrupted(&id);
-    assert_refused(error, Kind::Interrupted(2), 130, "verify");
-}
-
-impl Sandbox {
-    fn verify_interrupted(&self, id: &BackupId) -> Result<()> {
-        let recorder = Recorder::default();
-        recorder.signal.store(2, Ordering::Relaxed);
-        let options = ccbackup::engine::verify::Options { depth: Depth::Keyless, all: true, threads: 2 };
-        let (repo, state) = (self.repo(), self.state());
-        ccbackup::engine::verify::verify(&repo, id, &self.trust(), &Keys::none(), &state, &options, &recorder).map(drop)
-    }
-}
-
-// What a capture leaves out.
-
-#[test]
-fn excludes_marked_folders_caches_and_the_repository_itself_are_left_out() {
-    let mut sandbox = Sandbox::new();
-    // The repository lies inside what it backs up, as happens when a whole system is captured.
-    sandbox.settings.components[0].roots = vec![sandbox.dir.path().to_owned()];
-    sandbox.settings.components[0].exclude =
-        ["*.log", "tree/cache-of-mine/", "tree/private/*", "home"].map(str::to_owned).to_vec();
-    let tree = sandbox.tree();
-    for kept in ["kept", "log", "cache-of-mine.txt", "deep/down/kept", "private-not"] {
-        write(&tree.join(kept), b"k");
-    }
-    for lost in ["a.log", "deep/b.log", "cache-of-mine/x", "private/y", "marked/z", "cached/w"] {
-        write(&tree.join(lost), b"l");
-    }
-    write(&tree.join("marked/.nobackup"), b"");
-    write(&tree.join("cached/CACHEDIR.TAG"), b"Signature: 8a477f597d28d172789f06886806bc55\n# more\n");
-    let first = sandbox.create();
-    let name = sandbox.dir.path().file_name().unwrap().to_str().unwrap().to_owned();
-    let second = sandbox.create();
-    for id in [first.id, second.id] {
-        let found = paths(&sandbox, &id);
-        let has = |path: &str| found.contains(&format!("{name}/{path}"));
-        for kept in ["kept", "log", "cache-of-mine.txt", "deep/down/kept", "private-not", "marked", "cached", "private"]
-        {
-            assert!(has(&format!("tree/{kept}")), "{kept} must be there: {found:#?}");
-        }
-        for lost in ["a.log", "deep/b.log", "cache-of-mine", "cache-of-mine/x", "private/y", "marked/z", "cached/w"] {
-            assert!(!has(&format!("tree/{lost}")), "{lost} must be left out: {found:#?}");
-        }
-        assert!(!has("home"), "{found:#?}");
-        assert!(!found.iter().any(|p| p.contains("manifest.json") || p.ends_with(".age")), "{found:#?}");
-    }
 }
 
 #[test]
-fn a_glob_that_means_nothing_is_refused() {
-    for glob in ["!kept", "a//b", "../x", "[", "a/./b"] {
-        let mut sandbox = Sandbox::new();
-        sandbox.settings.components[0].exclude = vec![glob.into()];
-        assert_refused(sandbox.try_create(), Kind::Usage, 2, glob);
-    }
-}
-
-// What a capture cannot take.
-
-#[test]
-fn unreadable_files_are_problems_and_the_rest_is_stored() {
-    if !is_root() {
-        return unreadable_files_without_privileges();
-    }
-    // Root may read everything, so the test below runs as nobody, from a copy of this program that nobody may start.
-    let dir = tempfile::tempdir().unwrap();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let program = dir.path().join("it");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let scratch = dir.path().join("scratch");
-    fs::create_dir(&scratch).unwrap();
-    std::os::unix::fs::chown(&scratch, Some(65534), Some(65534)).unwrap();
-    let name = "refusals::unreadable_files_without_privileges";
-    let mut nobody = Command::new("setpriv");
-    nobody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program);
-    nobody.args(["--exact", name, "--ignored", "--nocapture"]).env("TMPDIR", &scratch).env("HOME", &scratch);
-    let output = succeed(nobody.current_dir("/"));
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("1 passed"), "the test must have run: {said}");
-}
-
-#[test]
-#[ignore = "must not be run by root; the test above runs it as nobody"]
-fn unreadable_files_without_privileges() {
-    assert!(!is_root(), "root may read everything");
-    let mut sandbox = Sandbox::new();
-    let tree = sandbox.tree();
-    write(&tree.join("good"), b"good");
-    write(&tree.join("locked"), b"locked");
-    write(&tree.join("large and locked"), &noise(1, 9 << 20));
-    write(&tree.join("closed/inside"), b"inside");
-    fs::hard_link(tree.join("locked"), tree.join("locked again")).unwrap();
-    for (name, mode) in [("locked", 0o000), ("large and locked", 0o200), ("closed", 0o000)] {
-        fs::set_permissions(tree.join(name), fs::Permissions::from_mode(mode)).unwrap();
-    }
-    let report = sandbox.try_create().unwrap();
-    let problems: BTreeSet<_> = report.problems.iter().map(|p| (p.kind.as_str(), p.path.as_str())).collect();
-    let unreadable = ["tree/closed", "tree/large and locked", "tree/locked", "tree/locked again"];
-    assert_eq!(problems, unreadable.map(|p| ("unreadable", p)).into());
-    let found = paths(&sandbox, &report.id);
-    assert_eq!(found, ["tree", "tree/closed", "tree/good"].map(str::to_owned).into());
-    let verified = sandbox.verify(&report.id, Depth::Deep(100.0));
-    assert!(verified.ok && verified.captured_with_problems == 4, "{verified:#?}");
-    let out = sandbox.restore(&report.id);
-    assert_eq!(fs::read(out.join("good")).unwrap(), b"good");
-    // Once they can be read, the next backup has them.
-    for (name, mode) in [("locked", 0o600), ("large and locked", 0o600), ("closed", 0o700)] {
-        fs::set_permissions(tree.join(name), fs::Permissions::from_mode(mode)).unwrap();
-    }
-    let report = sandbox.create();
-    assert_same(&look(&tree), &look(&sandbox.restore(&report.id)), "all is readable now");
-}
-
-/// Does something to the tree when the first bytes of a large file have been read, and at every further piece.
-struct Meddler<F: FnMut(u32) + Send> {
-    deed: Mutex<(u32, F)>,
-    signal: AtomicI32,
-}
-
-impl<F: FnMut(u32) + Send> std::fmt::Debug for Meddler<F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Meddler")
-    }
-}
-
-impl<F: FnMut(u32) + Send> Monitor for Meddler<F> {
-    fn stage(&self, _: &str, _: Option<u64>, _: Option<u64>) {}
-
-    fn advance(&self, bytes: u64, _: u64) {
-        if bytes > 0 {
-            let mut deed = self.deed.lock().unwrap();
-            deed.0 += 1;
-            let count = deed.0;
-            (deed.1)(count);
-        }
-    }
-
-    fn note(&self, _: &str) {}
-
-    fn stop_signal(&self) -> i32 {
-        self.signal.load(Ordering::Relaxed)
-    }
-}
-
-/// A backup of a tree that changes while its first file, a large one, is read. One worker, so that all else comes after.
-fn create_meddled(sandbox: &mut Sandbox, deed: impl FnMut(u32) + Send) -> Report {
-    write(&sandbox.tree().join("a large"), &noise(8, 12 << 20));
-    sandbox.settings.threads = 1;
-    sandbox.now += 60;
-    sandbox.settings.clock = Clock::Fixed(sandbox.now);
-    let meddler = Meddler { deed: Mutex::new((0, deed)), signal: AtomicI32::new(0) };
-    let report = create::create(&sandbox.root(), &sandbox.settings, &sandbox.signer, &meddler)
-        .unwrap_or_else(|e| panic!("create failed: {}", e.one_line()));
-    assert!(meddler.deed.lock().unwrap().0 > 1, "nobody meddled");
-    report
-}
-
-/// The archive is sound whatever happened to the source, and both ways back agree; the next run is clean.
-fn sound_and_made_good(sandbox: &mut Sandbox, id: &BackupId) {
-    let report = sandbox.verify(id, Depth::Deep(100.0));
-    assert!(report.ok, "{:#?}", report.findings);
-    assert_same(&look(&sandbox.restore(id)), &look(&sandbox.restore_by_hand(id)), "tool and script");
-    let next = sandbox.create();
-    assert_same(&look(&sandbox.tree()), &look(&sandbox.restore(&next.id)), "the next backup");
-}
-
-fn problems(report: &Report) -> BTreeSet<(&str, &str)> {
-    report.problems.iter().map(|p| (p.kind.as_str(), p.path.as_str())).collect()
-}
-
-#[test]
-fn files_that_vanish_or_become_something_else_are_problems() {
-    let mut sandbox = Sandbox::new();
-    let tree = sandbox.tree();
-    for name in ["gone", "kept", "now a folder", "now a link", "now another"] {
-        write(&tree.join(name), name.as_bytes());
-    }
-    fs::hard_link(tree.join("gone"), tree.join("gone too")).unwrap();
-    let deed = |count| {
-        if count == 1 {
-            for name in ["gone", "gone too", "now a folder", "now a link"] {
-                fs::remove_file(tree.join(name)).unwrap();
-            }
-            fs::create_dir(tree.join("now a folder")).unwrap();
-            std::os::unix::fs::symlink("/etc/passwd", tree.join("now a link")).unwrap();
-            write(&tree.join("new"), b"another inode");
-            shell("mv new 'now another'", &tree);
-        }
-    };
-    let report = create_meddled(&mut sandbox, deed);
-    let found = problems(&report);
-    assert!(found.contains(&("vanished", "tree/gone")), "{found:?}");
-    for name in ["tree/now a folder", "tree/now a link", "tree/now another"] {
-        assert!(found.contains(&("changed", name)), "{name}: {found:?}");
-    }
-    let stored = paths(&sandbox, &report.id);
-    assert!(stored.contains("tree/kept") && stored.contains("tree/a large"), "{stored:?}");
-    assert!(!stored.contains("tree/gone"), "{stored:?}");
-    sound_and_made_good(&mut sandbox, &report.id);
-}
-
-fn meddle_with_the_large_file(deed: impl Fn(&Path) + Send + Sync) {
-    let mut sandbox = Sandbox::new();
-    let large = sandbox.tree().join("a large");
-    let report = create_meddled(&mut sandbox, |_| deed(&large));
-    assert_eq!(problems(&report), [("changed", "tree/a large")].into());
-    sound_and_made_good(&mut sandbox, &report.id);
-    // The same where the file is known already and only its pieces are stored.
-    let mut sandbox = Sandbox::new();
-    let large = sandbox.tree().join("a large");
-    write(&large, &noise(8, 12 << 20));
-    sandbox.create();
-    let report = create_meddled(&mut sandbox, |_| deed(&large));
-    assert_eq!(problems(&report), [("changed", "tree/a large")].into());
-    sound_and_made_good(&mut sandbox, &report.id);
-}
-
-#[test]
-fn a_large_file_that_grows_while_it_is_read_is_stored_soundly_and_said() {
-    meddle_with_the_large_file(|large| {
-        fs::OpenOptions::new().append(true).open(large).unwrap().write_all(b"more").unwrap();
-    });
-}
-
-#[test]
-fn a_large_file_that_is_written_to_while_it_is_read_is_stored_soundly_and_said() {
-    meddle_with_the_large_file(|large| {
-        let file = fs::OpenOptions::new().write(true).open(large).unwrap();
-        std::os::unix::fs::FileExt::write_all_at(&file, &noise(1, 5000), 11 << 20).unwrap();
-    });
-}
-
-#[test]
-fn a_large_file_that_is_cut_while_it_is_read_is_stored_soundly_and_said() {
-    meddle_with_the_large_file(|large| {
-        let length = fs::metadata(large).unwrap().len();
-        fs::OpenOptions::new().write(true).open(large).unwrap().set_len(length / 8 * 7).unwrap();
-    });
-}
-
-#[test]
-fn small_files_that_are_rewritten_all_the_time_come_back_as_something_that_was_there() {
-    let mut sandbox = Sandbox::new();
-    let tree = sandbox.tree();
-    let names: Vec<_> = (0..50).map(|n| format!("f{n}")).collect();
-    for name in &names {
-        write(&tree.join(name), &vec![0; 50_000]);
-    }
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    let report = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for round in (0_u8..=255).cycle().skip(1) {
-                for name in &names {
-                    if stop.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let length = 30_000 + usize::from(round) * 100;
-                    write(&tree.join(name), &vec![round; length]);
-                }
-            }
-        });
-        let reports: Vec<_> = (0..4).map(|_| sandbox.try_create()).collect();
-        stop.store(true, Ordering::Relaxed);
-        reports.into_iter().map(|r| r.unwrap()).last().unwrap()
-    });
-    assert!(report.problems.iter().all(|p| p.kind == "changed"), "{:?}", report.problems);
-    let torn: BTreeSet<_> = report.problems.iter().map(|p| p.path.clone()).collect();
-    let restored = restored_with_problems(&sandbox, &report.id);
-    for name in &names {
-        let content = fs::read(restored.join(name)).unwrap();
-        let whole = content.windows(2).all(|w| w[0] == w[1]);
-        assert!(whole || torn.contains(&format!("tree/{name}")), "{name} is torn and no problem was noted");
-    }
-    sound_and_made_good(&mut sandbox, &report.id);
-}
-
-fn restored_with_problems(sandbox: &Sandbox, id: &BackupId) -> PathBuf {
-    let target = sandbox.scratch("torn");
-    let report = sandbox.try_restore(id, &target, |_| {}).unwrap();
-    assert!(report.findings.is_empty(), "{:#?}", report.findings);
-    target.join("files/tree")
+fn an_interrupted_verification_says_so() {
+    let (sandbox, id) = small(Sandbox::new());
+    let recorder = Recorder::default();
+    recorder.signal.store(2, Ordering::Relaxed);
+    let options = verify::Options { depth: Depth::Keyless, all: true, threads: 2 };
+    let (repo, trust, state) = (sandbox.repo(), sandbox.trust(), sandbox.state());
+    let result = verify::verify(&repo, &id, &trust, &Keys::none(), &state, &options, &recorder);
+    assert_refused(result, Kind::Interrupted(2), 130, "SIGINT");
 }
 
 // What this host remembers.

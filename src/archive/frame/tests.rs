@@ -24,6 +24,40 @@ fn frame_of(input: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Numbers between 0 and 1, of which only the exponents repeat.
+fn vectors(length: usize) -> Vec<u8> {
+    let mut state = 7_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        f32::from_bits(0x3f80_0000 | u32::try_from(state >> 41).unwrap()) - 1.0
+    };
+    (0..length / 4).flat_map(|_| next().to_le_bytes()).collect()
+}
+
+#[test]
+fn only_what_hardly_compresses_is_spared_the_effort_and_it_comes_back_the_same() {
+    let by_level = |level: i32, input: &[u8]| {
+        let mut out = Vec::new();
+        let mut compressor = Compressor::new(level).unwrap();
+        compressor.compress(input, &mut out).unwrap();
+        // A second use shows whether the first has changed the level for good.
+        compressor.compress(input, &mut out).unwrap();
+        out
+    };
+    let (hard, easy) = (vectors(1 << 20), sample(1 << 20));
+    assert_eq!(by_level(3, &hard), by_level(1, &hard));
+    assert_ne!(by_level(3, &easy), by_level(1, &easy));
+    assert_ne!(by_level(19, &easy), by_level(3, &easy));
+    assert_eq!(open(&frame_of(&hard), hard.len()).unwrap(), hard);
+    // One frame of each kind, in turn, with one compressor.
+    let (stored, table) = stream(&[&hard, &easy, &hard, &easy[..1000]]);
+    assert_eq!(stored.len() as u64, {
+        let parts = [&hard[..], &easy, &hard, &easy[..1000]];
+        let size: usize = parts.iter().map(|part| by_level(3, part).len()).sum();
+        size as u64 + (stored.len() as u64 - table.stored_size())
+    });
+}
+
 fn open(stored: &[u8], length: usize) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     Decompressor::new()?.decompress(stored, length, &mut out).map(|()| out)

@@ -1,5 +1,8 @@
 //! `ccbackup restore`.
 
+use rustix::fs::Mode;
+use rustix::process::umask;
+
 use super::site::Site;
 use super::{DAMAGE_FOUND, DONE_WITH_PROBLEMS};
 use crate::cli::args::Restore;
@@ -45,6 +48,8 @@ pub(super) fn restore(args: &Restore, context: &Context) -> Result<u8> {
             ))?;
         }
     }
+    // A restore gives each file a mode of its own. The mask would only cost a call for each to set it again.
+    umask(Mode::empty());
     let report = engine::restore(&chain, &target, &options, &context.monitor)?;
     conclude(context, &report)
 }

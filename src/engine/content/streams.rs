@@ -23,6 +23,8 @@ pub(in crate::engine) struct Streams<'a> {
     ahead: usize,
     scratch: Scratch,
     buffer: Vec<u8>,
+    /// Buffers that came back from other workers.
+    spare: Vec<Vec<u8>>,
     monitor: &'a dyn Monitor,
 }
 
@@ -31,15 +33,16 @@ pub(in crate::engine) struct Streams<'a> {
 pub(super) struct Task {
     archive: Arc<FramedReader>,
     frame: usize,
+    buffer: Vec<u8>,
     reply: Sender<Result<Vec<u8>>>,
 }
 
 impl Task {
     pub(super) fn run(self, scratch: &mut Scratch, monitor: &dyn Monitor) {
-        let mut bytes = Vec::new();
-        let outcome = read(&self.archive, self.frame, scratch, &mut bytes, monitor);
+        let Self { archive, frame, mut buffer, reply } = self;
+        let outcome = read(&archive, frame, scratch, &mut buffer, monitor);
         // Whoever gave it away may have met damage before this frame.
-        drop(self.reply.send(outcome.map(|()| bytes)));
+        drop(reply.send(outcome.map(|()| buffer)));
     }
 }
 
@@ -60,7 +63,7 @@ impl<'a> Streams<'a> {
         ahead: usize,
         monitor: &'a dyn Monitor,
     ) -> Result<Self> {
-        Ok(Self { archives, tasks, ahead, scratch: Scratch::new()?, buffer: Vec::new(), monitor })
+        Ok(Self { archives, tasks, ahead, scratch: Scratch::new()?, buffer: Vec::new(), spare: Vec::new(), monitor })
     }
 
     /// Feeds the stored bytes of a file to `take` with their offsets, and compares the digest at the end. `at_hand` is
@@ -83,7 +86,7 @@ impl<'a> Streams<'a> {
                 pending.push_back((part, bytes));
             }
             let Some((part, bytes)) = pending.pop_front() else { break };
-            let received;
+            let mut received = Vec::new();
             let frame = match bytes {
                 Bytes::AtHand => at_hand.bytes,
                 Bytes::Coming(reply) => {
@@ -104,18 +107,28 @@ impl<'a> Streams<'a> {
                 position += piece.len() as u64;
                 self.monitor.advance(piece.len() as u64, 0);
             }
+            if received.capacity() > 0 {
+                self.spare.push(received);
+            }
         }
         check_digest(entry, hasher.finish(), *sha256)
     }
 
     /// Gives the part's frame away if somebody is free.
-    fn begin(&self, part: &Part, at_hand: &Frame<'_>) -> Bytes {
+    fn begin(&mut self, part: &Part, at_hand: &Frame<'_>) -> Bytes {
         if std::ptr::eq(&raw const *part.archive, at_hand.archive) && part.frame == at_hand.number {
             return Bytes::AtHand;
         }
         let (reply, receiver) = bounded(1);
-        let task = Task { archive: Arc::clone(&part.archive), frame: part.frame, reply };
-        if self.tasks.try_send(task).is_ok() { Bytes::Coming(receiver) } else { Bytes::Unread }
+        let buffer = self.spare.pop().unwrap_or_default();
+        let task = Task { archive: Arc::clone(&part.archive), frame: part.frame, buffer, reply };
+        match self.tasks.try_send(task) {
+            Ok(()) => Bytes::Coming(receiver),
+            Err(refused) => {
+                self.spare.push(refused.into_inner().buffer);
+                Bytes::Unread
+            }
+        }
     }
 }
 

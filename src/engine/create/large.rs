@@ -30,6 +30,9 @@ pub(super) enum Part {
     Done(Box<Done>),
 }
 
+/// A frame ends with the chunk that fills it; most chunks are shorter than twice their average. In bytes.
+const FRAME_ROOM_BYTES: usize = TARGET_FRAME_BYTES + (2 << 20);
+
 /// The end of a large file.
 #[derive(Debug)]
 pub(super) struct Done {
@@ -284,7 +287,8 @@ impl<'a, 'p> LargeFile<'a, 'p> {
         }
         self.before += self.raw.len() as u64;
         let (reply, receiver) = bounded(1);
-        let task = Task { raw: std::mem::take(&mut self.raw), chunks: std::mem::take(&mut self.chunk_ranges), reply };
+        let raw = std::mem::replace(&mut self.raw, Vec::with_capacity(FRAME_ROOM_BYTES));
+        let task = Task { raw, chunks: std::mem::take(&mut self.chunk_ranges), reply };
         match self.tasks.sender.try_send(task) {
             Ok(()) => {}
             Err(TrySendError::Full(task) | TrySendError::Disconnected(task)) => task.run(self.packer.compressor()),

@@ -3,6 +3,9 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use super::plan::selected;
 use super::{Options, Report};
@@ -17,13 +20,27 @@ use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath};
 use crate::monitor::Monitor;
 use crate::source::Problem;
 
-/// Restores one component. `continued` says that an earlier run was cut short in this target.
+/// What the folder of a component was before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Before {
+    /// Empty or missing.
+    Empty,
+    /// Something is there.
+    Used,
+    /// An earlier run was cut short there.
+    Continued,
+}
+
+/// How often a restore begins to bring what it has written to the disk.
+const SYNC_EVERY: Duration = Duration::from_millis(250);
+
+/// Restores one component.
 pub(super) fn component(
     chain: &Arc<Chain>,
     name: &str,
     target: &Target,
     options: &Options,
-    continued: bool,
+    before: Before,
     monitor: &dyn Monitor,
     report: &mut Report,
 ) -> Result<()> {
@@ -34,6 +51,7 @@ pub(super) fn component(
         component: name,
         target,
         everything: options.selection.is_everything(),
+        fresh: before == Before::Empty,
         monitor,
         state: Mutex::default(),
         written: AtomicU64::new(0),
@@ -57,14 +75,14 @@ pub(super) fn component(
             }
         }
     });
-    content::read_all(&archives, contents, &writer, options.threads, monitor)?;
+    syncing_early(target, || content::read_all(&archives, contents, &writer, options.threads, monitor))?;
     for link in links {
         monitor.check()?;
         writer.link(&link)?;
     }
     if options.delete {
         delete_extras(&inventory, name, target, monitor, report)?;
-    } else if continued {
+    } else if before == Before::Continued {
         let known = path_digests(&inventory, monitor)?;
         let is_part = |path: &[u8]| path.rsplit(|&b| b == b'/').next().is_some_and(is_part_name);
         target.sweep(&|path| !is_part(path) || known.contains(&Digest::of(path)), false, &mut |_| {})?;
@@ -85,6 +103,24 @@ pub(super) fn component(
     Ok(())
 }
 
+/// Syncs the target now and then while `work` writes, so that the disk has its share before the end. A failed sync is
+/// final: the next one would not tell it again.
+fn syncing_early(target: &Target, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    std::thread::scope(|scope| {
+        let (running, ended) = bounded::<()>(0);
+        let syncing = scope.spawn(move || -> Result<()> {
+            while ended.recv_timeout(SYNC_EVERY) == Err(RecvTimeoutError::Timeout) {
+                target.sync()?;
+            }
+            Ok(())
+        });
+        let outcome = work();
+        drop(running);
+        let synced = syncing.join().unwrap_or_else(|_| Err(Error::failed("the thread that syncs ended unexpectedly")));
+        outcome.and(synced)
+    })
+}
+
 #[derive(Debug, Default)]
 struct State {
     findings: Vec<Finding>,
@@ -99,6 +135,8 @@ struct Writer<'a> {
     target: &'a Target,
     /// Nothing was left out by a selection.
     everything: bool,
+    /// Nothing was there before.
+    fresh: bool,
     monitor: &'a dyn Monitor,
     state: Mutex<State>,
     written: AtomicU64,
@@ -114,6 +152,9 @@ impl Writer<'_> {
 
     /// Whether the entry has to be written; what is there and equal is only put right in its metadata.
     fn is_needed(&self, entry: &Entry) -> Result<bool> {
+        if self.fresh {
+            return Ok(true);
+        }
         let same = match self.target.existing(entry)? {
             Existing::Absent | Existing::Other => false,
             Existing::Same => true,
@@ -189,7 +230,7 @@ impl Writer<'_> {
             let why = Error::damage(format!("it is a further name of {first}, which could not be restored"));
             return self.note(entry, Err(why));
         }
-        if self.target.existing(entry)? == Existing::Same {
+        if !self.fresh && self.target.existing(entry)? == Existing::Same {
             self.count(&self.unchanged, 0);
             return Ok(());
         }

@@ -14,6 +14,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use apply::Before;
+
 use super::chain::Chain;
 use super::select::Selection;
 use super::target::{Target, TargetOptions};
@@ -84,9 +86,14 @@ pub fn restore(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &d
     for record in chain.components(&options.components)? {
         monitor.stage(&record.name, Some(record.content_bytes), Some(record.entries));
         let dir = target.join(&record.name);
+        let before = match continued {
+            true => Before::Continued,
+            false if is_empty(&dir)? => Before::Empty,
+            false => Before::Used,
+        };
         // Inside a target that is ours (new, continued or to be overwritten) nothing but our own entries is in the way.
         let place = Target::open(&dir, TargetOptions { overwrite: true, ..TargetOptions::default() })?;
-        apply::component(chain, &record.name, &place, options, continued, monitor, &mut report)
+        apply::component(chain, &record.name, &place, options, before, monitor, &mut report)
             .map_err(|e| e.within(format!("cannot restore the component {}", record.name)))?;
     }
     if report.findings.is_empty() {

@@ -120,7 +120,7 @@ impl Todo {
             }
             hasher.update(&buffer[..n]);
             length += n as u64;
-            trail.reach(&file, length);
+            trail.read_to(&file, length);
             monitor.pace(n as u64);
             monitor.advance(n as u64, 0);
         }
