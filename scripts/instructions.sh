@@ -73,7 +73,7 @@ while IFS=$'\t' read -r phase now; do
         exit 1
     fi
     change=$(awk -v now="$now" -v before="$before" 'BEGIN { printf "%+.1f", (now / before - 1) * 100 }')
-    verdict=$(awk -v change="$change" 'BEGIN { print change > 10 ? "TOO MANY" : change < -10 ? "fewer: --update" : "" }')
+    verdict=$(awk -v change="$change" 'BEGIN { print (change > 10 ? "TOO MANY" : change < -10 ? "fewer: --update" : "") }')
     printf 'instructions: %-12s %13d, %6s %% %s\n' "$phase" "$now" "$change" "$verdict"
     [ "$verdict" != "TOO MANY" ] || worse=1
 done <"$counts"

@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::segment::{MAX_SEGMENT_BYTES, Segment};
-use crate::archive::frame::Compressor;
 use crate::durable::{Disk, DurableFile};
 use crate::error::{Context, Error, Result};
 use crate::model::{Digest, Hasher};
@@ -38,8 +37,6 @@ impl LocalIndex {
     pub(crate) fn create(&self, disk: &Disk) -> Result<LocalWriter> {
         Ok(LocalWriter {
             lines: disk.create(&self.lines)?,
-            compressor: Compressor::new(1)?,
-            frame: Vec::new(),
             table: Vec::new(),
             segments: self.segments.clone(),
             disk: disk.clone(),
@@ -136,11 +133,18 @@ pub(super) struct LastSegment {
     frame: Option<(u64, u64)>,
 }
 
+impl LastSegments {
+    /// Reads the frame of a segment; false where it is not known.
+    pub(super) fn read_frame(lines: &File, segment: &LastSegment, out: &mut Vec<u8>) -> Result<bool> {
+        let Some((offset, length)) = segment.frame else { return Ok(false) };
+        out.resize(usize::try_from(length).unwrap_or(0), 0);
+        lines.read_exact_at(out, offset).doing("cannot read the local copy of the last index").map(|()| true)
+    }
+}
+
 /// Writes a local copy.
 pub(crate) struct LocalWriter {
     lines: DurableFile,
-    compressor: Compressor,
-    frame: Vec<u8>,
     table: Vec<u8>,
     segments: PathBuf,
     disk: Disk,
@@ -153,25 +157,12 @@ impl std::fmt::Debug for LocalWriter {
 }
 
 impl LocalWriter {
-    /// Adds a segment with its lines.
-    pub(super) fn write(&mut self, segment: &Segment, lines: &[u8]) -> Result<()> {
-        self.compressor.compress(lines, &mut self.frame)?;
-        self.put(segment)
-    }
-
-    /// Adds a segment of the last index; `lines` are needed only where its frame is not known.
-    pub(super) fn copy(&mut self, last: &LastSegment, from: &File, lines: &[u8]) -> Result<()> {
-        let Some((offset, length)) = last.frame else { return self.write(&last.segment, lines) };
-        self.frame.resize(usize::try_from(length).unwrap_or(0), 0);
-        from.read_exact_at(&mut self.frame, offset).doing("cannot read the local copy of the last index")?;
-        self.put(&last.segment)
-    }
-
-    fn put(&mut self, segment: &Segment) -> Result<()> {
-        self.lines.write_all(&self.frame).doing("cannot write the local index copy")?;
+    /// Adds a segment with the frame that holds its lines.
+    pub(super) fn put(&mut self, segment: &Segment, frame: &[u8]) -> Result<()> {
+        self.lines.write_all(frame).doing("cannot write the local index copy")?;
         segment.write_line(&mut self.table);
         self.table.truncate(self.table.len() - "}\n".len());
-        writeln!(self.table, ",\"stored\":{}}}", self.frame.len()).doing("cannot write the local index copy")
+        writeln!(self.table, ",\"stored\":{}}}", frame.len()).doing("cannot write the local index copy")
     }
 
     pub(super) fn finish(self) -> Result<()> {

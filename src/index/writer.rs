@@ -99,8 +99,10 @@ impl IndexWriter {
         let sha256 = Digest::of(&self.lines);
         let known = self.known.get(&sha256).filter(|k| k.segment.length == self.lines.len() as u64);
         let segment = match (known, &self.last_lines) {
-            (Some(known), Some(last_lines)) => {
-                self.local.copy(known, last_lines, &self.lines)?;
+            (Some(known), Some(lines)) => {
+                if !LastSegments::read_frame(lines, known, &mut self.compressed)? {
+                    self.compressor.compress(&self.lines, &mut self.compressed)?;
+                }
                 known.segment.clone()
             }
             _ => {
@@ -108,11 +110,11 @@ impl IndexWriter {
                 let (length, entries) = (self.lines.len() as u64, self.lines_entries);
                 let offset = put_frame(&mut self.file, &mut self.compressor, &self.lines, &mut self.compressed)?;
                 self.own_segments += 1;
-                let own = Segment { backup: self.backup.clone(), offset, length, sha256, entries, first };
-                self.local.write(&own, &self.lines)?;
-                own
+                Segment { backup: self.backup.clone(), offset, length, sha256, entries, first }
             }
         };
+        // The copy in the clear takes the same frame.
+        self.local.put(&segment, &self.compressed)?;
         self.table.push(segment);
         self.lines.clear();
         self.lines_entries = 0;

@@ -59,28 +59,31 @@ impl Repository {
         Ok(Self { root: root.to_owned(), record, record_sha256: Digest::of(&bytes) })
     }
 
-    /// Opens a repository, or makes one where nothing or an empty folder is.
-    pub fn open_or_create(root: &Path, disk: &Disk, now_rfc3339: &str, signer: &SignerKey) -> Result<Self> {
-        let staged_only = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(".staged-") || name == LOCK_FILE;
-        let usable = match std::fs::read_dir(root) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => true,
-            Err(e) => return Err(Error::failed(format!("cannot list {}", root.display())).because(e)),
-            Ok(mut names) => {
-                // allowed_signers alone is what a run leaves that died while making the repository.
-                names.all(|n| n.is_ok_and(|n| staged_only(&n.file_name()) || n.file_name() == ALLOWED_SIGNERS_FILE))
-            }
-        };
-        if !usable {
-            return Self::open(root).map_err(|e| {
+    /// Opens a repository, or makes one where nothing or an empty folder is, and keeps other writers away.
+    pub fn open_or_create(
+        root: &Path,
+        disk: &Disk,
+        now_rfc3339: &str,
+        signer: &SignerKey,
+    ) -> Result<(Self, LockGuard)> {
+        if !is_free(root)? {
+            let repo = Self::open(root).map_err(|e| {
                 if e.kind() == Kind::NotFound {
                     Error::new(Kind::WouldOverwrite, format!("{} is not empty and not a repository", root.display()))
                         .hint("name an empty or new folder with --repo")
                 } else {
                     e
                 }
-            });
+            })?;
+            let guard = lock(root)?;
+            return Ok((repo, guard));
         }
         disk.make_dirs(root)?;
+        let guard = lock(root)?;
+        // Another first run may have come before.
+        if !is_absent(&root.join(REPOSITORY_FILE)) {
+            return Self::open(root).map(|repo| (repo, guard));
+        }
         disk.replace(
             &root.join(ALLOWED_SIGNERS_FILE),
             signing::allowed_signers(std::slice::from_ref(signer)).as_bytes(),
@@ -93,7 +96,12 @@ impl Repository {
         };
         let bytes = pretty_json(&record)?;
         disk.replace(&root.join(REPOSITORY_FILE), &bytes)?;
-        Ok(Self { root: root.to_owned(), record, record_sha256: Digest::of(&bytes) })
+        Ok((Self { root: root.to_owned(), record, record_sha256: Digest::of(&bytes) }, guard))
+    }
+
+    /// Keeps other writers away until the guard is dropped; the kernel frees it when the process dies.
+    pub fn lock(&self) -> Result<LockGuard> {
+        lock(&self.root)
     }
 
     /// The folder.
@@ -113,25 +121,36 @@ impl Repository {
     pub fn record_sha256(&self) -> Digest {
         self.record_sha256
     }
+}
 
-    /// Keeps other writers away until the guard is dropped; the kernel frees it when the process dies.
-    pub fn lock(&self) -> Result<LockGuard> {
-        let path = self.root.join(LOCK_FILE);
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .at("cannot open the lock", &path)?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(LockGuard { file }),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                Err(Error::new(Kind::Locked, format!("another run is writing to {}", self.root.display()))
-                    .hint("wait until it has ended; a lock dies with its process and never has to be removed"))
-            }
-            Err(e) => Err(Error::failed(format!("cannot lock {}", path.display())).because(io::Error::from(e))),
+fn lock(root: &Path) -> Result<LockGuard> {
+    let path = root.join(LOCK_FILE);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .at("cannot open the lock", &path)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(LockGuard { file }),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::new(Kind::Locked, format!("another run is writing to {}", root.display()))
+                .hint("wait until it has ended; a lock dies with its process and never has to be removed"))
         }
+        Err(e) => Err(Error::failed(format!("cannot lock {}", path.display())).because(io::Error::from(e))),
+    }
+}
+
+/// Whether nothing is there but what a run leaves that died while it made the repository.
+fn is_free(root: &Path) -> Result<bool> {
+    let is_trace = |name: &std::ffi::OsStr| {
+        name.to_string_lossy().starts_with(".staged-") || name == LOCK_FILE || name == ALLOWED_SIGNERS_FILE
+    };
+    match std::fs::read_dir(root) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(Error::failed(format!("cannot list {}", root.display())).because(e)),
+        Ok(mut names) => Ok(names.all(|n| n.is_ok_and(|n| is_trace(&n.file_name())))),
     }
 }
 

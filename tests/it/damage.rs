@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ccbackup::Kind;
+use ccbackup::engine::create::ComponentSpec;
 use ccbackup::engine::verify::{self, Depth, Finding};
 use ccbackup::keys::Keys;
 use ccbackup::model::BackupId;
@@ -354,6 +355,26 @@ fn a_damaged_archive_gives_no_wrong_content() {
 fn a_damaged_index_gives_no_wrong_content() {
     let chain = Chain::new();
     opened_and_restored(&chain, |name| name.contains(".index.zst"));
+}
+
+#[test]
+fn components_behind_one_with_a_damaged_index_are_restored() {
+    let mut sandbox = Sandbox::new();
+    let template = sandbox.settings.components.remove(0);
+    for name in ["a", "b"] {
+        let root = sandbox.scratch(&format!("roots/{name}"));
+        write(&root.join("file"), name.as_bytes());
+        let spec = ComponentSpec { name: name.into(), roots: vec![root], ..template.clone() };
+        sandbox.settings.components.push(spec);
+    }
+    let report = sandbox.create();
+    let index = sandbox.root().join(report.id.as_str()).join("a.index.zst.age");
+    write(&index, b"nothing of an index");
+    let target = sandbox.scratch("out");
+    let restored = sandbox.try_restore(&report.id, &target, |_| {}).unwrap();
+    let [finding] = restored.findings.as_slice() else { panic!("{:?}", restored.findings) };
+    assert_eq!((finding.kind.as_str(), finding.component.as_deref()), ("index", Some("a")));
+    assert_eq!(fs::read(target.join("b/b/file")).unwrap(), b"b");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ccbackup::engine::chain::Chain;
 use ccbackup::engine::create;
@@ -174,6 +174,42 @@ fn a_clock_that_stands_before_the_newest_backup_is_refused() {
 }
 
 #[test]
+fn a_first_run_makes_no_repository_where_another_is_making_one() {
+    let mut sandbox = Sandbox::new();
+    write(&sandbox.tree().join("f"), b"x");
+    fs::create_dir_all(sandbox.root()).unwrap();
+    let lock = fs::File::create(sandbox.root().join(".lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    assert_refused(sandbox.try_create(), Kind::Locked, 5, "a second first run");
+    assert!(!sandbox.root().join("repository.json").exists());
+    drop(lock);
+    sandbox.create();
+}
+
+#[test]
+fn a_verification_beside_running_backups_finds_nothing_wrong() {
+    let (mut sandbox, first) = small(Sandbox::new());
+    let (repo, trust, state) = (sandbox.repo(), sandbox.trust(), sandbox.state());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let creating = scope.spawn(|| {
+            for number in 0..30 {
+                write(&sandbox.tree().join("more"), &[number]);
+                sandbox.create();
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) && !creating.is_finished() {
+            let options = verify::Options { depth: Depth::Keyless, all: true, threads: 2 };
+            let report =
+                verify::verify(&repo, &first, &trust, &Keys::none(), &state, &options, &Recorder::default()).unwrap();
+            assert_eq!(report.findings, []);
+        }
+        creating.join().unwrap();
+    });
+}
+
+#[test]
 fn two_runs_at_once_are_refused_and_readers_are_not() {
     let (mut sandbox, id) = small(Sandbox::new());
     let guard = sandbox.repo().lock().unwrap();
@@ -249,19 +285,24 @@ fn overwriting_writes_only_what_differs_and_deleting_removes_what_is_not_in_the_
 }
 
 #[test]
-fn a_further_name_without_its_first_is_refused_with_advice() {
+fn further_names_without_their_first_become_the_file_themselves() {
     let mut sandbox = Sandbox::new();
     write(&sandbox.tree().join("first"), b"x");
-    fs::hard_link(sandbox.tree().join("first"), sandbox.tree().join("second")).unwrap();
+    for name in ["second", "third"] {
+        fs::hard_link(sandbox.tree().join("first"), sandbox.tree().join(name)).unwrap();
+    }
     let id = sandbox.create().id;
-    let select =
-        |globs: &[&str]| Selection::new(&globs.iter().map(|g| (*g).to_owned()).collect::<Vec<_>>(), &[]).unwrap();
-    let alone = sandbox.try_restore(&id, &sandbox.scratch("alone"), |o| o.selection = select(&["second"]));
-    let error = assert_refused(alone, Kind::NotFound, 1, "a further name alone");
-    assert!(error.hint_text().is_some_and(|h| h.contains("tree/first")), "{}", error.one_line());
-    let both = sandbox.scratch("both");
-    sandbox.try_restore(&id, &both, |o| o.selection = select(&["first", "second"])).unwrap();
-    assert_eq!(fs::metadata(both.join("files/tree/second")).unwrap().nlink(), 2);
+    for (globs, links) in [(&["second"][..], 1), (&["second", "third"], 2), (&["first", "second"], 2)] {
+        let target = sandbox.scratch(&globs.join("-"));
+        let globs: Vec<_> = globs.iter().map(|g| (*g).to_owned()).collect();
+        let report = sandbox.try_restore(&id, &target, |o| o.selection = Selection::new(&globs, &[]).unwrap()).unwrap();
+        assert!(report.findings.is_empty(), "{report:?}");
+        for name in globs {
+            let file = target.join("files/tree").join(name);
+            assert_eq!(fs::read(&file).unwrap(), b"x");
+            assert_eq!(fs::metadata(&file).unwrap().nlink(), links);
+        }
+    }
 }
 
 // Being stopped.

@@ -195,8 +195,7 @@ pub fn create(root: &Path, settings: &Settings, signer: &Signer, monitor: &dyn M
     let begun = Instant::now();
     let now = settings.clock.now_seconds();
     check_components(&settings.components)?;
-    let repo = Repository::open_or_create(root, &settings.disk, &rfc3339(now), &signer.public())?;
-    let _lock = repo.lock()?;
+    let (repo, _lock) = Repository::open_or_create(root, &settings.disk, &rfc3339(now), &signer.public())?;
     let mut settings = settings.clone();
     settings.skip_identities.push(identity_of(root)?);
     let settings = &settings;

@@ -93,8 +93,14 @@ pub fn restore(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &d
         };
         // Inside a target that is ours (new, continued or to be overwritten) nothing but our own entries is in the way.
         let place = Target::open(&dir, TargetOptions { overwrite: true, ..TargetOptions::default() })?;
-        apply::component(chain, &record.name, &place, options, before, monitor, &mut report)
-            .map_err(|e| e.within(format!("cannot restore the component {}", record.name)))?;
+        match apply::component(chain, &record.name, &place, options, before, monitor, &mut report) {
+            // The other components can be whole.
+            Err(e) if e.kind() == Kind::Damage => {
+                let (id, index) = (&chain.backup.manifest.id, &record.index.name);
+                report.findings.push(Finding::of_file(id, Some(&record.name), index, "index", e.one_line()));
+            }
+            result => result.map_err(|e| e.within(format!("cannot restore the component {}", record.name)))?,
+        }
     }
     if report.findings.is_empty() {
         marker::remove(target, options)?;

@@ -1,5 +1,6 @@
 //! Which entries a restore is about, and what a dry run says of them.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::engine::select::Selection;
 use crate::engine::target::{Existing, Target, TargetOptions};
 use crate::error::Result;
 use crate::index::Inventory;
-use crate::model::{Digest, Entry, EntryKind};
+use crate::model::{Digest, Entry, EntryKind, EntryPath};
 use crate::monitor::Monitor;
 
 /// The selected entries, each after the folders that lead to it. The flag is false for a folder that is only there to
@@ -21,6 +22,7 @@ pub(super) fn selected<'a>(
 ) -> Result<impl Iterator<Item = Result<(Entry, bool)>> + 'a> {
     let mut above: Vec<Entry> = Vec::new();
     let mut failed = false;
+    let mut stand_ins = HashMap::new();
     Ok(inventory.iter()?.flat_map(move |entry| {
         let entry = match entry {
             _ if failed => return Vec::new(),
@@ -40,8 +42,35 @@ pub(super) fn selected<'a>(
             }
             return Vec::new();
         }
-        above.drain(..).map(|dir| Ok((dir, false))).chain([Ok((entry, true))]).collect()
+        let entry = stand_in(entry, inventory, selection, &mut stand_ins).map(|entry| (entry, true));
+        above.drain(..).map(|dir| Ok((dir, false))).chain([entry]).collect()
     }))
+}
+
+/// A further name of a file whose first name is not selected becomes the file itself; `known` says which name did so, for
+/// those that follow.
+fn stand_in(
+    mut entry: Entry,
+    inventory: &Inventory,
+    selection: &Selection,
+    known: &mut HashMap<EntryPath, EntryPath>,
+) -> Result<Entry> {
+    let EntryKind::Hardlink { target } = &mut entry.kind else { return Ok(entry) };
+    if selection.matches(target, false) {
+        return Ok(entry);
+    }
+    if let Some(name) = known.get(target) {
+        target.clone_from(name);
+        return Ok(entry);
+    }
+    match inventory.find(target)? {
+        Some(first) if !matches!(first.kind, EntryKind::Hardlink { .. }) => {
+            known.insert(target.clone(), entry.path.clone());
+            Ok(Entry { path: entry.path, ..first })
+        }
+        // Damage, which is told where the link is made.
+        _ => Ok(entry),
+    }
 }
 
 fn is_below(entry: &Entry, dir: &Entry) -> bool {

@@ -43,7 +43,7 @@ impl<'a> Checker<'a> {
         if !self.trust.signers.is_empty() {
             self.allowed_signers();
         }
-        let head = state.head()?;
+        let head = state.head()?.filter(|head| !self.was_made_meanwhile(&head.id));
         self.latest(head.as_ref(), monitor);
         let own = [REPOSITORY_FILE, ALLOWED_SIGNERS_FILE, LATEST_LINK, LOCK_FILE];
         for item in std::fs::read_dir(root).at("cannot list", root)? {
@@ -52,7 +52,9 @@ impl<'a> Checker<'a> {
             let is_backup = self.catalog.backups.iter().any(|b| b.id.as_str() == name);
             let is_ours =
                 own.contains(&name.as_str()) || name.starts_with(INCOMPLETE_PREFIX) || name.starts_with(".staged-");
-            if !is_backup && !is_ours {
+            if !is_backup && name.parse().is_ok_and(|id| self.was_made_meanwhile(&id)) {
+                monitor.note(&format!("backup {name} was made while this ran; it was not looked at"));
+            } else if !is_backup && !is_ours {
                 self.finding_in_repository(
                     &crate::model::escape_path(name.as_bytes()),
                     "it does not belong to the repository".into(),
@@ -85,12 +87,18 @@ impl<'a> Checker<'a> {
         Ok(())
     }
 
+    /// Whether a backup is there now that was not when the repository was listed: `verify` takes no lock.
+    fn was_made_meanwhile(&self, id: &BackupId) -> bool {
+        let dir = self.repo.root().join(id.as_str());
+        self.catalog.backups.iter().all(|b| b.id != *id) && dir.symlink_metadata().is_ok_and(|m| m.is_dir())
+    }
+
     /// The link moves when the new backup is visible already, so a run that dies in between leaves it one backup behind.
     /// That is no damage; a host that remembers having moved it knows better.
     fn latest(&mut self, head: Option<&Head>, monitor: &dyn Monitor) {
         let next = "the next `ccbackup create` sets it right";
-        let mut newer = self.catalog.backups.iter().rev().map(|b| &b.id);
-        let (newest, before) = (newer.next(), newer.next());
+        let mut ids = self.catalog.backups.iter().rev().map(|b| &b.id);
+        let (newest, before) = (ids.next(), ids.next());
         let pointed = match std::fs::read_link(self.repo.root().join(LATEST_LINK)) {
             Ok(target) => Some(target),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
@@ -98,6 +106,10 @@ impl<'a> Checker<'a> {
                 return self.finding_in_repository(LATEST_LINK, format!("it is not a readable link: {e}"), next);
             }
         };
+        let newer = pointed.as_deref().and_then(|p| p.to_str()?.parse().ok());
+        if newer.is_some_and(|id| self.was_made_meanwhile(&id)) {
+            return;
+        }
         let points_to = |id: Option<&BackupId>| pointed.as_deref() == id.map(|id| Path::new(id.as_str()));
         if points_to(newest) {
             return;
