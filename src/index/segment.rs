@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 use crate::model::{BackupId, Digest, EntryPath};
 
 /// A segment ends after an entry whose path's hash has these bits clear, once it holds [`MIN_ENTRIES`] …
-const BOUNDARY_MASK: u64 = 255;
-const MIN_ENTRIES: u64 = 128;
+const BOUNDARY_MASK: u64 = 127;
+const MIN_ENTRIES: u64 = 64;
 /// … or in any case after this many entries …
-const MAX_ENTRIES: u64 = 2048;
+const MAX_ENTRIES: u64 = 1024;
 /// … or this many bytes (lines of large files are long).
 const MAX_BYTES: usize = 4 << 20;
 

@@ -285,6 +285,14 @@ fn overwriting_writes_only_what_differs_and_deleting_removes_what_is_not_in_the_
 }
 
 #[test]
+fn a_selection_that_matches_nothing_is_an_error() {
+    let (sandbox, id) = small(Sandbox::new());
+    let nothing = Selection::new(&["no such file".to_owned()], &[]).unwrap();
+    let restored = sandbox.try_restore(&id, &sandbox.scratch("out"), |o| o.selection = nothing);
+    assert_refused(restored, Kind::NotFound, 1, "nothing matches");
+}
+
+#[test]
 fn further_names_without_their_first_become_the_file_themselves() {
     let mut sandbox = Sandbox::new();
     write(&sandbox.tree().join("first"), b"x");

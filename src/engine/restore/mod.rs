@@ -104,6 +104,7 @@ pub fn restore(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &d
     }
     if report.findings.is_empty() {
         marker::remove(target, options)?;
+        matched_something(&report, options)?;
     }
     report.duration_seconds = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     Ok(report)
@@ -118,8 +119,18 @@ pub fn preview(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &d
         monitor.stage(&record.name, None, Some(record.entries));
         plan::component(chain, &record.name, &target.join(&record.name), options, monitor, &mut report)?;
     }
+    matched_something(&report, options)?;
     report.duration_seconds = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     Ok(report)
+}
+
+/// Whoever asked for something that is not there must not take silence for success.
+fn matched_something(report: &Report, options: &Options) -> Result<()> {
+    if report.entries > 0 || options.selection.is_everything() {
+        return Ok(());
+    }
+    Err(Error::new(Kind::NotFound, format!("nothing in backup {} matches the selection", report.id))
+        .hint("patterns are about paths inside a component; `ccbackup ls` lists them"))
 }
 
 /// Checks that the target may be used, without touching it.

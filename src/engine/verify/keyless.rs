@@ -1,7 +1,7 @@
 //! The half of `verify` that needs no key: signatures, names, and the links between backups. `files` hashes what they
 //! name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::finding::Finding;
@@ -24,6 +24,8 @@ pub(super) struct Checker<'a> {
     trust: &'a Trust,
     findings: &'a mut Vec<Finding>,
     done: BTreeSet<BackupId>,
+    /// Digest of each `SHA256SUMS` that a link led to, or why it cannot be read.
+    sums: BTreeMap<BackupId, std::result::Result<Digest, String>>,
     opened: Vec<Backup>,
 }
 
@@ -34,7 +36,7 @@ impl<'a> Checker<'a> {
         trust: &'a Trust,
         findings: &'a mut Vec<Finding>,
     ) -> Self {
-        Self { repo, catalog, trust, findings, done: BTreeSet::new(), opened: Vec::new() }
+        Self { repo, catalog, trust, findings, done: BTreeSet::new(), sums: BTreeMap::new(), opened: Vec::new() }
     }
 
     /// The files beside the backups, and whether the newest backup that this host knows is there.
@@ -219,12 +221,17 @@ impl<'a> Checker<'a> {
 
     /// A link to another backup must lead to exactly the bytes that were meant. A parent may have been removed.
     fn link(&mut self, id: &BackupId, link: &crate::model::Dependency, needed: bool) {
-        let sums = self.repo.root().join(link.id.as_str()).join(SUMS_FILE);
-        let detail = match read_small(&sums).map(|bytes| Digest::of(&bytes)) {
-            Ok(found) if found == link.sums_sha256 => return,
+        let root = self.repo.root();
+        // In a long chain every backup names all that came before: each is read once.
+        let found = self.sums.entry(link.id.clone()).or_insert_with(|| {
+            let bytes = read_small(&root.join(link.id.as_str()).join(SUMS_FILE));
+            bytes.map(|bytes| Digest::of(&bytes)).map_err(|e| e.one_line())
+        });
+        let detail = match found {
+            Ok(found) if *found == link.sums_sha256 => return,
             Ok(_) => format!("it was built on another backup {} than the one that is there", link.id),
-            Err(_) if !needed && !self.repo.root().join(link.id.as_str()).exists() => return,
-            Err(e) => format!("it depends on backup {}, which cannot be read: {}", link.id, e.one_line()),
+            Err(_) if !needed && !root.join(link.id.as_str()).exists() => return,
+            Err(why) => format!("it depends on backup {}, which cannot be read: {why}", link.id),
         };
         let detail = Error::new(Kind::Damage, detail);
         let finding = Finding::of_backup(id, if needed { "chain" } else { "parent" }, &detail);
