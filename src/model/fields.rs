@@ -1,7 +1,7 @@
 //! The fields of an index line, read but not yet checked (FORMAT.md §7).
 //!
 //! A line is JSON with any keys in any order, and is read as such. Nearly every line is one that [`Entry::write_line`]
-//! wrote, key by key; such a line is read without a JSON parser, a dozen times as fast. Both ways give the same fields.
+//! wrote, key by key; such a line is read without a JSON parser, an entry in half the time. Both ways give the same fields.
 //!
 //! [`Entry::write_line`]: super::Entry::write_line
 
