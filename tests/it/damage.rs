@@ -378,6 +378,22 @@ fn components_behind_one_with_a_damaged_index_are_restored() {
 }
 
 #[test]
+fn what_was_restored_before_a_damaged_index_was_met_is_said() {
+    let mut sandbox = Sandbox::new();
+    for number in 0..2000 {
+        write(&sandbox.tree().join(format!("{number:04}")), b"x");
+    }
+    let full = sandbox.create();
+    // Its segment is new; those behind it lie in the index of the full backup.
+    write(&sandbox.tree().join("0000"), b"changed");
+    let id = sandbox.create().id;
+    write(&sandbox.root().join(full.id.as_str()).join("files.index.zst.age"), b"nothing of an index");
+    let report = sandbox.try_restore(&id, &sandbox.scratch("out"), |_| {}).unwrap();
+    assert!(report.entries > 60 && report.entries < 2000, "{}", report.entries);
+    assert!(report.findings.iter().any(|f| f.kind == "index"), "{:?}", report.findings);
+}
+
+#[test]
 fn a_missing_backup_is_found_when_it_is_needed_or_was_the_newest() {
     let chain = Chain::new();
     for number in 0..3 {

@@ -95,6 +95,7 @@ pub(super) fn join(
         batch: Vec::new(),
         batch_bytes: 0,
         batch_entries: 0,
+        batch_line_bytes: 0,
         referenced: BTreeSet::new(),
         slots,
         work,
@@ -124,6 +125,7 @@ struct Joiner<'a> {
     batch: Vec<Item>,
     batch_bytes: u64,
     batch_entries: u64,
+    batch_line_bytes: usize,
     referenced: BTreeSet<BackupId>,
     slots: &'a Sender<Slot>,
     work: &'a Sender<Work>,
@@ -134,7 +136,9 @@ impl Joiner<'_> {
         let link_to = self.link_of(&found);
         let previous = self.find_previous(&found.path)?;
         if previous && self.keep_if_unchanged(&found.stat, link_to.as_ref()) {
-            return Ok(self.batch_entries < MAX_BATCH_ENTRIES || self.flush());
+            // Lines of large files are long.
+            let full = self.batch_entries >= MAX_BATCH_ENTRIES || self.batch_line_bytes >= TARGET_FRAME_BYTES;
+            return Ok(!full || self.flush());
         }
         let previous = if previous { Some((self.line.clone(), Entry::parse_line(&self.line)?)) } else { None };
         let stat = &found.stat;
@@ -211,6 +215,7 @@ impl Joiner<'_> {
             kept.content_bytes += fields.size.unwrap_or(0);
         }
         self.batch_entries += 1;
+        self.batch_line_bytes += self.line.len();
         true
     }
 
@@ -221,7 +226,7 @@ impl Joiner<'_> {
 
     fn flush(&mut self) -> bool {
         let mut items = std::mem::take(&mut self.batch);
-        (self.batch_bytes, self.batch_entries) = (0, 0);
+        (self.batch_bytes, self.batch_entries, self.batch_line_bytes) = (0, 0, 0);
         match items.pop() {
             None => true,
             Some(Item::Kept(kept)) if items.is_empty() => self.slots.send(Slot::Kept(kept)).is_ok(),

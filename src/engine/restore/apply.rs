@@ -10,7 +10,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use super::plan::selected;
 use super::{Options, Report};
 use crate::archive::Scratch;
-use crate::engine::chain::Chain;
+use crate::engine::chain::{Archives, Chain};
 use crate::engine::content::{self, Frame, Place, Sink, Streams, check_digest};
 use crate::engine::target::{Existing, Target, is_part_name};
 use crate::engine::verify::Finding;
@@ -58,37 +58,9 @@ pub(super) fn component(
         unchanged: AtomicU64::new(0),
         bytes: AtomicU64::new(0),
     };
-    let mut links = Vec::new();
     let mut entries = 0;
-    let contents = selected(&inventory, &options.selection)?.filter_map(|entry| match entry {
-        Err(e) => Some(Err(e)),
-        Ok((entry, false)) => target.make_dir(&entry).err().map(Err),
-        Ok((entry, true)) => {
-            entries += 1;
-            match entry.kind {
-                EntryKind::Dir => target.make_dir(&entry).err().map(Err),
-                EntryKind::Hardlink { .. } => {
-                    links.push(entry);
-                    None
-                }
-                _ => Some(Ok(entry)),
-            }
-        }
-    });
-    syncing_early(target, || content::read_all(&archives, contents, &writer, options.threads, monitor))?;
-    for link in links {
-        monitor.check()?;
-        writer.link(&link)?;
-    }
-    if options.delete {
-        delete_extras(&inventory, name, target, monitor, report)?;
-    } else if before == Before::Continued {
-        let known = path_digests(&inventory, monitor)?;
-        let is_part = |path: &[u8]| path.rsplit(|&b| b == b'/').next().is_some_and(is_part_name);
-        target.sweep(&|path| !is_part(path) || known.contains(&Digest::of(path)), false, &mut |_| {})?;
-    }
-    finish_folders(&inventory, options, target, &writer, monitor)?;
-    target.sync()?;
+    let outcome = fill(&inventory, &archives, &writer, options, before, monitor, &mut entries, report);
+    // Whatever ended it: what was done until then is done, and is said.
     let state = writer.state.into_inner().map_err(|_| Error::failed("a worker died"))?;
     report.entries += entries;
     report.written += writer.written.load(Ordering::Relaxed);
@@ -100,7 +72,51 @@ pub(super) fn component(
         path: format!("{name}/{path}"),
         detail,
     }));
-    Ok(())
+    outcome.and(target.sync())
+}
+
+/// Makes everything in the component's folder.
+#[expect(clippy::too_many_arguments, reason = "the parts of one restore, taken apart only to count what it did")]
+fn fill(
+    inventory: &Inventory,
+    archives: &Archives,
+    writer: &Writer<'_>,
+    options: &Options,
+    before: Before,
+    monitor: &dyn Monitor,
+    entries: &mut u64,
+    report: &mut Report,
+) -> Result<()> {
+    let target = writer.target;
+    let mut links = Vec::new();
+    let contents = selected(inventory, &options.selection)?.filter_map(|entry| match entry {
+        Err(e) => Some(Err(e)),
+        Ok((entry, false)) => target.make_dir(&entry).err().map(Err),
+        Ok((entry, true)) => {
+            *entries += 1;
+            match entry.kind {
+                EntryKind::Dir => target.make_dir(&entry).err().map(Err),
+                EntryKind::Hardlink { .. } => {
+                    links.push(entry);
+                    None
+                }
+                _ => Some(Ok(entry)),
+            }
+        }
+    });
+    syncing_early(target, || content::read_all(archives, contents, writer, options.threads, monitor))?;
+    for link in links {
+        monitor.check()?;
+        writer.link(&link)?;
+    }
+    if options.delete {
+        delete_extras(inventory, writer.component, target, monitor, report)?;
+    } else if before == Before::Continued {
+        let known = path_digests(inventory, monitor)?;
+        let is_part = |path: &[u8]| path.rsplit(|&b| b == b'/').next().is_some_and(is_part_name);
+        target.sweep(&|path| !is_part(path) || known.contains(&Digest::of(path)), false, &mut |_| {})?;
+    }
+    finish_folders(inventory, options, target, writer, monitor)
 }
 
 /// Syncs the target now and then while `work` writes, so that the disk has its share before the end. A failed sync is
