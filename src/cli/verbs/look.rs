@@ -10,7 +10,9 @@ use crate::cli::{Align, Context, Table, human_bytes, shown};
 use crate::durable::Disk;
 use crate::engine::chain::Chain;
 use crate::engine::query::{self, Change};
+use crate::engine::restore::UNSETTLED;
 use crate::engine::select::Selection;
+use crate::engine::verify::Finding;
 use crate::error::{Error, Kind, Result};
 use crate::model::{BackupId, BackupKind, Digest, Entry, EntryKind, Sealing};
 use crate::repo::Repository;
@@ -164,7 +166,7 @@ pub(super) fn ls(args: &Ls, context: &Context) -> Result<u8> {
     let globs: Vec<_> = args.glob.iter().cloned().collect();
     let selection = Selection::new(&globs, &[])?;
     let mut all = Vec::new();
-    query::entries(&chain, &selection, &mut |component, entry| {
+    let findings = query::entries(&chain, &selection, &mut |component, entry| {
         if context.json() {
             all.push(Shown::new(component, entry, None));
             Ok(())
@@ -177,14 +179,22 @@ pub(super) fn ls(args: &Ls, context: &Context) -> Result<u8> {
     if context.json() {
         context.terminal.print_json(&all)?;
     }
-    Ok(0)
+    Ok(damage_of(context, &findings))
+}
+
+/// Says what could not be looked at; gives the exit code.
+fn damage_of(context: &Context, findings: &[Finding]) -> u8 {
+    for finding in findings {
+        context.terminal.warn(&format!("{}: {}\n{}", finding.path, finding.detail, finding.next));
+    }
+    if findings.is_empty() { 0 } else { super::DAMAGE_FOUND }
 }
 
 pub(super) fn diff(args: &Diff, context: &Context) -> Result<u8> {
     let site = Site::open(context)?;
     let (a, b) = (site.chain(&args.a)?, site.chain(&args.b)?);
     let mut all = Vec::new();
-    query::diff(&a, &b, &mut |change, component, entry| {
+    let findings = query::diff(&a, &b, &mut |change, component, entry| {
         if context.json() {
             all.push(Shown::new(component, entry, Some(change)));
             return Ok(());
@@ -200,7 +210,7 @@ pub(super) fn diff(args: &Diff, context: &Context) -> Result<u8> {
     if context.json() {
         context.terminal.print_json(&all)?;
     }
-    Ok(0)
+    Ok(damage_of(context, &findings))
 }
 
 /// One version of an entry and the backups that hold it.
@@ -217,7 +227,7 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
     let site = Site::open(context)?;
     let selection = Selection::new(std::slice::from_ref(&args.glob), &[])?;
     let mut versions: BTreeMap<(String, Vec<u8>), Vec<Version>> = BTreeMap::new();
-    let mut unreadable = Vec::new();
+    let (mut unreadable, mut findings) = (Vec::new(), Vec::new());
     for listed in Catalog::load(&site.repo)?.backups {
         let id = listed.id;
         let looked = Chain::open(&site.repo, &id, &site.trust, site.keys.clone()).and_then(|chain| {
@@ -236,8 +246,9 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
             })
         });
         match looked {
-            Err(e) if e.kind() == Kind::Damage => unreadable.push((id, e)),
-            other => other?,
+            Ok(found) => findings.extend(found),
+            Err(e) if e.is_damage() => unreadable.push((id, e)),
+            Err(e) => return Err(e),
         }
     }
     let all: Vec<_> = versions.into_values().flatten().collect();
@@ -258,7 +269,8 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
     for (id, error) in &unreadable {
         context.terminal.warn(&format!("backup {id} could not be looked through: {}", error.one_line()));
     }
-    if !unreadable.is_empty() {
+    let code = damage_of(context, &findings);
+    if code != 0 || !unreadable.is_empty() {
         return Ok(super::DAMAGE_FOUND);
     }
     if all.is_empty() {
@@ -282,6 +294,13 @@ pub(super) fn cat(args: &Cat, context: &Context) -> Result<u8> {
         return Err(Error::usage("`cat` writes the file itself to stdout; it has no --json"));
     }
     let chain = Site::open(context)?.chain(&args.id)?;
-    context.terminal.with_out(|out| query::cat(&chain, &args.path.component, &args.path.path, out))?;
+    let mut clean = true;
+    context.terminal.with_out(|out| {
+        clean = query::cat(&chain, &args.path.component, &args.path.path, out)?;
+        Ok(())
+    })?;
+    if !clean {
+        context.terminal.warn(&format!("{}/{}: {UNSETTLED}", args.path.component, args.path.path));
+    }
     Ok(0)
 }
