@@ -70,7 +70,6 @@ impl<'a> Entries<'a> {
         }
         true
     }
-
 }
 
 impl Iterator for Entries<'_> {

@@ -97,12 +97,7 @@ impl Inventory {
     /// Opens the inventory of `own`, whose index file is damaged, by its segment table, of which the signed manifest has
     /// the place and the digest. What else the file holds counts only as far as the table binds it, so nothing is known
     /// of problems.
-    pub fn open_by_table(
-        name: &str,
-        own: BackupId,
-        files: Box<dyn IndexFiles>,
-        table: &TableRecord,
-    ) -> Result<Self> {
+    pub fn open_by_table(name: &str, own: BackupId, files: Box<dyn IndexFiles>, table: &TableRecord) -> Result<Self> {
         let file = Arc::new(files.open_index(&own)?);
         if table.bytes > MAX_TABLE_BYTES {
             return Err(Error::damage(format!("{name} has an impossible segment table")));

@@ -48,7 +48,10 @@ impl Target {
         for (at, _) in path.as_bytes().iter().enumerate().filter(|(_, b)| **b == b'/') {
             let folder = EntryPath::new(&path.as_bytes()[..at])?;
             if self.make_folder(&folder)? {
-                self.problem(&folder, "its line in the index is lost: it was made with mode 0700 and no other metadata");
+                self.problem(
+                    &folder,
+                    "its line in the index is lost: it was made with mode 0700 and no other metadata",
+                );
             }
         }
         Ok(())

@@ -98,7 +98,8 @@ impl Target {
             Err(Errno::EXIST) => {
                 let there = handle::Facts::at(&parent, name.as_bytes()).at("cannot look at", &dir)?;
                 if there.file_type != FileType::Directory && !replace {
-                    let message = format!("a link or another thing stands where the folder {} should be", dir.display());
+                    let message =
+                        format!("a link or another thing stands where the folder {} should be", dir.display());
                     return Err(Error::new(Kind::WouldOverwrite, message)
                         .hint("nothing is written through links in a target; --overwrite replaces it"));
                 }
@@ -109,7 +110,8 @@ impl Target {
             }
             made => made.at("cannot create the folder", &dir)?,
         }
-        let root = openat(&parent, name, FOLDER | OFlags::NOFOLLOW, Mode::empty()).at("cannot open the folder", &dir)?;
+        let root =
+            openat(&parent, name, FOLDER | OFlags::NOFOLLOW, Mode::empty()).at("cannot open the folder", &dir)?;
         Ok(Self::at(dir, root, options))
     }
 

@@ -98,8 +98,9 @@ impl Finding {
             component: Some(component.into()),
             path: format!("{component}/{}", loss.path),
             detail: loss.detail.clone(),
-            next: "`ccbackup find` shows earlier versions of what was there; the archives can still be unpacked by hand"
-                .into(),
+            next:
+                "`ccbackup find` shows earlier versions of what was there; the archives can still be unpacked by hand"
+                    .into(),
         }
     }
 
