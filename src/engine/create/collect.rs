@@ -17,6 +17,7 @@ use crate::model::{ArchiveRecord, BackupId, Chunk, Entry, EntryKind, IndexRecord
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
 use crate::source::Problem;
+use crate::source::files::LeftOut;
 
 /// What a component came to.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub(super) struct Collected {
     pub(super) content_bytes: u64,
     pub(super) bytes_read: u64,
     pub(super) problems: Vec<Problem>,
+    pub(super) left_out: u64,
 }
 
 /// Writes the archive volumes and the index of one component.
@@ -48,6 +50,7 @@ pub(super) struct Collector<'a> {
     content_bytes: u64,
     bytes_read: u64,
     problems: Vec<Problem>,
+    left_out: LeftOut,
     /// Files that could not be captured; further names of them cannot be either.
     lost: HashSet<String>,
 }
@@ -76,6 +79,7 @@ impl<'a> Collector<'a> {
             content_bytes: 0,
             bytes_read: 0,
             problems: Vec::new(),
+            left_out: LeftOut::default(),
             lost: HashSet::new(),
         }
     }
@@ -90,6 +94,7 @@ impl<'a> Collector<'a> {
                 Slot::Batch(packed) => self.batch(packed.recv().map_err(gone)??)?,
                 Slot::Large(parts) => self.large(&parts, monitor)?,
                 Slot::Problem(problem) => self.problem(problem),
+                Slot::LeftOut(left_out) => self.left_out = left_out,
                 Slot::Note(note) => monitor.note(&format!("{}: {note}", self.component)),
             }
             if self.open.as_ref().is_some_and(|a| a.compressed_bytes() >= self.volume_bytes) {
@@ -238,7 +243,8 @@ impl<'a> Collector<'a> {
 
     fn finish(mut self) -> Result<Collected> {
         self.end_volume()?;
-        let totals = self.index.finish(&self.problems)?;
+        let listed: Vec<_> = self.problems.iter().chain(&self.left_out.listed).cloned().collect();
+        let totals = self.index.finish(&listed)?;
         self.depends_on.extend(totals.referenced);
         self.depends_on.remove(self.staging.id());
         let index = IndexRecord {
@@ -257,6 +263,7 @@ impl<'a> Collector<'a> {
             content_bytes: self.content_bytes,
             bytes_read: self.bytes_read,
             problems: self.problems,
+            left_out: self.left_out.count,
         })
     }
 }

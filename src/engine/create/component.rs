@@ -42,6 +42,8 @@ impl LastIndex {
 pub(super) fn start_walk(spec: &ComponentSpec, settings: &Settings) -> Result<Walk> {
     let options = WalkOptions {
         exclude: Exclude::new(&spec.exclude)?,
+        exclude_caches: spec.exclude_caches,
+        exclude_if_present: spec.exclude_if_present.clone(),
         one_file_system: spec.one_file_system,
         skip_identities: settings.skip_identities.clone(),
         threads: settings.threads,

@@ -49,6 +49,10 @@ pub struct ComponentSpec {
     pub roots: Vec<PathBuf>,
     /// Globs of what is left out.
     pub exclude: Vec<String>,
+    /// Leave out what is in folders that are caches by their `CACHEDIR.TAG`.
+    pub exclude_caches: bool,
+    /// Leave out what is in folders that hold one of these names.
+    pub exclude_if_present: Vec<String>,
     /// Do not cross into other file systems.
     pub one_file_system: bool,
     /// Fewer entries than this fail the backup.
@@ -113,6 +117,8 @@ pub struct ComponentReport {
     pub bytes_stored: u64,
     /// When the capture began.
     pub captured_at: String,
+    /// What rules left out; a folder counts once.
+    pub left_out: u64,
     /// Problems with their paths.
     pub problems: Vec<Problem>,
 }
@@ -137,6 +143,8 @@ pub struct Report {
     pub bytes_stored: u64,
     /// Wall time.
     pub duration_seconds: f64,
+    /// What rules left out of all components.
+    pub left_out: u64,
     /// All problems of all components.
     pub problems: Vec<Problem>,
 }
@@ -152,6 +160,8 @@ pub struct Preview {
     pub new_entries: u64,
     /// Bytes that a run would read.
     pub bytes_to_read: u64,
+    /// What rules leave out.
+    pub left_out: u64,
     /// What the walk met.
     pub problems: Vec<Problem>,
 }
@@ -358,6 +368,7 @@ fn capture_component(
         archives: collected.archives,
         index: collected.index,
         problems,
+        left_out: (collected.left_out > 0).then_some(collected.left_out),
     };
     base::check_expectations(spec, &record, decision.parent_manifest.as_ref())?;
     let finished = FinishedComponent {
@@ -413,6 +424,7 @@ fn report(
     begun: Instant,
 ) -> Report {
     let problems = finished.iter().flat_map(|f| f.problems.clone()).collect();
+    let left_out = finished.iter().filter_map(|f| f.record.left_out).fold(0, u64::saturating_add);
     let components = finished.into_iter().map(|f| ComponentReport {
         name: f.record.name,
         kind: f.record.kind,
@@ -421,6 +433,7 @@ fn report(
         bytes_read: f.record.bytes_read,
         bytes_stored: f.record.bytes_stored,
         captured_at: f.record.captured_from,
+        left_out: f.record.left_out.unwrap_or(0),
         problems: f.problems,
     });
     Report {
@@ -432,6 +445,7 @@ fn report(
         parent: manifest.parent.map(|p| p.id),
         full_because,
         duration_seconds: (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+        left_out,
         problems,
     }
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::index::LocalLines;
 use crate::model::{BackupId, Entry, EntryPath, Fields, Timestamp, line_path, tree_order};
 use crate::source::Problem;
-use crate::source::files::{FileKind, Found, Stat, Step, Walk};
+use crate::source::files::{FileKind, Found, LeftOut, Stat, Step, Walk};
 
 /// Most entries in one batch: bounds memory where little is read.
 const MAX_BATCH_ENTRIES: u64 = 4096;
@@ -65,6 +65,8 @@ pub(super) enum Slot {
     /// Something the walk itself met.
     Problem(Problem),
     Note(String),
+    /// What rules left out; comes last.
+    LeftOut(LeftOut),
 }
 
 /// Parts of a large file that may wait for the writer.
@@ -82,7 +84,7 @@ pub(super) struct Base {
 
 /// Runs the join until the walk ends or nobody listens any more. Returns the backups that unchanged entries refer to.
 pub(super) fn join(
-    walk: Walk,
+    mut walk: Walk,
     base: Option<Base>,
     slots: &Sender<Slot>,
     work: &Sender<Work>,
@@ -100,7 +102,7 @@ pub(super) fn join(
         slots,
         work,
     };
-    for step in walk {
+    for step in &mut walk {
         let go_on = match step {
             Step::Entry(found) => joiner.entry(found)?,
             Step::Problem(problem) => slots.send(Slot::Problem(problem)).is_ok(),
@@ -110,7 +112,10 @@ pub(super) fn join(
             return Ok(joiner.referenced);
         }
     }
-    joiner.flush();
+    if joiner.flush() {
+        // Whoever does not listen any more has an error of his own.
+        drop(slots.send(Slot::LeftOut(walk.take_left_out())));
+    }
     Ok(joiner.referenced)
 }
 
@@ -274,11 +279,12 @@ pub(super) fn preview(walk: Walk, base: Option<Base>) -> Result<super::Preview> 
             }
             preview
         });
-        let (mut problems, mut kept) = (Vec::new(), 0);
+        let (mut problems, mut kept, mut left_out) = (Vec::new(), 0, 0);
         for slot in received {
             match slot {
                 Slot::Problem(problem) => problems.push(problem),
                 Slot::Kept(run) => kept += run.entries,
+                Slot::LeftOut(found) => left_out = found.count,
                 Slot::Batch(_) | Slot::Large(_) | Slot::Note(_) => {}
             }
         }
@@ -286,6 +292,7 @@ pub(super) fn preview(walk: Walk, base: Option<Base>) -> Result<super::Preview> 
         let mut preview = counter.join().map_err(dead)?;
         preview.problems = problems;
         preview.entries += kept;
+        preview.left_out = left_out;
         joiner.join().map_err(dead)?.map(|_| preview)
     })
 }

@@ -66,15 +66,12 @@ fn links_are_read_with_any_bytes_and_never_followed() {
     let target: &[u8] = &[b"\xff\n/", &[b'x'; 3000][..]].concat();
     rustix::fs::symlink(target, dir.path().join("l")).unwrap();
     let folder = dir.path().to_path_buf();
-    let mut links = walk(
-        &[folder],
-        WalkOptions { exclude: Exclude::default(), one_file_system: true, skip_identities: Vec::new(), threads: 1 },
-    )
-    .unwrap()
-    .filter_map(|step| match step {
-        Step::Entry(found) if found.stat.kind == FileKind::Symlink => Some(found),
-        _ => None,
-    });
+    let mut links = walk(&[folder], WalkOptions { one_file_system: true, threads: 1, ..WalkOptions::default() })
+        .unwrap()
+        .filter_map(|step| match step {
+            Step::Entry(found) if found.stat.kind == FileKind::Symlink => Some(found),
+            _ => None,
+        });
     let link = links.next().unwrap();
     assert_eq!(link.read_link().unwrap(), target);
     assert!(link.open().is_err());
@@ -134,8 +131,7 @@ fn attributes_of_folders_links_and_pipes_are_their_own() {
     if rustix::process::geteuid().is_root() {
         set(&root.join("link"), "trusted.of-the-link", b"3");
     }
-    let options =
-        WalkOptions { exclude: Exclude::default(), one_file_system: true, skip_identities: Vec::new(), threads: 0 };
+    let options = WalkOptions { one_file_system: true, ..WalkOptions::default() };
     for step in walk(&[root], options).unwrap() {
         let Step::Entry(entry) = step else { panic!("{step:?}") };
         let names: Vec<_> =
