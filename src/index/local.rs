@@ -89,14 +89,18 @@ impl LocalIndex {
     /// All lines in path order.
     pub fn lines(&self) -> Result<LocalLines> {
         let file = File::open(&self.lines).at("cannot open", &self.lines)?;
+        // An inventory without entries has no frame, which a decoder would take for one that was cut off.
+        let is_empty = file.metadata().at("cannot look at", &self.lines)?.len() == 0;
         let decoder = zstd::stream::read::Decoder::new(file).at("cannot read", &self.lines)?;
-        Ok(LocalLines { reader: BufReader::with_capacity(256 << 10, decoder), path: self.lines.clone() })
+        let reader = BufReader::with_capacity(256 << 10, decoder);
+        Ok(LocalLines { reader, is_empty, path: self.lines.clone() })
     }
 }
 
 /// Reads the lines of a local copy.
 pub struct LocalLines {
     reader: BufReader<zstd::stream::read::Decoder<'static, BufReader<File>>>,
+    is_empty: bool,
     path: PathBuf,
 }
 
@@ -110,6 +114,9 @@ impl LocalLines {
     /// Replaces `line` by the next line with its newline; false at the end.
     pub fn next_line(&mut self, line: &mut Vec<u8>) -> Result<bool> {
         line.clear();
+        if self.is_empty {
+            return Ok(false);
+        }
         let n = self.reader.read_until(b'\n', line).at("cannot read", &self.path)?;
         if n > 0 && line.last() != Some(&b'\n') {
             return Err(Error::failed(format!("{} ends inside a line", self.path.display())));

@@ -24,6 +24,8 @@ mod hostile;
 mod incremental;
 mod kill;
 mod left_out;
+mod limits;
+mod motion;
 mod other_docs;
 mod property;
 mod readme;
