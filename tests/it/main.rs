@@ -13,6 +13,7 @@
 )]
 
 mod byhand;
+mod bytes;
 mod captures;
 mod cli;
 mod crash;
