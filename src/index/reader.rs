@@ -34,7 +34,7 @@ pub struct Inventory {
 }
 
 /// The table is at most this long, in bytes: a million segments of ordinary paths.
-const MAX_TABLE_BYTES: u64 = 512 << 20;
+pub(super) const MAX_TABLE_BYTES: u64 = 512 << 20;
 
 impl Inventory {
     /// Opens the inventory of `own`; `name` is for errors.

@@ -12,13 +12,13 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, OFlags, RawDir, StatxAttributes, StatxFlags, statx};
+use rustix::fs::{AtFlags, FileType, OFlags, RawDir, StatxAttributes, statx};
 use rustix::io::Errno;
 
 use super::exclude::Exclude;
 use super::folder::{Folder, problem_kind};
 use super::line::Done;
-use super::stat::{FileKind, Stat};
+use super::stat::{FileKind, Stat, WANTED};
 use crate::model::{MAX_PATH_BYTES, escape_path};
 
 /// Entries whose metadata is held at once, by block.
@@ -175,14 +175,14 @@ fn list(folder: Arc<Folder>, rules: &Rules, buffer: &mut Vec<u8>) -> Done<Work, 
     let fd = match folder.open_to_list() {
         Ok(fd) => fd,
         Err(e) => {
-            block.problem = Some((problem_kind(&e), format!("the folder cannot be opened: {e}")));
+            block.problem = Some((folder_problem_kind(&e), format!("the folder cannot be opened: {e}")));
             return Done { result: block, cost: 1, more: Vec::new() };
         }
     };
     let (mut listing, result) = Listing::read(&fd, buffer);
     if let Err(e) = result {
         let error = io::Error::from(e);
-        block.problem = Some((problem_kind(&error), format!("the folder cannot be listed to its end: {error}")));
+        block.problem = Some((folder_problem_kind(&error), format!("the folder cannot be listed to its end: {error}")));
     }
     if let Some(name) = rules.exclude_if_present.iter().find(|name| listing.find(name).is_some()) {
         block.left_out = Some(format!("the folder holds {}", escape_path(name.to_bytes())).into());
@@ -205,6 +205,14 @@ fn list(folder: Arc<Folder>, rules: &Rules, buffer: &mut Vec<u8>) -> Done<Work, 
     }));
     let held = bytes.saturating_add(count.saturating_mul(size_of::<(usize, FileType)>()));
     Done { result: block, cost: 1 + held / UNIT_BYTES, more }
+}
+
+/// The folder itself is an entry all the same, with what the walk saw of it.
+fn folder_problem_kind(error: &io::Error) -> &'static str {
+    match problem_kind(error) {
+        "vanished" => "changed",
+        kind => kind,
+    }
 }
 
 /// Looks at some names; folders that are to be entered are added to `more`.
@@ -270,7 +278,7 @@ pub(super) fn stat_inside(
     // Without the limit to one file system, an automatic mount point is to be mounted and walked.
     let automount = if one_file_system { AtFlags::NO_AUTOMOUNT } else { AtFlags::empty() };
     let flags = AtFlags::SYMLINK_NOFOLLOW | automount;
-    let raw = rustix::io::retry_on_intr(|| statx(fd.as_fd(), name, flags, StatxFlags::BASIC_STATS))?;
+    let raw = rustix::io::retry_on_intr(|| statx(fd.as_fd(), name, flags, WANTED))?;
     let mounted = raw.stx_attributes.intersects(StatxAttributes::MOUNT_ROOT | StatxAttributes::AUTOMOUNT);
     Ok((Stat::of(&raw), mounted))
 }

@@ -17,7 +17,7 @@ use super::line::Line;
 use super::list::{Block, Item, Rules, What, Work, judge, run, stat_inside};
 use super::stat::Stat;
 use crate::error::{Context as _, Error, Kind, Result, path_text};
-use crate::model::{EntryPath, escape_path};
+use crate::model::{EntryPath, MAX_PATH_BYTES, escape_path};
 use crate::source::Problem;
 
 /// How to walk.
@@ -55,6 +55,8 @@ pub enum Step {
     Entry(Found),
     /// Something that could not be looked at. For a folder that could not be listed it comes after its entry.
     Problem(Problem),
+    /// What rules left out of the whole tree; comes last.
+    LeftOut(LeftOut),
     /// Something that is never kept.
     Note {
         /// What it is.
@@ -185,11 +187,6 @@ pub fn walk(roots: &[PathBuf], options: WalkOptions) -> Result<Walk> {
 }
 
 impl Walk {
-    /// What rules have left out so far; all of it once the walk has ended. Gives it away.
-    pub fn take_left_out(&mut self) -> LeftOut {
-        std::mem::take(&mut self.left_out)
-    }
-
     /// The next block in the line.
     fn block(&mut self) -> Option<Block> {
         let block = self.line.next(|work| run(work, &self.rules, &mut self.buffer));
@@ -225,7 +222,8 @@ impl Walk {
     }
 
     fn problem(&mut self, kind: &'static str, detail: String) {
-        let path = escape_path(&self.path).into_owned();
+        // What has a problem may be no valid path, and too long to be shown.
+        let path = escape_path(&self.path[..self.path.len().min(MAX_PATH_BYTES)]).into_owned();
         self.steps.push_back(Step::Problem(Problem { kind: kind.into(), path, detail }));
     }
 
@@ -266,7 +264,10 @@ impl Iterator for Walk {
                 continue;
             }
             let Some(frame) = self.frames.last_mut() else {
-                let root = self.roots.next()?;
+                let Some(root) = self.roots.next() else {
+                    let left_out = std::mem::take(&mut self.left_out);
+                    return (left_out.count > 0).then_some(Step::LeftOut(left_out));
+                };
                 self.path.clear();
                 self.path.extend_from_slice(root.shown.as_bytes());
                 self.show(root.item, root.anchor);
