@@ -20,7 +20,10 @@ impl Order {
     /// Takes the next entry. After an error everything is as before.
     pub(crate) fn next(&mut self, path: &[u8], is_dir: bool) -> Result<()> {
         if !self.last.is_empty() && tree_order(&self.last, path) != Ordering::Less {
-            return Err(Error::damage(format!("the entry {} does not come behind the one before it", escape_path(path))));
+            return Err(Error::damage(format!(
+                "the entry {} does not come behind the one before it",
+                escape_path(path)
+            )));
         }
         let above = match path.iter().rposition(|&b| b == b'/') {
             None => 0,

@@ -31,6 +31,7 @@ mod readme;
 mod refusals;
 mod resume;
 mod support;
+mod threads;
 
 /// A file that nobody lists is a test that nobody runs.
 #[test]

@@ -195,7 +195,9 @@ fn whole_base(repo: &Repository, base: &Dependency) -> std::result::Result<Manif
         for (name, size) in archives.chain([(&component.index.name, component.index.size_bytes)]) {
             match dir.join(name).symlink_metadata() {
                 Ok(meta) if meta.is_file() && meta.len() == size => {}
-                Ok(meta) if meta.is_file() => return Err(format!("has a {name} of {} bytes instead of {size}", meta.len())),
+                Ok(meta) if meta.is_file() => {
+                    return Err(format!("has a {name} of {} bytes instead of {size}", meta.len()));
+                }
                 _ => return Err(format!("has lost its {name}")),
             }
         }
