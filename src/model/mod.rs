@@ -20,6 +20,6 @@ pub use manifest::{
     ArchiveRecord, BackupKind, ComponentRecord, Dependency, FORMAT_NAME, FORMAT_VERSION, IndexRecord, Manifest,
     ProblemCount, RepositoryRecord, Sealing, archive_file_name, index_file_name, is_component_name,
 };
-pub(crate) use path::tree_order;
 pub use path::{EntryPath, MAX_PATH_BYTES, escape_path};
+pub(crate) use path::{serialize_path, tree_order};
 pub use time::Timestamp;

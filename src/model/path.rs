@@ -137,6 +137,11 @@ pub fn escape_path(bytes: &[u8]) -> Cow<'_, str> {
     escape(bytes)
 }
 
+/// Writes a path of this host into a document, C-escaped; documents are UTF-8, paths are bytes.
+pub(crate) fn serialize_path<S: serde::Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&escape(path.as_os_str().as_bytes()))
+}
+
 pub(crate) fn escape(bytes: &[u8]) -> Cow<'_, str> {
     let plain = |b: u8| matches!(b, 0x21..=0x7e) && b != b'\\' && b != b'"';
     let inner_space = |i: usize| i > 0 && i + 1 < bytes.len();

@@ -13,6 +13,7 @@
 )]
 
 mod byhand;
+mod bytes;
 mod captures;
 mod cli;
 mod crash;
@@ -32,6 +33,7 @@ mod readme;
 mod refusals;
 mod resume;
 mod support;
+mod threads;
 
 /// A file that nobody lists is a test that nobody runs.
 #[test]

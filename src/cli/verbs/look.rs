@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::site::Site;
-use crate::cli::args::{Cat, Diff, Find, Ls, Show};
+use crate::cli::args::{Cat, ComponentPath, Diff, Find, Ls, Show};
 use crate::cli::{Align, Context, Table, Terminal, human_bytes, shown};
 use crate::durable::Disk;
 use crate::engine::chain::Chain;
@@ -337,6 +337,13 @@ pub(super) fn cat(args: &Cat, context: &Context) -> Result<u8> {
         return Err(Error::usage("`cat` writes the file itself to stdout; it has no --json"));
     }
     let chain = Site::open(context)?.chain(&args.id)?;
-    context.terminal.with_out(|out| query::cat(&chain, &args.path.component, &args.path.path, out))?;
+    let ComponentPath { component, path, unescaped } = &args.path;
+    context.terminal.with_out(|out| match (query::cat(&chain, component, path, out), unescaped) {
+        // Nothing was written; `ls` prints names with unusual bytes escaped.
+        (Err(e), Some(path)) if e.kind() == Kind::NotFound => {
+            query::cat(&chain, component, path, out).map_err(|other| if other.kind() == e.kind() { e } else { other })
+        }
+        (outcome, _) => outcome,
+    })?;
     Ok(0)
 }

@@ -27,7 +27,9 @@ use crate::archive::tar::PIECES_DIR;
 use crate::config::Percent;
 use crate::durable::Disk;
 use crate::error::{Context, Error, Kind, Result};
-use crate::model::{BackupId, BackupKind, ComponentRecord, Dependency, Digest, FORMAT_NAME, FORMAT_VERSION, Manifest};
+use crate::model::{
+    BackupId, BackupKind, ComponentRecord, Dependency, Digest, FORMAT_NAME, FORMAT_VERSION, Manifest, escape_path,
+};
 use crate::monitor::Monitor;
 use crate::repo::Repository;
 use crate::repo::catalog::Catalog;
@@ -46,6 +48,7 @@ pub struct ComponentSpec {
     /// Name in the backup.
     pub name: String,
     /// Files and folders; each lies under its last name.
+    #[serde(serialize_with = "serialize_paths")]
     pub roots: Vec<PathBuf>,
     /// Globs of what is left out.
     pub exclude: Vec<String>,
@@ -60,6 +63,10 @@ pub struct ComponentSpec {
     /// Losing more than this part of its bytes since the last backup fails the backup.
     #[serde(skip)]
     pub max_shrink: Option<Percent>,
+}
+
+fn serialize_paths<S: serde::Serializer>(paths: &[PathBuf], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_seq(paths.iter().map(|path| escape_path(path.as_os_str().as_encoded_bytes())))
 }
 
 /// How a backup is made.
