@@ -49,7 +49,12 @@ pub fn render(wanted: &Rendering<'_>) -> Result<String> {
     } else {
         line(&mut text, "signers", &list(wanted.signers.iter().map(String::as_str)));
     }
-    text.push_str("\n[defaults]\n# exclude = [\"**/*.log\"]   # for every component\n# one_file_system = true\n");
+    text.push_str(
+        "\n[defaults]\n# exclude = [\"**/*.log\"]   # for every component\n\
+         # exclude_caches = true                # not what is in folders with a CACHEDIR.TAG\n\
+         # exclude_if_present = [\".nobackup\"]   # nor in folders that hold such a file\n\
+         # one_file_system = true\n",
+    );
     if wanted.components.is_empty() {
         text.push_str(
             "\n# Nothing was found here; name what to back up.\n# [[component]]\n# name = \"configs\"\n# kind = \"files\"\n\
@@ -70,6 +75,12 @@ fn component(text: &mut String, wanted: &Rendering<'_>, component: &ComponentCon
     line(text, "paths", &list(paths.iter().map(String::as_str)));
     if !component.exclude.is_empty() {
         line(text, "exclude", &list(component.exclude.iter().map(String::as_str)));
+    }
+    if component.exclude_caches {
+        line(text, "exclude_caches", "true");
+    }
+    if !component.exclude_if_present.is_empty() {
+        line(text, "exclude_if_present", &list(component.exclude_if_present.iter().map(String::as_str)));
     }
     if component.one_file_system {
         line(text, "one_file_system", "true");

@@ -5,6 +5,7 @@
 //! referenced segments the index files of earlier backups; it never replays deletions.
 
 mod local;
+mod order;
 mod reader;
 mod segment;
 mod writer;
@@ -12,4 +13,4 @@ mod writer;
 pub use local::{LocalIndex, LocalLines};
 pub use reader::{IndexFiles, Inventory};
 pub use segment::Segment;
-pub use writer::{IndexTotals, IndexWriter};
+pub use writer::{IndexTotals, IndexWriter, Pushed};

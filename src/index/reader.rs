@@ -30,10 +30,11 @@ pub struct Inventory {
     segments: Vec<Segment>,
     entries: u64,
     problems: Vec<Problem>,
+    left_out: Vec<Problem>,
 }
 
 /// The table is at most this long, in bytes: a million segments of ordinary paths.
-const MAX_TABLE_BYTES: u64 = 512 << 20;
+pub(super) const MAX_TABLE_BYTES: u64 = 512 << 20;
 
 impl Inventory {
     /// Opens the inventory of `own`; `name` is for errors.
@@ -82,9 +83,10 @@ impl Inventory {
             text.extend_from_slice(piece);
             Ok(())
         })?;
-        let problems = lines(&text).map(parse_problem).collect::<Result<_>>()?;
+        let listed = lines(&text).map(parse_problem).collect::<Result<Vec<_>>>()?;
+        let (left_out, problems) = listed.into_iter().partition(|p| p.kind == Problem::LEFT_OUT);
         let opened = Mutex::new(BTreeMap::from([(own.clone(), file)]));
-        Ok(Self { name: name.to_owned(), own, files, opened, segments, entries: end.entries, problems })
+        Ok(Self { name: name.to_owned(), own, files, opened, segments, entries: end.entries, problems, left_out })
     }
 
     /// Number of entries.
@@ -97,6 +99,12 @@ impl Inventory {
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// What rules left out, as far as it is listed; the manifest has the count.
+    #[must_use]
+    pub fn left_out(&self) -> &[Problem] {
+        &self.left_out
     }
 
     /// The segments in path order.

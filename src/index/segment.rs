@@ -74,9 +74,12 @@ pub(crate) fn ends_after(line: &[u8], entries: u64, bytes: usize) -> bool {
     entries >= MIN_ENTRIES && boundary_hash(path_text(line)) & BOUNDARY_MASK == 0
 }
 
+/// What every line begins with.
+pub(super) const PATH_KEY: &[u8] = b"{\"path\":\"";
+
 /// The text between the quotes of `{"path":"…"`, which every line begins with.
-fn path_text(line: &[u8]) -> &[u8] {
-    let text = line.strip_prefix(b"{\"path\":\"").unwrap_or(line);
+pub(super) fn path_text(line: &[u8]) -> &[u8] {
+    let text = line.strip_prefix(PATH_KEY).unwrap_or(line);
     text.split(|&b| b == b'"').next().unwrap_or(text)
 }
 

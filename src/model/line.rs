@@ -252,7 +252,7 @@ pub(super) fn push_number(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// No offset or size of the format is larger: 2^60 bytes.
-pub(crate) const MAX_OFFSET: u64 = 1 << 60;
+pub const MAX_OFFSET: u64 = 1 << 60;
 
 /// Doubles backslashes.
 fn json(escaped: &str) -> Cow<'_, str> {

@@ -1,5 +1,6 @@
 //! The words of the format as types: parsed once, then carried. No I/O.
 
+mod check;
 mod digest;
 mod entry;
 mod fields;
@@ -13,6 +14,7 @@ pub use digest::{Digest, Hasher};
 pub use entry::{Chunk, Entry, EntryKind, Extent, Home, Xattr};
 pub(crate) use fields::Fields;
 pub use id::BackupId;
+pub use line::MAX_OFFSET;
 pub(crate) use line::line_path;
 pub use manifest::{
     ArchiveRecord, BackupKind, ComponentRecord, Dependency, FORMAT_NAME, FORMAT_VERSION, IndexRecord, Manifest,

@@ -48,6 +48,8 @@ fn excludes_marked_folders_caches_and_the_repository_itself_are_left_out() {
     }
     write(&tree.join("marked/.nobackup"), b"");
     write(&tree.join("cached/CACHEDIR.TAG"), b"Signature: 8a477f597d28d172789f06886806bc55\n# more\n");
+    sandbox.settings.components[0].exclude_caches = true;
+    sandbox.settings.components[0].exclude_if_present = vec![".nobackup".into()];
     let first = sandbox.create();
     let name = sandbox.dir.path().file_name().unwrap().to_str().unwrap().to_owned();
     let second = sandbox.create();

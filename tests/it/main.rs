@@ -23,6 +23,7 @@ mod golden;
 mod hostile;
 mod incremental;
 mod kill;
+mod left_out;
 mod other_docs;
 mod property;
 mod readme;

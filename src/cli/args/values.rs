@@ -107,6 +107,10 @@ pub(super) fn glob(text: &str) -> Result<String> {
     config::check_glob(text).map(|()| text.to_owned())
 }
 
+pub(super) fn file_name(text: &str) -> Result<String> {
+    config::check_file_name(text).map(|()| text.to_owned())
+}
+
 pub(super) fn threads(text: &str) -> Result<usize> {
     let number = text.parse().ok().filter(|n| (1..=256).contains(n));
     number.ok_or_else(|| Error::usage("expected a number from 1 to 256"))

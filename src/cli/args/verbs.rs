@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand, ValueHint};
 
-use super::values::{BackupRef, ComponentPath, Tag, component_name, component_path, glob, level};
+use super::values::{BackupRef, ComponentPath, Tag, component_name, component_path, file_name, glob, level};
 use crate::config::{Cipher, Percent, check_recipient};
 use crate::error::{Error, Result};
 
@@ -34,6 +34,7 @@ pub struct Init {
 ///
 /// Full the first time, then incremental: what is unchanged is referenced, not read. Exit code 0 means that every
 /// expected component is present, complete and checked; 3 that the backup was made with problems, listed at the end.
+/// What --exclude and its like leave out, in every component of the run, is counted and listed by `show`; it is no problem.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
@@ -66,6 +67,12 @@ pub struct Create {
     /// Leave out what matches; may be repeated
     #[arg(long, value_name = "GLOB", value_parser = glob)]
     pub exclude: Vec<String>,
+    /// Leave out what is in caches: folders with a CACHEDIR.TAG
+    #[arg(long)]
+    pub exclude_caches: bool,
+    /// Leave out what is in folders that hold a file of this name; may be repeated
+    #[arg(long, value_name = "NAME", value_parser = file_name)]
+    pub exclude_if_present: Vec<String>,
     /// Leave out what lies on other file systems
     #[arg(long)]
     pub one_file_system: bool,

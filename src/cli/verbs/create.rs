@@ -101,6 +101,8 @@ fn components(args: &Create, context: &Context, config: Option<&Config>) -> Resu
     let defaults = config.map(|c| c.defaults.clone()).unwrap_or_default();
     let with_flags = |mut spec: ComponentSpec| {
         spec.exclude.extend(args.exclude.iter().cloned());
+        spec.exclude_caches |= args.exclude_caches;
+        spec.exclude_if_present.extend(args.exclude_if_present.iter().cloned());
         spec.one_file_system |= args.one_file_system;
         spec
     };
@@ -109,6 +111,8 @@ fn components(args: &Create, context: &Context, config: Option<&Config>) -> Resu
             name: "files".into(),
             roots: args.path.iter().map(|p| context.absolute(p)).collect(),
             exclude: defaults.exclude,
+            exclude_caches: defaults.exclude_caches,
+            exclude_if_present: defaults.exclude_if_present,
             one_file_system: defaults.one_file_system,
             min_entries: None,
             max_shrink: None,
@@ -149,6 +153,8 @@ fn spec_of(config: ComponentConfig) -> ComponentSpec {
         name: config.name,
         roots: config.paths,
         exclude: config.exclude,
+        exclude_caches: config.exclude_caches,
+        exclude_if_present: config.exclude_if_present,
         one_file_system: config.one_file_system,
         min_entries: config.expect.min_entries,
         max_shrink: config.expect.max_shrink,
@@ -252,6 +258,9 @@ fn print(terminal: &Terminal, report: &Report, root: &Path) -> Result<()> {
         ]);
     }
     terminal.print_table(&table)?;
+    if report.left_out > 0 {
+        terminal.print(format!("left out by rules: {}; `ccbackup show` lists them", report.left_out))?;
+    }
     terminal.print(format!("stored {} in {:.1} s", human_bytes(report.bytes_stored), report.duration_seconds))
 }
 
@@ -274,6 +283,10 @@ fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_becau
             table.row([p.name.clone(), p.entries.to_string(), p.new_entries.to_string(), human_bytes(p.bytes_to_read)]);
         }
         terminal.print_table(&table)?;
+        let left_out: u64 = previews.iter().map(|p| p.left_out).sum();
+        if left_out > 0 {
+            terminal.print(format!("left out by rules: {left_out}"))?;
+        }
         if let Some(why) = full_because {
             terminal.print(format!("it would be a full backup: {why}"))?;
         }
