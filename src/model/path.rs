@@ -71,6 +71,12 @@ impl EntryPath {
         self.0.iter().rposition(|&b| b == b'/').map(|at| &self.0[..at])
     }
 
+    /// Whether `folder` is one of the folders that lead to it.
+    #[must_use]
+    pub fn is_below(&self, folder: &Self) -> bool {
+        self.0.strip_prefix(&*folder.0).is_some_and(|rest| rest.first() == Some(&b'/'))
+    }
+
     /// The last component.
     #[must_use]
     pub fn name(&self) -> &[u8] {

@@ -26,6 +26,7 @@ mod incremental;
 mod kill;
 mod left_out;
 mod limits;
+mod losses;
 mod motion;
 mod other_docs;
 mod property;
