@@ -5,11 +5,14 @@
 //! referenced segments the index files of earlier backups; it never replays deletions.
 
 mod local;
+mod order;
+mod problem;
 mod reader;
 mod segment;
 mod writer;
 
 pub use local::{LocalIndex, LocalLines};
+pub(crate) use order::Order;
 pub use reader::{IndexFiles, Inventory};
 pub use segment::Segment;
 pub use writer::{IndexTotals, IndexWriter};

@@ -6,12 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use serde::Deserialize;
-
 use super::segment::{MAX_SEGMENT_BYTES, Segment};
+use super::{Order, problem};
 use crate::archive::{FramedReader, Scratch};
 use crate::error::{Error, Result};
-use crate::model::{BackupId, Digest, Entry, EntryPath};
+use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Scan};
 use crate::source::Problem;
 
 /// Opens the index file of the same component in another backup of the chain.
@@ -43,18 +42,7 @@ impl Inventory {
         let mut frame = Vec::new();
         let last = file.frames().checked_sub(1).ok_or_else(|| Error::damage(format!("{name} is empty")))?;
         file.read_frame(last, &mut scratch, &mut frame)?;
-        #[derive(Deserialize)]
-        struct Last {
-            end: End,
-        }
-        #[derive(Deserialize)]
-        struct End {
-            table_offset: u64,
-            segments: u64,
-            entries: u64,
-        }
-        let Last { end } = serde_json::from_slice(&frame)
-            .map_err(|e| Error::damage(format!("the last line of {name} is not an end line")).because(e))?;
+        let end = End::parse(name, &frame)?;
         let table_end = file.span(last).offset;
         let table_bytes = table_end.checked_sub(end.table_offset).filter(|&n| n <= MAX_TABLE_BYTES);
         let table_bytes =
@@ -64,7 +52,7 @@ impl Inventory {
             text.extend_from_slice(piece);
             Ok(())
         })?;
-        let segments: Vec<_> = lines(&text).map(Segment::parse_line).collect::<Result<_>>()?;
+        let segments: Vec<_> = lines(&text)?.map(Segment::parse_line).collect::<Result<_>>()?;
         let sum = segments.iter().try_fold(0_u64, |n, s| n.checked_add(s.entries));
         if segments.len() as u64 != end.segments || sum != Some(end.entries) {
             return Err(Error::damage(format!("the segment table of {name} does not add up")));
@@ -82,7 +70,7 @@ impl Inventory {
             text.extend_from_slice(piece);
             Ok(())
         })?;
-        let problems = lines(&text).map(parse_problem).collect::<Result<_>>()?;
+        let problems = lines(&text)?.map(problem::parse_line).collect::<Result<_>>()?;
         let opened = Mutex::new(BTreeMap::from([(own.clone(), file)]));
         Ok(Self { name: name.to_owned(), own, files, opened, segments, entries: end.entries, problems })
     }
@@ -132,7 +120,7 @@ impl Inventory {
         if Digest::of(&text) != segment.sha256 {
             return Err(about("does not match its digest"));
         }
-        let entries: Vec<_> = lines(&text).map(Entry::parse_line).collect::<Result<_>>()?;
+        let entries: Vec<_> = lines(&text)?.map(Entry::parse_line).collect::<Result<_>>()?;
         if entries.len() as u64 != segment.entries || entries.first().is_none_or(|e| e.path != segment.first) {
             return Err(about("does not hold the entries that its table line promises"));
         }
@@ -151,7 +139,7 @@ impl Inventory {
             segment: 0,
             pending: Vec::new().into_iter(),
             scratch: Scratch::new()?,
-            folders: Vec::new(),
+            order: Order::default(),
         })
     }
 
@@ -181,27 +169,16 @@ pub struct Entries<'a> {
     segment: usize,
     pending: std::vec::IntoIter<Entry>,
     scratch: Scratch,
-    /// The folders above the current place.
-    folders: Vec<EntryPath>,
+    order: Order,
 }
 
 impl Entries<'_> {
-    /// An entry below something that is no folder, or below nothing, could lead a restore astray.
-    fn check_parent(&mut self, entry: &Entry) -> Result<()> {
-        let parent = entry.path.parent();
-        while self.folders.last().is_some_and(|f| Some(f.as_bytes()) != parent) {
-            self.folders.pop();
-        }
-        if parent.is_some() && self.folders.is_empty() {
-            return Err(Error::damage(format!(
-                "{} lists {} but no folder that holds it",
-                self.inventory.name, entry.path
-            )));
-        }
-        if matches!(entry.kind, crate::model::EntryKind::Dir) {
-            self.folders.push(entry.path.clone());
-        }
-        Ok(())
+    fn check_order(&mut self, entry: &Entry) -> Result<()> {
+        let is_dir = matches!(entry.kind, EntryKind::Dir);
+        let name = &self.inventory.name;
+        self.order
+            .next(entry.path.as_bytes(), is_dir)
+            .map_err(|e| Error::damage(format!("{name} is no inventory: {}", e.one_line())))
     }
 }
 
@@ -211,7 +188,7 @@ impl Iterator for Entries<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(entry) = self.pending.next() {
-                return Some(self.check_parent(&entry).map(|()| entry));
+                return Some(self.check_order(&entry).map(|()| entry));
             }
             if self.segment >= self.inventory.segments.len() {
                 return None;
@@ -230,16 +207,38 @@ impl Iterator for Entries<'_> {
     }
 }
 
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split_inclusive(|&b| b == b'\n').filter(|l| *l != b"\n")
+/// What the end line says.
+struct End {
+    table_offset: u64,
+    segments: u64,
+    entries: u64,
 }
 
-fn parse_problem(line: &[u8]) -> Result<Problem> {
-    #[derive(Deserialize)]
-    struct Raw {
-        problem: Problem,
+impl End {
+    fn parse(name: &str, line: &[u8]) -> Result<Self> {
+        if !line.ends_with(b"\n") {
+            return Err(Error::damage(format!("the last line of {name} does not end")));
+        }
+        let mut scan = Scan::new(line);
+        Self::scan(&mut scan).ok_or_else(|| scan.fault(&format!("the end line of {name}")))
     }
-    let raw: Raw =
-        serde_json::from_slice(line).map_err(|e| Error::damage("a problem line cannot be read").because(e))?;
-    Ok(raw.problem)
+
+    fn scan(scan: &mut Scan<'_>) -> Option<Self> {
+        scan.expect("{\"end\":{\"table_offset\":")?;
+        let table_offset = scan.number()?;
+        scan.expect(",\"segments\":")?;
+        let segments = scan.number()?;
+        scan.expect(",\"entries\":")?;
+        let entries = scan.number()?;
+        scan.end(&["table_offset", "segments", "entries"], "}")?;
+        Some(Self { table_offset, segments, entries })
+    }
+}
+
+/// Lines without their newlines. None is empty in an index, and the parsers of lines refuse such.
+fn lines(text: &[u8]) -> Result<impl Iterator<Item = &[u8]>> {
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        return Err(Error::damage("an index ends inside a line"));
+    }
+    Ok(text.split_inclusive(|&b| b == b'\n'))
 }

@@ -9,7 +9,7 @@ use super::local::{LastSegment, LastSegments, LocalWriter};
 use super::segment::{Segment, ends_after};
 use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
 use crate::archive::{FramedWriter, Written};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::{BackupId, Digest, Entry, EntryPath, line_path};
 use crate::source::Problem;
 
@@ -126,9 +126,7 @@ impl IndexWriter {
         self.end_segment()?;
         let mut text = Vec::new();
         for problem in problems {
-            serde_json::to_writer(&mut text, &serde_json::json!({ "problem": problem }))
-                .map_err(|e| Error::failed("a problem cannot be written").because(e))?;
-            text.push(b'\n');
+            super::problem::write_line(problem, &mut text);
             self.flush_text(&mut text, TARGET_FRAME_BYTES)?;
         }
         self.flush_text(&mut text, 1)?;
