@@ -9,8 +9,6 @@ use std::io::{BufRead, BufReader, Read, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
 use super::segment::{MAX_SEGMENT_BYTES, Segment};
 use crate::durable::{Disk, DurableFile};
 use crate::error::{Context, Error, Result};
@@ -67,18 +65,12 @@ impl LocalIndex {
 
     /// The segment table, and what it needs to pass frames on.
     pub(crate) fn last_segments(&self) -> Result<LastSegments> {
-        #[derive(Deserialize)]
-        struct Stored {
-            stored: Option<u64>,
-        }
         let text = std::fs::read(&self.segments).at("cannot read", &self.segments)?;
         let lines = File::open(&self.lines).at("cannot open", &self.lines)?;
         let mut offset = Some(0_u64);
         let mut all = Vec::new();
         for line in text.split(|&b| b == b'\n').filter(|l| !l.is_empty()) {
-            let segment = Segment::parse_line(line)?;
-            let Stored { stored } = serde_json::from_slice(line)
-                .map_err(|e| Error::failed(format!("{} is garbled", self.segments.display())).because(e))?;
+            let (segment, stored) = Segment::parse_local_line(line)?;
             let frame = offset.zip(stored);
             offset = frame.and_then(|(at, length)| at.checked_add(length));
             all.push(LastSegment { segment, frame: frame.filter(|f| f.1 <= MAX_SEGMENT_BYTES) });

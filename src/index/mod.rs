@@ -7,6 +7,7 @@
 mod entries;
 mod local;
 mod order;
+mod problem;
 mod reader;
 mod segment;
 mod writer;

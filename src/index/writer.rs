@@ -186,9 +186,7 @@ impl IndexWriter {
         self.end_segment()?;
         let mut text = Vec::new();
         for problem in problems {
-            serde_json::to_writer(&mut text, &serde_json::json!({ "problem": problem }))
-                .map_err(|e| Error::failed("a problem cannot be written").because(e))?;
-            text.push(b'\n');
+            super::problem::write_line(problem, &mut text);
             self.flush_text(&mut text, TARGET_FRAME_BYTES)?;
         }
         self.flush_text(&mut text, 1)?;
