@@ -1,8 +1,9 @@
 //! Goes through an inventory entry by entry, and on behind what is damaged.
 
+use super::order::Order;
 use super::reader::Inventory;
 use crate::archive::Scratch;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::{Entry, EntryKind, EntryPath};
 
 /// Entries of an inventory that cannot be read, or cannot be where they claim to be.
@@ -20,8 +21,8 @@ pub struct Loss {
 #[derive(Debug)]
 pub struct Entries<'a> {
     inventory: &'a Inventory,
-    /// Ends after the first error.
-    strict: bool,
+    /// Ends after the first error; then this is what checks the order.
+    strict: Option<Order>,
     segment: usize,
     pending: std::vec::IntoIter<Entry>,
     scratch: Scratch,
@@ -32,6 +33,7 @@ pub struct Entries<'a> {
 impl<'a> Entries<'a> {
     pub(super) fn new(inventory: &'a Inventory, strict: bool) -> Result<Self> {
         let pending = Vec::new().into_iter();
+        let strict = strict.then(Order::default);
         Ok(Self { inventory, strict, segment: 0, pending, scratch: Scratch::new()?, folders: Vec::new() })
     }
 
@@ -78,13 +80,16 @@ impl Iterator for Entries<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(entry) = self.pending.next() {
+                if let Some(order) = &mut self.strict {
+                    let taken = order.next(entry.path.as_bytes(), entry.kind == EntryKind::Dir);
+                    return Some(
+                        taken
+                            .map(|()| entry)
+                            .map_err(|e| e.within(format!("{} is no inventory", self.inventory.name()))),
+                    );
+                }
                 match self.missing_folder(&entry) {
                     None => return Some(Ok(entry)),
-                    Some(_) if self.strict => {
-                        let (name, path) = (self.inventory.name(), &entry.path);
-                        let detail = format!("{name} lists {path} but no folder that holds it");
-                        return Some(Err(Error::damage(detail)));
-                    }
                     Some(folder) if self.is_usable(&entry, &folder) => return Some(Ok(entry)),
                     Some(_) => continue,
                 }
@@ -93,8 +98,8 @@ impl Iterator for Entries<'_> {
                 return None;
             }
             let read = match self.strict {
-                true => self.inventory.read_segment(self.segment, &mut self.scratch),
-                false => self.inventory.readable_segment(self.segment, &mut self.scratch),
+                Some(_) => self.inventory.read_segment(self.segment, &mut self.scratch),
+                None => self.inventory.readable_segment(self.segment, &mut self.scratch),
             };
             match read {
                 Ok(entries) => self.pending = entries.into_iter(),

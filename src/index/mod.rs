@@ -6,6 +6,8 @@
 
 mod entries;
 mod local;
+mod order;
+mod problem;
 mod reader;
 mod segment;
 mod writer;
@@ -14,4 +16,4 @@ pub use entries::{Entries, Loss};
 pub use local::{LocalIndex, LocalLines};
 pub use reader::{IndexFiles, Inventory};
 pub use segment::Segment;
-pub use writer::{IndexTotals, IndexWriter};
+pub use writer::{IndexTotals, IndexWriter, Pushed};

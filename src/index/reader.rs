@@ -7,13 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Deserialize;
-
 use super::entries::{Entries, Loss};
+use super::problem;
 use super::segment::{MAX_SEGMENT_BYTES, Segment};
 use crate::archive::{FramedReader, Scratch};
 use crate::error::{Error, Kind, Result};
-use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, TableRecord};
+use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Scan, TableRecord};
 use crate::source::Problem;
 
 /// Opens the index file of the same component in another backup of the chain.
@@ -34,6 +33,7 @@ pub struct Inventory {
     segments: Vec<Segment>,
     entries: u64,
     problems: Vec<Problem>,
+    left_out: Vec<Problem>,
     /// Why the problem lines cannot be read. Nothing but the list of problems needs them.
     problems_fault: Option<String>,
     /// What could not be read so far, by its first path.
@@ -46,7 +46,7 @@ pub struct Inventory {
 const RECENT_SEGMENTS: usize = 8;
 
 /// The table is at most this long, in bytes: a million segments of ordinary paths.
-const MAX_TABLE_BYTES: u64 = 512 << 20;
+pub(super) const MAX_TABLE_BYTES: u64 = 512 << 20;
 
 impl Inventory {
     /// Opens the inventory of `own`, whose index file has its signed digest; `name` is for errors.
@@ -56,18 +56,7 @@ impl Inventory {
         let mut frame = Vec::new();
         let last = file.frames().checked_sub(1).ok_or_else(|| Error::damage(format!("{name} is empty")))?;
         file.read_frame(last, &mut scratch, &mut frame)?;
-        #[derive(Deserialize)]
-        struct Last {
-            end: End,
-        }
-        #[derive(Deserialize)]
-        struct End {
-            table_offset: u64,
-            segments: u64,
-            entries: u64,
-        }
-        let Last { end } = serde_json::from_slice(&frame)
-            .map_err(|e| Error::damage(format!("the last line of {name} is not an end line")).because(e))?;
+        let end = End::parse(name, &frame)?;
         let table_end = file.span(last).offset;
         let table_bytes = table_end.checked_sub(end.table_offset).filter(|&n| n <= MAX_TABLE_BYTES);
         let table_bytes =
@@ -84,11 +73,14 @@ impl Inventory {
         let problem_bytes =
             problem_bytes.ok_or_else(|| Error::damage(format!("a segment of {name} reaches into its table")))?;
         let problems = read_text(&file, own_end, problem_bytes)
-            .and_then(|text| lines(&text).map(parse_problem).collect::<Result<Vec<_>>>())
+            .and_then(|text| lines(&text)?.map(problem::parse_line).collect::<Result<Vec<_>>>())
             .map_err(|e| e.one_line());
         let mut inventory = Self::new(name, own, files, file, table, segments);
         match problems {
-            Ok(problems) => inventory.problems = problems,
+            Ok(listed) => {
+                (inventory.left_out, inventory.problems) =
+                    listed.into_iter().partition(|p| p.kind == Problem::LEFT_OUT);
+            }
             Err(why) => inventory.problems_fault = Some(why),
         }
         Ok(inventory)
@@ -127,6 +119,7 @@ impl Inventory {
             entries: segments.iter().map(|s| s.entries).sum(),
             segments,
             problems: Vec::new(),
+            left_out: Vec::new(),
             problems_fault: None,
             losses: Mutex::default(),
             recent: Mutex::default(),
@@ -154,6 +147,12 @@ impl Inventory {
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// What rules left out, as far as it is listed; the manifest has the count.
+    #[must_use]
+    pub fn left_out(&self) -> &[Problem] {
+        &self.left_out
     }
 
     /// Why the problems cannot be read, if they cannot.
@@ -195,7 +194,7 @@ impl Inventory {
         if Digest::of(&text) != segment.sha256 {
             return Err(about("does not match its digest"));
         }
-        let entries: Vec<_> = lines(&text).map(Entry::parse_line).collect::<Result<_>>()?;
+        let entries: Vec<_> = lines(&text)?.map(Entry::parse_line).collect::<Result<_>>()?;
         if entries.len() as u64 != segment.entries || entries.first().is_none_or(|e| e.path != segment.first) {
             return Err(about("does not hold the entries that its table line promises"));
         }
@@ -321,7 +320,7 @@ fn read_text(file: &FramedReader, offset: u64, length: u64) -> Result<Vec<u8>> {
 
 /// The segments that a table lists, and the number of their entries.
 fn parse_table(name: &str, text: &[u8]) -> Result<(Vec<Segment>, u64)> {
-    let segments: Vec<_> = lines(text).map(Segment::parse_line).collect::<Result<_>>()?;
+    let segments: Vec<_> = lines(text)?.map(Segment::parse_line).collect::<Result<_>>()?;
     let sum = segments.iter().try_fold(0_u64, |n, s| n.checked_add(s.entries));
     let sum = sum.ok_or_else(|| Error::damage(format!("the segment table of {name} does not add up")))?;
     if segments.windows(2).any(|w| w[0].first >= w[1].first) {
@@ -330,16 +329,38 @@ fn parse_table(name: &str, text: &[u8]) -> Result<(Vec<Segment>, u64)> {
     Ok((segments, sum))
 }
 
-fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split_inclusive(|&b| b == b'\n').filter(|l| *l != b"\n")
+/// What the end line says.
+struct End {
+    table_offset: u64,
+    segments: u64,
+    entries: u64,
 }
 
-fn parse_problem(line: &[u8]) -> Result<Problem> {
-    #[derive(Deserialize)]
-    struct Raw {
-        problem: Problem,
+impl End {
+    fn parse(name: &str, line: &[u8]) -> Result<Self> {
+        if !line.ends_with(b"\n") {
+            return Err(Error::damage(format!("the last line of {name} does not end")));
+        }
+        let mut scan = Scan::new(line);
+        Self::scan(&mut scan).ok_or_else(|| scan.fault(&format!("the end line of {name}")))
     }
-    let raw: Raw =
-        serde_json::from_slice(line).map_err(|e| Error::damage("a problem line cannot be read").because(e))?;
-    Ok(raw.problem)
+
+    fn scan(scan: &mut Scan<'_>) -> Option<Self> {
+        scan.expect("{\"end\":{\"table_offset\":")?;
+        let table_offset = scan.number()?;
+        scan.expect(",\"segments\":")?;
+        let segments = scan.number()?;
+        scan.expect(",\"entries\":")?;
+        let entries = scan.number()?;
+        scan.end(&["table_offset", "segments", "entries"], "}")?;
+        Some(Self { table_offset, segments, entries })
+    }
+}
+
+/// Lines without their newlines. None is empty in an index, and the parsers of lines refuse such.
+fn lines(text: &[u8]) -> Result<impl Iterator<Item = &[u8]>> {
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        return Err(Error::damage("an index ends inside a line"));
+    }
+    Ok(text.split_inclusive(|&b| b == b'\n'))
 }

@@ -162,6 +162,9 @@ pub struct ComponentRecord {
     pub index: IndexRecord,
     /// Problems met while capturing.
     pub problems: Vec<ProblemCount>,
+    /// How much was left out by rule; absent when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<u64>,
 }
 
 /// `manifest.json`.

@@ -56,6 +56,8 @@ impl Sandbox {
                 name: "files".into(),
                 roots: vec![tree],
                 exclude: vec![],
+                exclude_caches: false,
+                exclude_if_present: vec![],
                 one_file_system: false,
                 min_entries: None,
                 max_shrink: None,

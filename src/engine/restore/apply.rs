@@ -19,6 +19,7 @@ use crate::index::Inventory;
 use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath};
 use crate::monitor::Monitor;
 use crate::source::Problem;
+use crate::threads;
 
 /// What the folder of a component was before.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -139,12 +140,12 @@ fn fill(
 fn syncing_early(target: &Target, work: impl FnOnce() -> Result<()>) -> Result<()> {
     std::thread::scope(|scope| {
         let (running, ended) = bounded::<()>(0);
-        let syncing = scope.spawn(move || -> Result<()> {
+        let syncing = threads::start(scope, "sync", move || -> Result<()> {
             while ended.recv_timeout(SYNC_EVERY) == Err(RecvTimeoutError::Timeout) {
                 target.sync()?;
             }
             Ok(())
-        });
+        })?;
         let outcome = work();
         drop(running);
         let synced = syncing.join().unwrap_or_else(|_| Err(Error::failed("the thread that syncs ended unexpectedly")));

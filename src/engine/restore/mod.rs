@@ -21,7 +21,7 @@ use super::select::Selection;
 use super::target::{Target, TargetOptions};
 use super::verify::Finding;
 use crate::durable::Disk;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, path_text};
 use crate::index::Inventory;
 use crate::model::{BackupId, ComponentRecord, EntryPath};
 use crate::monitor::Monitor;
@@ -50,6 +50,7 @@ pub struct Report {
     /// The backup; empty only before it is known.
     pub id: String,
     /// The folder.
+    #[serde(serialize_with = "crate::model::serialize_path")]
     pub target: PathBuf,
     /// Whether nothing was changed.
     pub dry_run: bool,
@@ -169,7 +170,7 @@ fn begin(chain: &Arc<Chain>, target: &Path, options: &Options) -> Result<Report>
     chain.components(&options.components)?;
     let continued = marker::belongs_to(target, chain, options)?;
     if !options.overwrite && !continued && !is_empty(target)? {
-        return Err(Error::new(Kind::WouldOverwrite, format!("{} is not empty", target.display())).hint(
+        return Err(Error::new(Kind::WouldOverwrite, format!("{} is not empty", path_text(target))).hint(
             "name a new folder, or add --overwrite: it rewrites what differs and keeps what the backup does not have",
         ));
     }
