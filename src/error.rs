@@ -23,6 +23,8 @@ pub enum Kind {
     NotFound,
     /// Bytes in a repository are not what was signed, or contradict each other.
     Damage,
+    /// The system cannot read a file of a repository.
+    Unreadable,
     /// The repository was written by a newer version of the format.
     NewerFormat,
     /// Another run holds the repository.
@@ -54,7 +56,7 @@ impl Kind {
         match self {
             Self::Failed | Self::NotFound | Self::NewerFormat | Self::NoKey | Self::WrongKey => 1,
             Self::Usage => 2,
-            Self::Damage => 4,
+            Self::Damage | Self::Unreadable => 4,
             Self::Locked
             | Self::Unsigned
             | Self::WrongSigner
@@ -74,6 +76,7 @@ impl Kind {
             Self::Usage => "usage",
             Self::NotFound => "not-found",
             Self::Damage => "damage",
+            Self::Unreadable => "unreadable",
             Self::NewerFormat => "newer-format",
             Self::Locked => "locked",
             Self::Unsigned => "unsigned",
@@ -137,6 +140,12 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether it costs only what needs the object, so that a reader goes on with the rest.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self.kind, Kind::Damage | Kind::Unreadable)
     }
 
     /// The advice, if there is any, of this error or of the nearest cause that has one.

@@ -65,7 +65,7 @@ fn conclude(context: &Context, report: &Report) -> Result<u8> {
     if !report.findings.is_empty() {
         context
             .terminal
-            .warn(&format!("{} entries are damaged and were not restored (listed above)", report.findings.len()));
+            .warn(&format!("{} findings: what they name is damaged and was not restored", report.findings.len()));
         return Ok(DAMAGE_FOUND);
     }
     Ok(if report.problems.is_empty() { 0 } else { DONE_WITH_PROBLEMS })

@@ -207,8 +207,8 @@ pub fn preview(root: &Path, settings: &Settings) -> Result<(Vec<Preview>, Option
     Ok((previews.collect::<Result<_>>()?, decision.full_because.clone()))
 }
 
-/// Starts the walk of a component.
-type Walks<'a> = &'a dyn Fn(&ComponentSpec, &Settings) -> Result<Box<dyn Iterator<Item = Step> + Send>>;
+/// Starts the walk of a component; a call gives all its steps in order.
+pub type Walks<'a> = &'a dyn Fn(&ComponentSpec, &Settings) -> Result<Box<dyn Iterator<Item = Step> + Send>>;
 
 /// Makes a backup in the repository at `root`, which is made if nothing is there.
 pub fn create(root: &Path, settings: &Settings, signer: &Signer, monitor: &dyn Monitor) -> Result<Report> {
@@ -216,7 +216,7 @@ pub fn create(root: &Path, settings: &Settings, signer: &Signer, monitor: &dyn M
 }
 
 /// The same from any walks: a test changes the tree between what a walk saw and what is read.
-fn create_from(
+pub fn create_from(
     root: &Path,
     settings: &Settings,
     signer: &Signer,
