@@ -188,8 +188,7 @@ def time_of(value):
 
 
 ID = r"[0-9]{8}-[0-9]{6}(-([2-9]|[1-9][0-9]{1,8}))?"
-is_id, is_digest, is_count = matching(ID), matching("[0-9a-f]{64}"), integer(U64)
-is_size = integer(MAX_SIZE)
+is_id, is_digest, is_size = matching(ID), matching("[0-9a-f]{64}"), integer(MAX_SIZE)
 
 
 def shape(what, keys, optional=()):
@@ -220,16 +219,16 @@ dependency = shape("a dependency", {"id": is_id, "sums_sha256": is_digest})
 archive = shape("an archive", {"name": text_of, "volume": integer(U32), "size_bytes": is_size, "sha256": is_digest,
                                "tar_bytes": is_size, "frames": integer(MAX_FRAMES)})
 index_table = shape("a table", {"offset": is_size, "bytes": integer(MAX_TABLE), "sha256": is_digest})
-index_file = shape("an index", {"name": text_of, "size_bytes": is_size, "sha256": is_digest, "segments": is_count,
-                                "own_segments": is_count, "table": index_table}, {"table"})
-problem_count = shape("a problem", {"kind": text_of, "count": integer(U64, 1)})
+index_file = shape("an index", {"name": text_of, "size_bytes": is_size, "sha256": is_digest, "segments": is_size,
+                                "own_segments": is_size, "table": index_table}, {"table"})
+problem_count = shape("a problem", {"kind": text_of, "count": integer(MAX_SIZE, 1)})
 component_of = shape("a component", {
     "name": matching("[a-z0-9][a-z0-9_-]{0,63}"), "kind": text_of, "captured_from": time_of,
-    "captured_until": time_of, "entries": is_count, "new_entries": is_count, "content_bytes": is_count,
-    "bytes_read": is_count, "bytes_stored": is_count, "archives": list_of(archive), "index": index_file,
-    "problems": list_of(problem_count), "left_out": is_count}, {"left_out"})
+    "captured_until": time_of, "entries": is_size, "new_entries": is_size, "content_bytes": is_size,
+    "bytes_read": is_size, "bytes_stored": is_size, "archives": list_of(archive), "index": index_file,
+    "problems": list_of(problem_count), "left_out": is_size}, {"left_out"})
 manifest_of = shape("manifest.json", {
-    "id": is_id, "sequence": integer(U64, 1), "created_at": time_of, "finished_at": time_of,
+    "id": is_id, "sequence": integer(MAX_SIZE, 1), "created_at": time_of, "finished_at": time_of,
     "kind": lambda v: v in ("full", "incremental"), "parent": lambda v: v is None or dependency(v),
     "depends_on": list_of(dependency), "repository_id": matching("[0-9a-f]{32}"), "repository_sha256": is_digest,
     "host": text_of, "host_id": text_of, "tool": text_of, "sealing": sealing, "chunking": text_of,
@@ -856,7 +855,7 @@ def parse_problem(line):
 
 def parse_end(line):
     v = ordered(single(line, "end"), ["table_offset", "segments", "entries"], "the end line")
-    need(len(v) == 3 and all(map(is_count, v.values())), "the end line lacks a key")
+    need(len(v) == 3 and all(map(is_size, v.values())), "the end line lacks a key")
     return v
 
 
@@ -1078,6 +1077,18 @@ class Repository:
         return max(found, key=lambda backup: backup.manifest["sequence"])
 
 
+    def claims(self, newest):
+        """Backups that nobody trusted signed, and that claim to be newer than the newest."""
+        limit, found = self.load(newest).manifest["sequence"], []
+        for id in self.ids():
+            try:
+                if parse_manifest(read_small(os.path.join(self.folder, id, "manifest.json")))["sequence"] > limit:
+                    found.append(id)
+            except (Bad, Stop, OSError):
+                pass
+        return found
+
+
 # ---- Verification without a key
 
 def check_folder(repo, report):
@@ -1086,6 +1097,8 @@ def check_folder(repo, report):
         report.add("repository", "", None, "repository.json", repo.error)
     for name in sorted(os.listdir(os.fsencode(repo.folder))):
         text = os.fsdecode(name)
+        if is_id(text) and not stat.S_ISDIR(os.lstat(os.path.join(repo.folder, text)).st_mode):
+            report.add("unexpected", "", None, text, "it has the name of a backup and is no folder")
         if is_id(text) or re.fullmatch(r"\.incomplete-.*|\.staged-.*", text, re.S):
             continue
         if text not in ("repository.json", "allowed_signers", ".lock", "latest"):
@@ -1190,20 +1203,9 @@ class Chain:
         for id, digest in backup.depends_on.items():
             try:
                 data = repo.sums_of(id)
-                self.sums[id] = parse_sums(data) if sha256(data) == digest else None
+                self.sums[id] = parse_sums(data) if sha256(data) == digest else {}
             except (Bad, OSError):
-                self.sums[id] = None
-
-    def names(self, id, stem):
-        """Names under which a file may lie. What SHA256SUMS says counts if it is the one that was signed."""
-        need(id in self.sums, f"it refers to {id}, on which this backup does not depend")
-        sums = self.sums[id]
-        own = EXTENSION[self.backup.manifest["sealing"]["cipher"]]
-        for extension in sorted(EXTENSION.values(), key=lambda e: e != own):
-            path = os.path.join(self.repo.folder, id, stem + extension)
-            if stem + extension in sums if sums else os.path.lexists(path):
-                return path, extension, sums and sums[stem + extension]
-        raise Bad(f"{id}/{stem} is missing")
+                self.sums[id] = {}
 
     def open(self, id, stem, salvage=False):
         key = id, stem
@@ -1217,19 +1219,19 @@ class Chain:
         return self.open_files[key]
 
     def open_now(self, id, stem, salvage):
-        path, extension, digest = self.names(id, stem)
-        name = f"{id}/{os.path.basename(path)}"
+        need(id in self.sums, f"it refers to {id}, on which this backup does not depend")
+        extension = EXTENSION[self.backup.manifest["sealing"]["cipher"]]
+        name, path = f"{id}/{stem}{extension}", os.path.join(self.repo.folder, id, stem + extension)
         try:
-            file = open_regular(path)
-        except FileNotFoundError:
-            raise Bad(f"{name} is missing") from None
-        try:
-            sealed = Sealed(file, extension, self.keys)
+            sealed = Sealed(open_regular(path), extension, self.keys)
             if sealed.cipher and not salvage:
                 sealed.chunk(sealed.chunks - 1)
             return Frames(sealed, salvage)
+        except FileNotFoundError:
+            raise Bad(f"{name} is missing") from None
         except WrongKey as error:
-            need(digest and digest_of_file(path)[0] == digest, f"{name} is not what was signed: {error}")
+            digest = self.sums[id].get(stem + extension)
+            need(digest in (None, digest_of_file(path)[0]), f"{name} is not what was signed: {error}")
             raise Stop("wrong-key", f"{name}: {error}") from None
         except Bad as error:
             raise Bad(f"{name}: {error}") from None
@@ -1290,6 +1292,10 @@ class Inventory:
         end = parse_end(lines[0])
         self.read_table(stream, end["table_offset"], last - end["table_offset"])
         need(len(self.table) == end["segments"], "its table has another length than its end says")
+        size, table = last - end["table_offset"], self.component["index"].get("table")
+        data = stream.read(end["table_offset"], size)
+        need(not table or (table["offset"], table["bytes"], table["sha256"]) == (end["table_offset"], size, sha256(data)),
+             "its table is not the one in the manifest")
         if deep:
             try:
                 self.check_all(stream, end)
@@ -1298,7 +1304,7 @@ class Inventory:
 
     def check_all(self, stream, end):
         """What nobody needs to restore: problem lines, totals, and where everything lies."""
-        at, table, own_end = end["table_offset"], self.component["index"].get("table"), 0
+        at, own_end = end["table_offset"], 0
         for segment in self.table:
             if segment.backup == self.backup.id:
                 need(segment.offset == own_end, "its own segments do not lie one after the other")
@@ -1307,9 +1313,6 @@ class Inventory:
         for line in lines_of(stream.read(own_end, at - own_end)):
             parse_problem(line)
         need(sum(s.lines for s in self.table) == end["entries"] == self.component["entries"], "its totals differ")
-        size = stream.starts[-2] - at
-        need(not table or (table["offset"], table["bytes"], table["sha256"]) == (at, size, sha256(stream.read(at, size))),
-             "its table is not the one in the manifest")
 
     def segment(self, segment):
         stream = self.chain.open(segment.backup, self.stem(), salvage=not self.complete or segment.backup != self.backup.id)
@@ -1558,6 +1561,8 @@ def run(args, report):
             return ls(repo, backup, keys, report, args.json)
         return restore(repo, backup, keys, args.out, report)
     ids = repo.ids() if args.all else [repo.find("latest").id if args.id == "latest" else args.id]
+    if args.id == "latest" and not args.all:
+        ids += repo.claims(ids[0])
     if not args.all and not os.path.isdir(os.path.join(args.repo, ids[0])):
         raise Stop("failed", f"there is no backup {ids[0]}")
     checked = check(repo, ids, report)
