@@ -108,12 +108,14 @@ class Churner:
         self.plant()
 
     def do_maps_tell(self):
-        """Whether changes through a map have timestamps here: on tmpfs they have none, so that no backup can see them."""
+        """Whether changes through a map have timestamps of their own after a sync. On tmpfs no backup could see them."""
         fd = os.open(self.build + b"/m", os.O_CREAT | os.O_RDWR)
         os.ftruncate(fd, PAGE)
-        os.utime(fd, (0, 0))
         with mmap.mmap(fd, PAGE) as mapped:
             mapped[0] = 1
+            os.fsync(fd)
+            os.utime(fd, (0, 0))
+            mapped[0] = 2
         tells = os.fstat(fd).st_mtime_ns != 0
         os.close(fd)
         os.unlink(self.build + b"/m")
