@@ -13,6 +13,7 @@
 )]
 
 mod byhand;
+mod bytes;
 mod captures;
 mod cli;
 mod crash;
@@ -23,12 +24,17 @@ mod golden;
 mod hostile;
 mod incremental;
 mod kill;
+mod left_out;
+mod limits;
+mod losses;
+mod motion;
 mod other_docs;
 mod property;
 mod readme;
 mod refusals;
 mod resume;
 mod support;
+mod threads;
 
 /// A file that nobody lists is a test that nobody runs.
 #[test]

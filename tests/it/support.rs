@@ -56,6 +56,8 @@ impl Sandbox {
                 name: "files".into(),
                 roots: vec![tree],
                 exclude: vec![],
+                exclude_caches: false,
+                exclude_if_present: vec![],
                 one_file_system: false,
                 min_entries: None,
                 max_shrink: None,
@@ -200,6 +202,24 @@ impl Sandbox {
         }
         path
     }
+}
+
+/// Runs another test as nobody, from a copy of this program: root may read everything and make devices.
+pub(crate) fn run_as_nobody(name: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = dir.path().join("it");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let scratch = dir.path().join("scratch");
+    fs::create_dir(&scratch).unwrap();
+    std::os::unix::fs::chown(&scratch, Some(65534), Some(65534)).unwrap();
+    let mut nobody = Command::new("setpriv");
+    nobody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program);
+    nobody.args(["--exact", name, "--ignored", "--nocapture"]).env("TMPDIR", &scratch).env("HOME", &scratch);
+    let output = succeed(nobody.current_dir("/"));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("1 passed"), "the test must have run: {said}");
 }
 
 /// Runs a program that must succeed.

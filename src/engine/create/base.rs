@@ -2,16 +2,17 @@
 //! with the reason.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::component::LastIndex;
 use super::{ComponentSpec, Settings};
 use crate::error::{Error, Kind, Result};
-use crate::model::{BackupId, ComponentRecord, Dependency, Digest, Manifest};
+use crate::model::{BackupId, ComponentRecord, Dependency, Digest, Entry, EntryKind, Extent, Fields, Manifest};
 use crate::repo::Repository;
 use crate::repo::backup::{MANIFEST_FILE, SUMS_FILE, parse_sums};
 use crate::repo::catalog::Catalog;
 use crate::repo::read_small;
-use crate::repo::state::LocalState;
+use crate::repo::state::{ACCEPTANCE, LocalState};
 
 /// What was found, and what follows from it.
 #[derive(Debug)]
@@ -22,8 +23,8 @@ pub(super) struct Decision {
     /// Why nothing is built upon although there are earlier backups.
     pub(super) full_because: Option<String>,
     last: BTreeMap<String, LastIndex>,
-    /// Digests of the backups that may be referred to.
-    sums: BTreeMap<BackupId, Digest>,
+    /// The backups that may be referred to, with the digests of their SHA256SUMS.
+    bases: BTreeMap<BackupId, (Digest, Manifest)>,
 }
 
 impl Decision {
@@ -35,7 +36,7 @@ impl Decision {
             parent_manifest: None,
             full_because: None,
             last: BTreeMap::new(),
-            sums: BTreeMap::new(),
+            bases: BTreeMap::new(),
         }
     }
 
@@ -119,16 +120,13 @@ impl Decision {
             .copies_of(&newest.id, sums_sha256)
             .ok_or_else(|| format!("this host has no index copy that belongs to the newest backup {}", newest.id))?;
         // The copies vouch for SHA256SUMS. The manifest names digests that this run will sign, so it must be the listed one.
-        if !is_listed(repo, newest, sums) {
-            return Err(format!("the manifest of the newest backup {} was changed; run `ccbackup verify`", newest.id));
-        }
-        self.sums.insert(newest.id.clone(), sums_sha256);
-        for dependency in &newest.depends_on {
-            let sums = read_small(&repo.root().join(dependency.id.as_str()).join(SUMS_FILE));
-            if sums.map(|s| Digest::of(&s)).ok() != Some(dependency.sums_sha256) {
-                return Err(format!("backup {}, on which the last one depends, is missing or changed", dependency.id));
-            }
-            self.sums.insert(dependency.id.clone(), dependency.sums_sha256);
+        let head = Dependency { id: newest.id.clone(), sums_sha256 };
+        for base in std::iter::once(&head).chain(&newest.depends_on) {
+            let manifest = whole_base(repo, base).map_err(|why| match base.id == newest.id {
+                true => format!("the newest backup {} {why}; run `ccbackup verify`", base.id),
+                false => format!("backup {}, on which the last one depends, {why}; run `ccbackup verify`", base.id),
+            })?;
+            self.bases.insert(base.id.clone(), (base.sums_sha256, manifest));
         }
         let complete = settings.components.iter().filter(|s| newest.component(&s.name).is_some());
         for spec in complete {
@@ -140,13 +138,26 @@ impl Decision {
                 Ok(_) => return Err(format!("the index copy of {} is damaged", spec.name)),
                 Err(_) => return Err(format!("the index copy of {} cannot be read", spec.name)),
             }
-            let last = LastIndex { copy, captured_from_seconds: local.captured_from_seconds };
+            let last = LastIndex {
+                copy,
+                captured_from_seconds: local.captured_from_seconds,
+                accepted: copies.accepted == ACCEPTANCE,
+                volumes: self.volumes(&spec.name),
+            };
             self.last.insert(spec.name.clone(), last);
         }
         if self.last.is_empty() {
             return Err(format!("the newest backup {} holds other components", newest.id));
         }
         Ok(())
+    }
+
+    fn volumes(&self, component: &str) -> Volumes {
+        let archives = self.bases.iter().flat_map(|(id, (_, manifest))| {
+            let archives = manifest.component(component).map(|c| c.archives.as_slice()).unwrap_or_default();
+            archives.iter().map(|a| ((id.clone(), a.volume), a.tar_bytes))
+        });
+        Volumes(Arc::new(archives.collect()))
     }
 
     /// The index that a component builds on.
@@ -156,8 +167,8 @@ impl Decision {
 
     /// A backup that is referred to, with its digest.
     pub(super) fn dependency(&self, id: BackupId) -> Result<Dependency> {
-        match self.sums.get(&id) {
-            Some(&sums_sha256) => Ok(Dependency { id, sums_sha256 }),
+        match self.bases.get(&id) {
+            Some(&(sums_sha256, _)) => Ok(Dependency { id, sums_sha256 }),
             None => Err(Error::failed(format!(
                 "the index copy refers to backup {id}, which the newest backup does not depend on"
             ))),
@@ -165,11 +176,63 @@ impl Decision {
     }
 }
 
-/// Whether `manifest` is the one whose digest its backup's SHA256SUMS has.
-fn is_listed(repo: &Repository, manifest: &Manifest, sums: &[u8]) -> bool {
-    let bytes = read_small(&repo.root().join(manifest.id.as_str()).join(MANIFEST_FILE));
-    let listed = parse_sums(sums).ok().and_then(|sums| sums.get(MANIFEST_FILE).copied());
-    bytes.is_ok_and(|b| listed == Some(Digest::of(&b)) && Manifest::parse(&b).is_ok_and(|m| m == *manifest))
+/// The manifest of a backup that is to be referred to, if SHA256SUMS is the one that is meant, lists it, and all archives
+/// and indexes are there with their sizes; else what is wrong. Their bytes are `verify`'s work.
+fn whole_base(repo: &Repository, base: &Dependency) -> std::result::Result<Manifest, String> {
+    let dir = repo.root().join(base.id.as_str());
+    let sums = read_small(&dir.join(SUMS_FILE)).map_err(|_| "is missing or changed: it has no readable SHA256SUMS")?;
+    if Digest::of(&sums) != base.sums_sha256 {
+        return Err("is missing or changed: it has another SHA256SUMS than this host wrote".into());
+    }
+    let sums = parse_sums(&sums).map_err(|e| e.one_line())?;
+    let bytes = read_small(&dir.join(MANIFEST_FILE)).map_err(|_| "has no readable manifest.json")?;
+    if sums.get(MANIFEST_FILE) != Some(&Digest::of(&bytes)) {
+        return Err("has a manifest.json that was changed".into());
+    }
+    let manifest = Manifest::parse(&bytes).map_err(|e| e.one_line())?;
+    for component in &manifest.components {
+        let archives = component.archives.iter().map(|a| (&a.name, a.size_bytes));
+        for (name, size) in archives.chain([(&component.index.name, component.index.size_bytes)]) {
+            match dir.join(name).symlink_metadata() {
+                Ok(meta) if meta.is_file() && meta.len() == size => {}
+                Ok(meta) if meta.is_file() => {
+                    return Err(format!("has a {name} of {} bytes instead of {size}", meta.len()));
+                }
+                _ => return Err(format!("has lost its {name}")),
+            }
+        }
+    }
+    Ok(manifest)
+}
+
+/// How long the archive volumes of one component are in the backups that may be referred to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Volumes(Arc<BTreeMap<(BackupId, u32), u64>>);
+
+impl Volumes {
+    /// Whether the home and all extents of a line lie inside of them.
+    pub(super) fn hold(&self, line: &Fields<'_>) -> bool {
+        let (home, volume, offset) = &line.home;
+        let extents = line.content.iter().chain(&line.pieces).flatten();
+        self.have(home, *volume, *offset, 1) && extents.into_iter().all(|e| self.have(&e.0, e.1, e.2, e.3))
+    }
+
+    /// The same for an entry.
+    pub(super) fn hold_entry(&self, entry: &Entry) -> bool {
+        let extents = if let EntryKind::File { extents, .. } = &entry.kind { extents.as_slice() } else { &[] };
+        let home = &entry.home;
+        self.have(&home.backup, home.volume, home.offset, 1) && extents.iter().all(|e| self.hold_extent(e))
+    }
+
+    /// Whether an extent lies inside of them.
+    pub(super) fn hold_extent(&self, extent: &Extent) -> bool {
+        self.have(&extent.backup, extent.volume, extent.offset, extent.length)
+    }
+
+    fn have(&self, backup: &BackupId, volume: u32, offset: u64, length: u64) -> bool {
+        let end = offset.checked_add(length);
+        self.0.get(&(backup.clone(), volume)).is_some_and(|&bytes| end.is_some_and(|end| end <= bytes))
+    }
 }
 
 /// Missing or shrunken parts fail the backup before anything is published.

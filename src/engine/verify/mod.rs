@@ -23,6 +23,7 @@ use crate::repo::backup::Trust;
 use crate::repo::catalog::Catalog;
 use crate::repo::signing::SignerKey;
 use crate::repo::state::LocalState;
+use crate::threads;
 
 use files::{Counts, Files};
 pub use finding::Finding;
@@ -122,8 +123,8 @@ pub fn verify(
     let (bytes, entries) = deep::extent(checked.iter().filter(|b| wanted.contains(&b.manifest.id)), percent);
     monitor.stage("verify", Some(files.bytes.saturating_add(bytes)), Some(entries));
     // Side by side: hashing one large archive would leave all but one core idle.
-    let (hashed, opened) = std::thread::scope(|scope| {
-        let hashing = scope.spawn(|| files.hash(options.threads, monitor));
+    let (hashed, opened) = std::thread::scope(|scope| -> Result<_> {
+        let hashing = threads::start(scope, "hash", || files.hash(options.threads, monitor))?;
         let mut deep = deep::Deep { percent, threads: options.threads, entries: 0, findings: Vec::new() };
         let opened = wanted.iter().try_for_each(|id| match Chain::open(repo, id, trust, keys.clone()) {
             Ok(chain) => deep.backup(&chain, monitor),
@@ -137,8 +138,8 @@ pub fn verify(
             Err(e) => Err(e),
         });
         let hashed = hashing.join().unwrap_or_else(|_| Err(Error::failed("a worker ended unexpectedly")));
-        (hashed, opened.map(|()| deep))
-    });
+        Ok((hashed, opened.map(|()| deep)))
+    })?;
     report.add(hashed?);
     let deep = opened?;
     report.entries = deep.entries;
