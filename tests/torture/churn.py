@@ -101,10 +101,25 @@ class Churner:
         self.cwd = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
         for path in (self.limbo_path, self.build):
             os.mkdir(path)
+        self.maps_tell = self.do_maps_tell()
         self.top = Node(b"tree", {})
         self.limbo = Node(b"limbo", {})
         self.area = self.add_dir(self.top, b"c%d" % number)
         self.plant()
+
+    def do_maps_tell(self):
+        """Whether changes through a map have timestamps of their own after a sync. On tmpfs no backup could see them."""
+        fd = os.open(self.build + b"/m", os.O_CREAT | os.O_RDWR)
+        os.ftruncate(fd, PAGE)
+        with mmap.mmap(fd, PAGE) as mapped:
+            mapped[0] = 1
+            os.fsync(fd)
+            os.utime(fd, (0, 0))
+            mapped[0] = 2
+        tells = os.fstat(fd).st_mtime_ns != 0
+        os.close(fd)
+        os.unlink(self.build + b"/m")
+        return tells
 
     # Paths and the model.
 
@@ -265,12 +280,16 @@ class Churner:
             self.add_file(inode, [self.some_dir() for _ in range(names)])
         for size in [rng.randrange(8, 400) * PAGE for _ in range(6)]:
             self.add_file(self.new_inode(SPARSE, self.next_group(), size), [self.some_dir()])
-        for size in [LARGE + rng.randrange(12 << 20) for _ in range(3)]:
+        some = 1 + self.files // 750
+        for size in [LARGE + rng.randrange(12 << 20) for _ in range(some)]:
             self.add_file(self.new_inode(WHOLE, self.next_group(), size), [self.some_dir()])
-        for size in [rng.randrange(1, 50) * PAGE for _ in range(40)] + [LARGE + rng.randrange(512) * PAGE for _ in range(3)]:
+        sizes = [rng.randrange(1, 50) * PAGE for _ in range(40)]
+        for size in sizes + [LARGE + rng.randrange(512) * PAGE] * some:
             inode = self.new_inode(IN_PLACE, self.next_group(), size)
             self.in_place.append(self.add_file(inode, [self.some_dir() for _ in range(rng.choice((1, 1, 2)))]))
-        for size in [rng.randrange(1, 16) * PAGE for _ in range(4)] + [LARGE + 64 * PAGE]:
+        for size in [rng.randrange(self.MAPPED_PAGES, 16) * PAGE for _ in range(8)] + [LARGE + 64 * PAGE]:
+            if not self.maps_tell:
+                break
             inode = self.add_file(self.new_inode(MAPPED, self.next_group(), size), [self.some_dir()])
             fd = os.open(self.path(inode.names[0]), os.O_RDWR)
             inode.map = mmap.mmap(fd, inode.size)
@@ -489,7 +508,7 @@ class Churner:
 
     def change_metadata(self):
         node = (self.dirs if self.rng.random() < 0.3 else self.names).pick(self.rng)
-        if node.kids is None and node.inode.fixed:
+        if node.kids is None and (node.inode.fixed or node.inode.kind == MAPPED):
             return
         path = self.path(node)
         draw = self.rng.random()
@@ -540,18 +559,23 @@ class Churner:
             inode.log.append(("page", place, generation))
 
     def change_through_map(self):
+        if not self.mapped:
+            return
         inode = self.mapped[int(self.rng.random() * len(self.mapped))]
-        # Always the same few pages: only their first change has a timestamp.
-        place = int(self.rng.random() * min(3, inode.size // PAGE))
+        self.store(inode, int(self.rng.random() * self.MAPPED_PAGES))
+
+    def store(self, inode, place):
         data = content.page(inode.serial, inode.group, place, self.at & 0xFFFFFFFF, MAPPED, 0)
         inode.map[place * PAGE : (place + 1) * PAGE] = data
 
     # The process.
 
+    MAPPED_PAGES = 2
+
     MOODS = {
         "folders": [(move_folder, 8), (swap, 2), (stand_in, 2), (move_name, 1)],
         "links": [(replace, 4), (use_inode_again, 6), (link_more, 3), (link_less, 3), (part_from_still, 6)],
-        "contents": [(change_in_place, 12), (change_through_map, 1), (replace, 4), (change_metadata, 3)],
+        "contents": [(change_in_place, 12), (change_through_map, 2), (replace, 4), (change_metadata, 3)],
         "all": [
             (move_folder, 4), (swap, 2), (stand_in, 1), (move_name, 3), (replace, 4), (use_inode_again, 3), (link_more, 2),
             (link_less, 2), (part_from_still, 3), (renew_folder, 1), (change_metadata, 3), (change_in_place, 6),
@@ -568,6 +592,10 @@ class Churner:
         self.alive = {i.serial for i in inodes} | {i.serial for i, _ in self.anchored}
         for inode in self.in_place:
             inode.log = []
+        for inode in self.mapped:
+            # Only the first change of a page has a timestamp, until the page is written to the disk.
+            for place in range(self.MAPPED_PAGES):
+                self.store(inode, place)
         self.bases = {i.group: list(i.pages) for i in self.in_place}
 
     def present_edges(self):
