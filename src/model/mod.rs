@@ -15,8 +15,8 @@ pub(crate) use fields::Fields;
 pub use id::BackupId;
 pub(crate) use line::line_path;
 pub use manifest::{
-    ArchiveRecord, BackupKind, ComponentRecord, Dependency, FORMAT_NAME, FORMAT_VERSION, IndexRecord, Manifest,
-    ProblemCount, RepositoryRecord, Sealing, archive_file_name, index_file_name, is_component_name,
+    ArchiveRecord, BackupKind, ComponentRecord, Dependency, FORMAT_NAME, FORMAT_VERSION, IndexRecord, MAX_SEQUENCE,
+    Manifest, ProblemCount, RepositoryRecord, Sealing, archive_file_name, index_file_name, is_component_name,
 };
 pub(crate) use path::tree_order;
 pub use path::{EntryPath, MAX_PATH_BYTES, escape_path};

@@ -24,11 +24,14 @@ mod hostile;
 mod incremental;
 mod kill;
 mod other_docs;
+mod own_keys;
+mod places;
 mod property;
 mod readme;
 mod refusals;
 mod resume;
 mod support;
+mod trusted;
 
 /// A file that nobody lists is a test that nobody runs.
 #[test]

@@ -3,7 +3,6 @@
 //! A folder's names are held packed while it is walked; metadata only of a block of them, so a folder of millions of
 //! files costs little more than its names, and its blocks are looked at by several threads.
 
-use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -37,7 +36,8 @@ const CACHE_SIGNATURE: &[u8; 43] = b"Signature: 8a477f597d28d172789f06886806bc55
 pub(super) struct Rules {
     pub(super) exclude: Exclude,
     pub(super) one_file_system: bool,
-    pub(super) skip: HashSet<(u64, u64)>,
+    /// A handful, looked through for every entry.
+    pub(super) skip: Vec<(u64, u64)>,
 }
 
 /// A piece of work.
@@ -269,6 +269,7 @@ pub(super) fn judge(stat: Stat, mounted: bool, root_device: u64, rules: &Rules) 
     match stat.kind {
         FileKind::Socket => What::Note("socket"),
         FileKind::Dir if rules.skip.contains(&stat.identity()) => What::Note("own data of the backup"),
+        FileKind::File if rules.skip.contains(&stat.identity()) => What::Note("a key of this host"),
         FileKind::Dir if rules.one_file_system && (mounted || stat.device != root_device) => {
             What::Entry { stat, enter: false, note: Some("other file system") }
         }
