@@ -33,6 +33,11 @@ def exchange(one, other):
         raise OSError(number, os.strerror(number), one, None, other)
 
 
+def group_of(name):
+    """The group that a name tells."""
+    return int(name[1:].split(b"-")[0]) if name.startswith(b"g") else None
+
+
 class Bag:
     """A set from which one can be picked at random."""
 
@@ -64,6 +69,10 @@ class Node:
 
     def word(self):
         return "dir" if self.kids is not None else self.inode.word
+
+    def may_be_called(self, name):
+        """Names of groups are kept for their files, and for folders."""
+        return self.kids is not None or group_of(name) in (None, self.inode.group)
 
     def is_inside(self, other):
         node = self
@@ -366,6 +375,8 @@ class Churner:
     def exchange(self, one, other):
         if one.parent is None or other.parent is None or one.is_inside(other) or other.is_inside(one):
             return False
+        if not (one.may_be_called(other.name) and other.may_be_called(one.name)):
+            return False
         exchange(self.path(one), self.path(other))
         places = [(n.parent, n.name) for n in (one, other)]
         self.detach(one)
@@ -391,7 +402,7 @@ class Churner:
             self.rename(node, self.limbo, name)
             stand_in = self.add_link(parent, name, 0, self.path(node))
         else:
-            inode = self.new_inode(WHOLE, self.next_group(), 300)
+            inode = self.new_inode(WHOLE, group_of(name) or self.next_group(), 300)
             born = self.born(inode, self.path(parent))
             self.rename(node, self.limbo, name)
             self.link_born(born, [self.inside(parent, name)])
