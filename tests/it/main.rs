@@ -35,6 +35,7 @@ mod refusals;
 mod resume;
 mod support;
 mod threads;
+mod torture;
 
 /// A file that nobody lists is a test that nobody runs.
 #[test]
