@@ -37,6 +37,7 @@ mod refusals;
 mod resume;
 mod support;
 mod threads;
+mod torture;
 mod trusted;
 
 /// A file that nobody lists is a test that nobody runs.
