@@ -109,7 +109,7 @@ fn trusted(repo: &Repository, backups: &[catalog::Listed], trust: &Trust) -> Vec
     std::thread::scope(|scope| {
         let spawn = |part| std::thread::Builder::new().spawn_scoped(scope, move || check(part)).ok();
         let parts: Vec<_> = backups.chunks(share).map(|part| (part, spawn(part))).collect();
-        let done = parts.into_iter().map(|(part, thread)| match thread.map(|t| t.join()) {
+        let done = parts.into_iter().map(|(part, thread)| match thread.map(std::thread::ScopedJoinHandle::join) {
             Some(Ok(done)) => done,
             // No thread was to be had.
             _ => check(part),

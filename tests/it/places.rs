@@ -149,9 +149,9 @@ fn what_others_leave_beside_the_backups_is_a_note_and_inside_them_a_finding() {
     for (name, is_link) in [("20990101-000000", true), ("20990101-000001", false)] {
         let path = program.path("backups").join(name);
         if is_link {
-            symlink(&id, &path).unwrap()
+            symlink(&id, &path).unwrap();
         } else {
-            write(&path, b"x")
+            write(&path, b"x");
         }
         let report = program.json("verify --all", 4);
         assert_eq!(report["findings"][0]["path"], name, "{report:#}");
