@@ -150,7 +150,6 @@ def document(data, name):
         need(type(version) is int and 1 <= version <= U32, f"{name} does not say its version")
         if version > 1:
             raise Stop("newer-format", f"{name} has version {version} of the format, this reader knows 1")
-        text.encode()
         return json.loads(text, parse_int=number, parse_float=number, object_pairs_hook=no_twins)
     except (ValueError, RecursionError) as error:
         raise Bad(f"{name} is no JSON: {error}") from None
@@ -588,41 +587,24 @@ def decode(data, length):
 class Frames:
     """An archive or index file as the stream that it holds."""
 
-    def __init__(self, sealed, salvage=False):
-        self.sealed, self.cache = sealed, collections.OrderedDict()
-        try:
-            self.frames = self.seek_table()
-        except Bad:
-            if not salvage:
-                raise
-            self.frames = self.walk()
+    def __init__(self, sealed):
+        self.sealed, self.cache, self.frames = sealed, collections.OrderedDict(), self.seek_table(sealed)
         self.stored = [0, *itertools.accumulate(stored for stored, _ in self.frames)]
         self.starts = [0, *itertools.accumulate(content for _, content in self.frames)]
         self.length = self.starts[-1]
 
-    def seek_table(self):
-        total = self.sealed.length
+    @staticmethod
+    def seek_table(sealed):
+        total = sealed.length
         need(total >= 17, "it is too short for a seek table")
-        count, descriptor, magic = struct.unpack("<IBI", self.sealed.read(total - 9, 9))
+        count, descriptor, magic = struct.unpack("<IBI", sealed.read(total - 9, 9))
         size = 17 + 8 * count
         need(magic == 0x8F92EAB1 and descriptor == 0 and count <= MAX_FRAMES and size <= total, "its seek table is bad")
-        table = self.sealed.read(total - size, size)
+        table = sealed.read(total - size, size)
         need(struct.unpack("<II", table[:8]) == (0x184D2A5E, size - 8), "its seek table is bad")
         frames = list(struct.iter_unpack("<II", table[8:-9]))
         need(all(a <= MAX_STORED and b <= MAX_FRAME for a, b in frames), "its seek table has a frame too long")
         need(sum(a for a, _ in frames) == total - size, "its seek table does not add up")
-        return frames
-
-    def walk(self):
-        """Frames one after the other, as far as they can be followed, for a file whose seek table is lost."""
-        frames, at = [], 0
-        try:
-            while at < self.sealed.length:
-                data = self.sealed.read(at, min(MAX_STORED, self.sealed.length - at))
-                frames.append((frame_length(data), frame_header(data)[1]))
-                at += frames[-1][0]
-        except Bad:
-            pass
         return frames
 
     def frame(self, number):
@@ -716,7 +698,7 @@ ENTRY_KEYS = ("path type mode uid gid user group mtime ctime inode home size sha
 ALWAYS = {"path", "type", "mode", "uid", "gid", "mtime", "ctime", "inode", "home"}
 TYPE_KEYS = {  # needed, possible
     "file": ({"size", "sha256"}, {"content", "pieces", "regions", "chunks", "unsettled", "xattrs"}),
-    "dir": (set(), {"xattrs"}), "symlink": ({"target"}, {"xattrs"}), "hardlink": ({"target"}, set()),
+    "dir": (set(), {"xattrs"}), "symlink": ({"target"}, {"xattrs"}), "hardlink": ({"target"}, {"xattrs"}),
     "fifo": (set(), {"xattrs"}), "char": ({"device"}, {"xattrs"}), "block": ({"device"}, {"xattrs"})}
 
 
@@ -1073,7 +1055,7 @@ class Repository:
             except (Bad, Stop):
                 pass
         if not found:
-            raise Stop("failed", "there is no backup that can be used")
+            return self.load((self.ids() or ["latest"])[-1])
         return max(found, key=lambda backup: backup.manifest["sequence"])
 
 
@@ -1207,26 +1189,23 @@ class Chain:
             except (Bad, OSError):
                 self.sums[id] = {}
 
-    def open(self, id, stem, salvage=False):
+    def open(self, id, stem):
         key = id, stem
         if key not in self.open_files:
             try:
-                self.open_files[key] = self.open_now(id, stem, salvage)
+                self.open_files[key] = self.open_now(id, stem)
             except Bad as error:
                 self.open_files[key] = error
         if isinstance(self.open_files[key], Bad):
             raise self.open_files[key]
         return self.open_files[key]
 
-    def open_now(self, id, stem, salvage):
+    def open_now(self, id, stem):
         need(id in self.sums, f"it refers to {id}, on which this backup does not depend")
         extension = EXTENSION[self.backup.manifest["sealing"]["cipher"]]
         name, path = f"{id}/{stem}{extension}", os.path.join(self.repo.folder, id, stem + extension)
         try:
-            sealed = Sealed(open_regular(path), extension, self.keys)
-            if sealed.cipher and not salvage:
-                sealed.chunk(sealed.chunks - 1)
-            return Frames(sealed, salvage)
+            return Frames(Sealed(open_regular(path), extension, self.keys))
         except FileNotFoundError:
             raise Bad(f"{name} is missing") from None
         except WrongKey as error:
@@ -1263,19 +1242,18 @@ class Inventory:
             return self.damage("it is missing", "missing")
         except Bad as error:
             return self.damage(error, "unreadable")
-        self.complete = found == about["sha256"]
-        if not self.complete:
-            self.damage(f"its SHA-256 is {found}, signed was {about['sha256']}", "changed")
+        whole = found == about["sha256"]
         try:
-            stream = self.chain.open(self.backup.id, self.stem(), salvage=not self.complete)
-            if self.complete:
+            stream = self.chain.open(self.backup.id, self.stem())
+            if whole:
                 self.read_all(stream, deep)
             else:
                 need("table" in about, "nothing else binds its segments")
                 self.read_table(stream, about["table"]["offset"], about["table"]["bytes"], about["table"]["sha256"])
         except Bad as error:
             self.table = []
-            self.damage(f"no entry of {self.name} can be read: {error}")
+            why = "" if whole else f"its SHA-256 is {found}, signed was {about['sha256']}; "
+            self.damage(f"no entry of {self.name} can be read: {why}{error}")
 
     def read_table(self, stream, offset, length, digest=None):
         need(0 <= length <= MAX_TABLE, "its table is too long")
@@ -1296,14 +1274,13 @@ class Inventory:
         data = stream.read(end["table_offset"], size)
         need(not table or (table["offset"], table["bytes"], table["sha256"]) == (end["table_offset"], size, sha256(data)),
              "its table is not the one in the manifest")
-        if deep:
-            try:
-                self.check_all(stream, end)
-            except Bad as error:
-                self.damage(error)
+        try:
+            self.check_rest(stream, end, deep)
+        except Bad as error:
+            self.damage(error)
 
-    def check_all(self, stream, end):
-        """What nobody needs to restore: problem lines, totals, and where everything lies."""
+    def check_rest(self, stream, end, deep):
+        """What nobody needs to restore: where own segments lie, problem lines, totals."""
         at, own_end = end["table_offset"], 0
         for segment in self.table:
             if segment.backup == self.backup.id:
@@ -1312,10 +1289,10 @@ class Inventory:
         need(0 <= at - own_end <= MAX_PROBLEMS, "its problems are too long")
         for line in lines_of(stream.read(own_end, at - own_end)):
             parse_problem(line)
-        need(sum(s.lines for s in self.table) == end["entries"] == self.component["entries"], "its totals differ")
+        need(not deep or sum(s.lines for s in self.table) == end["entries"] == self.component["entries"], "its totals differ")
 
     def segment(self, segment):
-        stream = self.chain.open(segment.backup, self.stem(), salvage=not self.complete or segment.backup != self.backup.id)
+        stream = self.chain.open(segment.backup, self.stem())
         need(stream.is_frame(segment.offset, segment.length), "no frame is where the segment should be")
         data = stream.read(segment.offset, segment.length)
         need(sha256(data) == segment.digest, f"the segment in {segment.backup} is not what was signed")
