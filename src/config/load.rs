@@ -11,7 +11,7 @@ use super::{
     Cipher, ComponentConfig, ComponentKind, Config, Defaults, EncryptionConfig, Expect, Percent, RepositoryConfig,
     SignerRef, TrustConfig, check_recipient, near,
 };
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Result, path_text};
 use crate::model::is_component_name;
 
 /// Name of the configuration file.
@@ -42,7 +42,7 @@ pub fn load(lookup: &Lookup) -> Result<Option<Config>> {
         if let Some(file) = named {
             let file = lookup.current.join(file);
             let text = read(&file)?.ok_or_else(|| {
-                Error::new(Kind::NotFound, format!("the configuration {} of {origin} is not there", file.display()))
+                Error::new(Kind::NotFound, format!("the configuration {} of {origin} is not there", path_text(&file)))
                     .hint("`ccbackup init` writes one")
             })?;
             return parse(&text, &file, lookup.home.as_deref()).map(Some);
@@ -71,10 +71,10 @@ fn read(file: &Path) -> Result<Option<String>> {
     let mut bytes = Vec::new();
     open.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes).at("cannot read the configuration", file)?;
     if bytes.len() as u64 > MAX_CONFIG_BYTES {
-        return Err(Error::usage(format!("{} is larger than {MAX_CONFIG_BYTES} bytes", file.display())));
+        return Err(Error::usage(format!("{} is larger than {MAX_CONFIG_BYTES} bytes", path_text(file))));
     }
     let text = String::from_utf8(bytes);
-    text.map(Some).map_err(|_| Error::usage(format!("{} is not UTF-8, TOML must be", file.display())))
+    text.map(Some).map_err(|_| Error::usage(format!("{} is not UTF-8, TOML must be", path_text(file))))
 }
 
 /// Reads a configuration's text. `file` must be absolute: relative paths are relative to its folder.

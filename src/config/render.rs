@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::{ComponentConfig, Expect};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, path_text};
 
 /// What a new configuration says.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +110,7 @@ fn line(text: &mut String, key: &str, value: &str) {
 fn written(wanted: &Rendering<'_>, path: &Path) -> Result<String> {
     let utf8 = |p: &Path| {
         let text = p.to_str().map(str::to_owned);
-        text.ok_or_else(|| Error::usage(format!("the path {} is not UTF-8, TOML cannot hold it", path.display())))
+        text.ok_or_else(|| Error::usage(format!("the path {} is not UTF-8, TOML cannot hold it", path_text(path))))
     };
     if let Ok(inside) = path.strip_prefix(wanted.folder) {
         let inside = utf8(inside)?;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::chain::Chain;
 use super::content::check_digest;
 use super::select::Selection;
+use super::verify::Finding;
 use crate::archive::Scratch;
 use crate::error::{Context, Error, Kind, Result};
 use crate::index::Inventory;
@@ -78,21 +79,42 @@ pub fn list(repo: &Repository, state: &LocalState) -> Result<Vec<Listed>> {
     Ok(listed.collect())
 }
 
-/// Calls `each` for every selected entry of a backup, with its component.
+/// Calls `each` for every selected entry of a backup, with its component. Returns what is damaged of the indexes.
 pub fn entries(
     chain: &Arc<Chain>,
     selection: &Selection,
     each: &mut dyn FnMut(&str, &Entry) -> Result<()>,
-) -> Result<()> {
+) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
     for record in &chain.backup.manifest.components {
-        for entry in chain.inventory(&record.name)?.iter()? {
+        let Some(inventory) = inventory(chain, &record.name, &mut findings)? else { continue };
+        for entry in inventory.readable()? {
             let entry = entry?;
             if selection.matches(&entry.path, entry.kind == EntryKind::Dir) {
                 each(&record.name, &entry)?;
             }
         }
+        lost_lines(chain, &record.name, &inventory, &mut findings);
     }
-    Ok(())
+    Ok(findings)
+}
+
+/// The inventory of a component; none when it has no such component, or its index is lost.
+fn inventory(chain: &Arc<Chain>, component: &str, findings: &mut Vec<Finding>) -> Result<Option<Inventory>> {
+    let manifest = &chain.backup.manifest;
+    let Some(record) = manifest.component(component) else { return Ok(None) };
+    match chain.inventory(component) {
+        Err(e) if e.is_damage() => {
+            findings.push(Finding::index(&manifest.id, record, &e));
+            Ok(None)
+        }
+        opened => opened.map(Some),
+    }
+}
+
+fn lost_lines(chain: &Chain, component: &str, inventory: &Inventory, findings: &mut Vec<Finding>) {
+    let id = &chain.backup.manifest.id;
+    findings.extend(inventory.losses().iter().map(|loss| Finding::lines(id, component, loss)));
 }
 
 /// How an entry differs between two backups.
@@ -109,18 +131,24 @@ pub enum Change {
     Metadata,
 }
 
-/// Calls `each` for every entry that differs between two backups; segments that are equal are not even read.
-pub fn diff(a: &Arc<Chain>, b: &Arc<Chain>, each: &mut dyn FnMut(Change, &str, &Entry) -> Result<()>) -> Result<()> {
+/// Calls `each` for every entry that differs between two backups; segments that are equal are not even read. Returns what
+/// is damaged of the indexes: of a path whose line is lost on one side nothing is said.
+pub fn diff(
+    a: &Arc<Chain>,
+    b: &Arc<Chain>,
+    each: &mut dyn FnMut(Change, &str, &Entry) -> Result<()>,
+) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
     let names: std::collections::BTreeSet<_> =
         [a, b].iter().flat_map(|c| c.backup.manifest.components.iter().map(|c| c.name.clone())).collect();
     for name in names {
-        let open = |chain: &Arc<Chain>| match chain.backup.manifest.component(&name) {
-            Some(_) => chain.inventory(&name).map(Some),
-            None => Ok(None),
-        };
-        let (left, right) = (open(a)?, open(b)?);
-        let mut left = Cursor::new(left.as_ref())?;
-        let mut right = Cursor::new(right.as_ref())?;
+        let before = findings.len();
+        let inventories = (inventory(a, &name, &mut findings)?, inventory(b, &name, &mut findings)?);
+        if findings.len() > before {
+            continue;
+        }
+        let mut left = Cursor::new(inventories.0.as_ref())?;
+        let mut right = Cursor::new(inventories.1.as_ref())?;
         loop {
             Cursor::skip_equal(&mut left, &mut right);
             let order = match (left.peek()?, right.peek()?) {
@@ -130,8 +158,12 @@ pub fn diff(a: &Arc<Chain>, b: &Arc<Chain>, each: &mut dyn FnMut(Change, &str, &
                 (Some(x), Some(y)) => x.path.cmp(&y.path),
             };
             match order {
-                std::cmp::Ordering::Less => left.take().map_or(Ok(()), |e| each(Change::Removed, &name, &e))?,
-                std::cmp::Ordering::Greater => right.take().map_or(Ok(()), |e| each(Change::Added, &name, &e))?,
+                std::cmp::Ordering::Less => {
+                    left.take().filter(|e| !right.lost(e)).map_or(Ok(()), |e| each(Change::Removed, &name, &e))?;
+                }
+                std::cmp::Ordering::Greater => {
+                    right.take().filter(|e| !left.lost(e)).map_or(Ok(()), |e| each(Change::Added, &name, &e))?;
+                }
                 std::cmp::Ordering::Equal => {
                     if let (Some(x), Some(y)) = (left.take(), right.take()) {
                         change_between(&x, &y).map_or(Ok(()), |change| each(change, &name, &y))?;
@@ -139,8 +171,10 @@ pub fn diff(a: &Arc<Chain>, b: &Arc<Chain>, each: &mut dyn FnMut(Change, &str, &
                 }
             }
         }
+        inventories.0.iter().for_each(|inventory| lost_lines(a, &name, inventory, &mut findings));
+        inventories.1.iter().for_each(|inventory| lost_lines(b, &name, inventory, &mut findings));
     }
-    Ok(())
+    Ok(findings)
 }
 
 fn change_between(x: &Entry, y: &Entry) -> Option<Change> {
@@ -190,13 +224,17 @@ impl<'a> Cursor<'a> {
     }
 
     fn peek(&mut self) -> Result<Option<&Entry>> {
-        if let (true, Some(inventory)) = (self.pending.is_empty(), self.inventory) {
-            if self.segment < inventory.segments().len() {
-                self.pending = inventory.read_segment(self.segment, &mut self.scratch)?.into();
-                self.segment += 1;
-            }
+        let Some(inventory) = self.inventory else { return Ok(None) };
+        while self.pending.is_empty() && self.segment < inventory.segments().len() {
+            self.pending = inventory.readable_segment(self.segment, &mut self.scratch)?.into();
+            self.segment += 1;
         }
         Ok(self.pending.front())
+    }
+
+    /// Whether nobody knows if this side has the entry too.
+    fn lost(&self, entry: &Entry) -> bool {
+        self.inventory.is_some_and(|inventory| inventory.is_lost(&entry.path))
     }
 
     fn take(&mut self) -> Option<Entry> {
@@ -206,8 +244,9 @@ impl<'a> Cursor<'a> {
 
 /// Writes the content of one file, checked, to `out`. Hard links lead to their first name; holes come out as zeros.
 ///
-/// A small file is compared with its digest before its first byte is written; of a large one, each chunk is.
-pub fn cat(chain: &Arc<Chain>, component: &str, path: &EntryPath, out: &mut dyn Write) -> Result<()> {
+/// A small file is compared with its digest before its first byte is written; of a large one, each chunk is. Returns
+/// whether the file was read cleanly when it was captured.
+pub fn cat(chain: &Arc<Chain>, component: &str, path: &EntryPath, out: &mut dyn Write) -> Result<bool> {
     let inventory = chain.inventory(component)?;
     let missing = |path: &EntryPath| {
         Error::new(Kind::NotFound, format!("backup {} has no {component}/{path}", chain.backup.manifest.id))
@@ -215,9 +254,9 @@ pub fn cat(chain: &Arc<Chain>, component: &str, path: &EntryPath, out: &mut dyn 
     };
     let mut entry = inventory.find(path)?.ok_or_else(|| missing(path))?;
     if let EntryKind::Hardlink { target } = &entry.kind {
-        entry = inventory.find(target)?.ok_or_else(|| missing(target))?;
+        entry = inventory.first_name(path, target)?;
     }
-    let EntryKind::File { size, sha256, extents, regions, chunks, .. } = &entry.kind else {
+    let EntryKind::File { size, sha256, extents, regions, chunks, unsettled, .. } = &entry.kind else {
         return Err(Error::usage(format!("{component}/{path} is a {}, not a file", entry.kind.name())));
     };
     let archives = chain.archives(component);
@@ -247,7 +286,8 @@ pub fn cat(chain: &Arc<Chain>, component: &str, path: &EntryPath, out: &mut dyn 
     }
     check_digest(&entry, hasher.finish(), *sha256)?;
     output.write(&held)?;
-    output.finish(*size)
+    output.finish(*size)?;
+    Ok(!*unsettled)
 }
 
 /// Puts zeros where a sparse file has holes.

@@ -12,7 +12,7 @@ use super::segment::{PATH_KEY, Segment, ends_after, path_text};
 use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
 use crate::archive::{FramedWriter, Written};
 use crate::error::{Error, Result};
-use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, line_path};
+use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Hasher, TableRecord, line_path};
 use crate::source::Problem;
 
 /// What an index holds, for the manifest.
@@ -24,6 +24,8 @@ pub struct IndexTotals {
     pub segments: u64,
     /// Those that this file holds.
     pub own_segments: u64,
+    /// Where its segment table lies.
+    pub table: TableRecord,
     /// Backups whose index files hold the others.
     pub referenced: Vec<BackupId>,
 }
@@ -184,21 +186,24 @@ impl IndexWriter {
         self.end_segment()?;
         let mut text = Vec::new();
         for problem in problems {
-            serde_json::to_writer(&mut text, &serde_json::json!({ "problem": problem }))
-                .map_err(|e| Error::failed("a problem cannot be written").because(e))?;
-            text.push(b'\n');
+            super::problem::write_line(problem, &mut text);
             self.flush_text(&mut text, TARGET_FRAME_BYTES)?;
         }
         self.flush_text(&mut text, 1)?;
         let table_offset = self.file.stream_bytes();
         let mut entries = 0;
+        let mut hasher = Hasher::default();
         for segment in std::mem::take(&mut self.table) {
             entries += segment.entries;
+            let start = text.len();
             segment.write_line(&mut text);
+            hasher.update(&text[start..]);
             self.flush_text(&mut text, TARGET_FRAME_BYTES)?;
             self.table.push(segment);
         }
         self.flush_text(&mut text, 1)?;
+        let table_bytes = self.file.stream_bytes() - table_offset;
+        let table = TableRecord { offset: table_offset, bytes: table_bytes, sha256: hasher.finish() };
         let segments = self.table.len() as u64;
         writeln!(text, "{{\"end\":{{\"table_offset\":{table_offset},\"segments\":{segments},\"entries\":{entries}}}}}")
             .expect("writing to memory does not fail");
@@ -209,7 +214,7 @@ impl IndexWriter {
         referenced.dedup();
         self.local.finish()?;
         let written = self.file.finish()?;
-        Ok(IndexTotals { written, segments, own_segments: self.own_segments, referenced })
+        Ok(IndexTotals { written, segments, own_segments: self.own_segments, table, referenced })
     }
 
     fn flush_text(&mut self, text: &mut Vec<u8>, at_least: usize) -> Result<()> {

@@ -110,6 +110,20 @@ pub struct IndexRecord {
     pub segments: u64,
     /// Those of them that this file holds.
     pub own_segments: u64,
+    /// The segment table; earlier writers did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableRecord>,
+}
+
+/// Where the segment table lies in the stream of an index file, so that a damaged one can still be used in part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRecord {
+    /// Where it begins, in bytes.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// SHA-256 of its lines.
+    pub sha256: Digest,
 }
 
 /// How many entries had a problem of one kind; the paths are in the sealed index.

@@ -33,9 +33,19 @@ impl Timestamp {
         }
     }
 
-    /// Reads the decimal form, `1700000000.5` or `-0.25`.
+    /// Reads the only form that a time has in an index: the one that is written.
+    pub fn parse_exact(text: &str) -> Result<Self> {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(whole, f)| (whole, Some(f)));
+        let exact = (whole == "0" || !whole.starts_with('0'))
+            && fraction.is_none_or(|f| (1..=9).contains(&f.len()) && !f.ends_with('0'))
+            && text != "-0";
+        if exact { Self::parse(text) } else { Err(bad(text)) }
+    }
+
+    /// Reads a decimal number, `1700000000.5` or `-0.25`, with any number of digits: the archives of others have such.
     pub fn parse(text: &str) -> Result<Self> {
-        let bad = || Error::damage(format!("{:?} is not a time in seconds", text.chars().take(64).collect::<String>()));
+        let bad = || bad(text);
         let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let decimal = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
@@ -53,6 +63,10 @@ impl Timestamp {
             }
         })
     }
+}
+
+fn bad(text: &str) -> Error {
+    Error::damage(format!("{:?} is not a time in seconds", text.chars().take(64).collect::<String>()))
 }
 
 /// The decimal form that PAX, `touch -d @…` and the index use.
@@ -84,9 +98,19 @@ mod tests {
             let time = Timestamp { seconds, nanoseconds };
             assert_eq!(time.to_string(), text);
             assert_eq!(Timestamp::parse(text).expect("own form is read"), time);
+            assert_eq!(Timestamp::parse_exact(text).expect("own form is read"), time);
         }
         for bad in ["", "-", "--1", "1e3", "1.x", "+1", "-+1", " 1", "99999999999999999999", "-9223372036854775808.5"] {
             assert!(Timestamp::parse(bad).is_err(), "{bad:?}");
+            assert!(Timestamp::parse_exact(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_index_has_one_form_for_each_time_and_archives_of_others_have_more() {
+        for other in ["01", "-0", "-01", "00.5", "1.", "1.0", "1.50", "-0.0", "1.0000000001", "0.1234567891"] {
+            assert!(Timestamp::parse(other).is_ok(), "{other:?}");
+            assert!(Timestamp::parse_exact(other).is_err(), "{other:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::durable::Disk;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, path_text};
 use crate::model::{Digest, FORMAT_NAME, FORMAT_VERSION, RepositoryRecord};
 use signing::SignerKey;
 
@@ -41,7 +41,7 @@ impl Repository {
         let path = root.join(REPOSITORY_FILE);
         let bytes = match read_small(&path) {
             Err(_) if is_absent(root) => {
-                return Err(Error::new(Kind::NotFound, format!("there is no repository at {}", root.display()))
+                return Err(Error::new(Kind::NotFound, format!("there is no repository at {}", path_text(root)))
                     .hint("`ccbackup create` makes one; --repo names another place"));
             }
             Err(_) if is_absent(&path) => {

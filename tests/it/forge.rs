@@ -103,6 +103,8 @@ impl Forge {
             record["size_bytes"] = json!(bytes.len());
             record["sha256"] = json!(Digest::of(&bytes).to_string());
         }
+        // It is optional, and the table is forged too.
+        component["index"].as_object_mut().unwrap().shift_remove("table");
         change(&mut manifest);
         write(&dir.join("manifest.json"), manifest.to_string().as_bytes());
         self.sign();

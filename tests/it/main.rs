@@ -13,6 +13,7 @@
 )]
 
 mod byhand;
+mod bytes;
 mod captures;
 mod cli;
 mod crash;
@@ -24,12 +25,16 @@ mod hostile;
 mod incremental;
 mod kill;
 mod left_out;
+mod limits;
+mod losses;
+mod motion;
 mod other_docs;
 mod property;
 mod readme;
 mod refusals;
 mod resume;
 mod support;
+mod threads;
 
 /// A file that nobody lists is a test that nobody runs.
 #[test]

@@ -71,7 +71,7 @@ fn exit_codes_are_those_that_are_promised() {
     let text = doc("OUTPUT.md");
     use Kind::{
         ClockBack, Damage, Failed, Interrupted, Locked, NewerFormat, NoKey, NotConfirmed, NotFound, OtherHost,
-        Unsigned, Usage, WouldOverwrite, WrongKey, WrongSigner,
+        Unreadable, Unsigned, Usage, WouldOverwrite, WrongKey, WrongSigner,
     };
     let kinds = [
         Failed,
@@ -81,6 +81,7 @@ fn exit_codes_are_those_that_are_promised() {
         WrongKey,
         Usage,
         Damage,
+        Unreadable,
         Locked,
         Unsigned,
         WrongSigner,

@@ -65,7 +65,7 @@ pub struct Create {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, conflicts_with = "component")]
     pub path: Vec<PathBuf>,
     /// Leave out what matches; may be repeated
-    #[arg(long, value_name = "GLOB", value_parser = glob)]
+    #[arg(long, value_name = "GLOB", value_parser = OsStringValueParser::new().try_map(glob))]
     pub exclude: Vec<String>,
     /// Leave out what is in caches: folders with a CACHEDIR.TAG
     #[arg(long)]
@@ -142,7 +142,7 @@ pub struct Ls {
     #[arg(value_name = "ID", default_value = BackupRef::LATEST)]
     pub id: BackupRef,
     /// Only entries that match
-    #[arg(value_name = "GLOB", value_parser = glob)]
+    #[arg(value_name = "GLOB", value_parser = OsStringValueParser::new().try_map(glob))]
     pub glob: Option<String>,
     /// With mode, owner, size and time
     #[arg(short, long)]
@@ -174,7 +174,7 @@ Examples:
   ccbackup find 'grafana/**/*.yaml'")]
 pub struct Find {
     /// What to look for
-    #[arg(value_name = "GLOB", value_parser = glob)]
+    #[arg(value_name = "GLOB", value_parser = OsStringValueParser::new().try_map(glob))]
     pub glob: String,
 }
 
@@ -187,7 +187,7 @@ pub struct Cat {
     /// Backup: an id, the beginning of one, or `latest`
     #[arg(value_name = "ID")]
     pub id: BackupRef,
-    /// The file
+    /// The file; its path as it is, or escaped as `ls` prints it
     #[arg(value_name = "COMPONENT/PATH", value_parser = OsStringValueParser::new().try_map(component_path))]
     pub path: ComponentPath,
 }
@@ -238,10 +238,10 @@ pub struct Restore {
     #[arg(long, value_name = "NAME", value_parser = component_name)]
     pub component: Vec<String>,
     /// Only what matches; may be repeated
-    #[arg(long, value_name = "GLOB", value_parser = glob)]
+    #[arg(long, value_name = "GLOB", value_parser = OsStringValueParser::new().try_map(glob))]
     pub include: Vec<String>,
     /// Leave out what matches; may be repeated
-    #[arg(long, value_name = "GLOB", value_parser = glob)]
+    #[arg(long, value_name = "GLOB", value_parser = OsStringValueParser::new().try_map(glob))]
     pub exclude: Vec<String>,
     /// Rewrite what differs from the backup
     #[arg(long)]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::DONE_WITH_PROBLEMS;
 use super::site::{make_identity, make_signer, own_signer};
+use super::{DONE_WITH_PROBLEMS, escaped};
 use crate::archive::seal::Sealer;
 use crate::cli::args::Create;
 use crate::cli::{Align, Context, Table, Terminal, human_bytes};
@@ -12,7 +12,7 @@ use crate::config::{Cipher, ComponentConfig, Config, discover};
 use crate::durable::Disk;
 use crate::engine::Clock;
 use crate::engine::create::{self as engine, ComponentSpec, Preview, Report, Settings, VOLUME_BYTES, identity_of};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, path_text};
 use crate::keys::{AesKey, recipients_of};
 use crate::model::BackupKind;
 use crate::monitor::Monitor as _;
@@ -140,9 +140,7 @@ fn discovered(context: &Context) -> Result<Vec<ComponentConfig>> {
     }
     let names: Vec<_> = found
         .iter()
-        .map(|c| {
-            format!("{} ({})", c.name, c.paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "))
-        })
+        .map(|c| format!("{} ({})", c.name, c.paths.iter().map(|p| path_text(p)).collect::<Vec<_>>().join(", ")))
         .collect();
     context.monitor.note(&format!("no configuration; found {}", names.join("; ")));
     Ok(found)
@@ -203,7 +201,7 @@ fn make_sealer(
             let key = AesKey::generate(&path)?;
             context.terminal.warn(&format!(
                 "a new AES key was made in {}\nIt both makes and opens these backups. Copy it to another place now, off this machine.",
-                path.display()
+                path_text(&path)
             ));
             Ok(Sealer::aes(&key))
         }
@@ -237,7 +235,7 @@ fn print(terminal: &Terminal, report: &Report, root: &Path) -> Result<()> {
     let sealed = if report.encrypted { "encrypted" } else { "not encrypted" };
     let parent = report.parent.as_ref().filter(|_| report.kind == BackupKind::Incremental);
     let parent = parent.map(|p| format!(", on top of {p}")).unwrap_or_default();
-    terminal.print(format!("backup {} ({kind}{parent}, {sealed}) in {}", report.id, root.display()))?;
+    terminal.print(format!("backup {} ({kind}{parent}, {sealed}) in {}", report.id, path_text(root)))?;
     let columns = [
         ("component", Align::Left),
         ("entries", Align::Right),
@@ -268,10 +266,10 @@ fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_becau
     context.monitor.finish();
     let problems: usize = previews.iter().map(|p| p.problems.len()).sum();
     let document = serde_json::json!({
-        "dry_run": true, "repository": root.to_string_lossy(), "full_because": full_because, "components": previews,
+        "dry_run": true, "repository": escaped(root), "full_because": full_because, "components": previews,
     });
     context.result(&document, |terminal| {
-        terminal.print(format!("a backup into {} would hold:", root.display()))?;
+        terminal.print(format!("a backup into {} would hold:", path_text(root)))?;
         let columns = [
             ("component", Align::Left),
             ("entries", Align::Right),

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::site::Site;
-use crate::cli::args::{Cat, Diff, Find, Ls, Show};
+use crate::cli::args::{Cat, ComponentPath, Diff, Find, Ls, Show};
 use crate::cli::{Align, Context, Table, Terminal, human_bytes, shown};
 use crate::durable::Disk;
 use crate::engine::chain::Chain;
 use crate::engine::query::{self, Change};
+use crate::engine::restore::UNSETTLED;
 use crate::engine::select::Selection;
+use crate::engine::verify::Finding;
 use crate::error::{Error, Kind, Result};
 use crate::model::{BackupId, BackupKind, ComponentRecord, Digest, Entry, EntryKind, Sealing};
 use crate::repo::Repository;
@@ -219,7 +221,7 @@ pub(super) fn ls(args: &Ls, context: &Context) -> Result<u8> {
     let globs: Vec<_> = args.glob.iter().cloned().collect();
     let selection = Selection::new(&globs, &[])?;
     let mut all = Vec::new();
-    query::entries(&chain, &selection, &mut |component, entry| {
+    let findings = query::entries(&chain, &selection, &mut |component, entry| {
         if context.json() {
             all.push(Shown::new(component, entry, None));
             Ok(())
@@ -232,14 +234,22 @@ pub(super) fn ls(args: &Ls, context: &Context) -> Result<u8> {
     if context.json() {
         context.terminal.print_json(&all)?;
     }
-    Ok(0)
+    Ok(damage_of(context, &findings))
+}
+
+/// Says what could not be looked at; gives the exit code.
+fn damage_of(context: &Context, findings: &[Finding]) -> u8 {
+    for finding in findings {
+        context.terminal.warn(&format!("{}: {}\n{}", finding.path, finding.detail, finding.next));
+    }
+    if findings.is_empty() { 0 } else { super::DAMAGE_FOUND }
 }
 
 pub(super) fn diff(args: &Diff, context: &Context) -> Result<u8> {
     let site = Site::open(context)?;
     let (a, b) = (site.chain(&args.a)?, site.chain(&args.b)?);
     let mut all = Vec::new();
-    query::diff(&a, &b, &mut |change, component, entry| {
+    let findings = query::diff(&a, &b, &mut |change, component, entry| {
         if context.json() {
             all.push(Shown::new(component, entry, Some(change)));
             return Ok(());
@@ -255,7 +265,7 @@ pub(super) fn diff(args: &Diff, context: &Context) -> Result<u8> {
     if context.json() {
         context.terminal.print_json(&all)?;
     }
-    Ok(0)
+    Ok(damage_of(context, &findings))
 }
 
 /// One version of an entry and the backups that hold it.
@@ -272,7 +282,7 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
     let site = Site::open(context)?;
     let selection = Selection::new(std::slice::from_ref(&args.glob), &[])?;
     let mut versions: BTreeMap<(String, Vec<u8>), Vec<Version>> = BTreeMap::new();
-    let mut unreadable = Vec::new();
+    let (mut unreadable, mut findings) = (Vec::new(), Vec::new());
     for listed in Catalog::load(&site.repo)?.backups {
         let id = listed.id;
         let looked = Chain::open(&site.repo, &id, &site.trust, site.keys.clone()).and_then(|chain| {
@@ -291,8 +301,9 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
             })
         });
         match looked {
-            Err(e) if e.kind() == Kind::Damage => unreadable.push((id, e)),
-            other => other?,
+            Ok(found) => findings.extend(found),
+            Err(e) if e.is_damage() => unreadable.push((id, e)),
+            Err(e) => return Err(e),
         }
     }
     let all: Vec<_> = versions.into_values().flatten().collect();
@@ -313,7 +324,8 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
     for (id, error) in &unreadable {
         context.terminal.warn(&format!("backup {id} could not be looked through: {}", error.one_line()));
     }
-    if !unreadable.is_empty() {
+    let code = damage_of(context, &findings);
+    if code != 0 || !unreadable.is_empty() {
         return Ok(super::DAMAGE_FOUND);
     }
     if all.is_empty() {
@@ -337,6 +349,19 @@ pub(super) fn cat(args: &Cat, context: &Context) -> Result<u8> {
         return Err(Error::usage("`cat` writes the file itself to stdout; it has no --json"));
     }
     let chain = Site::open(context)?.chain(&args.id)?;
-    context.terminal.with_out(|out| query::cat(&chain, &args.path.component, &args.path.path, out))?;
+    let ComponentPath { component, path, unescaped } = &args.path;
+    let mut clean = true;
+    context.terminal.with_out(|out| {
+        clean = match (query::cat(&chain, component, path, out), unescaped) {
+            // Nothing was written; `ls` prints names with unusual bytes escaped.
+            (Err(e), Some(path)) if e.kind() == Kind::NotFound => query::cat(&chain, component, path, out)
+                .map_err(|other| if other.kind() == e.kind() { e } else { other })?,
+            (outcome, _) => outcome?,
+        };
+        Ok(())
+    })?;
+    if !clean {
+        context.terminal.warn(&format!("{component}/{path}: {UNSETTLED}"));
+    }
     Ok(0)
 }

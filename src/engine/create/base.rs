@@ -180,9 +180,9 @@ impl Decision {
 /// and indexes are there with their sizes; else what is wrong. Their bytes are `verify`'s work.
 fn whole_base(repo: &Repository, base: &Dependency) -> std::result::Result<Manifest, String> {
     let dir = repo.root().join(base.id.as_str());
-    let sums = read_small(&dir.join(SUMS_FILE)).map_err(|_| "is missing, or its SHA256SUMS is")?;
+    let sums = read_small(&dir.join(SUMS_FILE)).map_err(|_| "is missing or changed: it has no readable SHA256SUMS")?;
     if Digest::of(&sums) != base.sums_sha256 {
-        return Err("has another SHA256SUMS than this host wrote".into());
+        return Err("is missing or changed: it has another SHA256SUMS than this host wrote".into());
     }
     let sums = parse_sums(&sums).map_err(|e| e.one_line())?;
     let bytes = read_small(&dir.join(MANIFEST_FILE)).map_err(|_| "has no readable manifest.json")?;
@@ -195,7 +195,9 @@ fn whole_base(repo: &Repository, base: &Dependency) -> std::result::Result<Manif
         for (name, size) in archives.chain([(&component.index.name, component.index.size_bytes)]) {
             match dir.join(name).symlink_metadata() {
                 Ok(meta) if meta.is_file() && meta.len() == size => {}
-                Ok(meta) if meta.is_file() => return Err(format!("has a {name} of {} bytes instead of {size}", meta.len())),
+                Ok(meta) if meta.is_file() => {
+                    return Err(format!("has a {name} of {} bytes instead of {size}", meta.len()));
+                }
                 _ => return Err(format!("has lost its {name}")),
             }
         }

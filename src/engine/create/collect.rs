@@ -291,6 +291,7 @@ impl<'a> Collector<'a> {
             sha256: totals.written.sha256,
             segments: totals.segments,
             own_segments: totals.own_segments,
+            table: Some(totals.table),
         };
         Ok(Collected {
             archives: self.archives,

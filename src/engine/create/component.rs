@@ -80,8 +80,7 @@ pub(super) fn capture(
         last_segments,
     )?;
     let collector = Collector::new(spec, staging, settings, index);
-    let shared =
-        Shared { backup: staging.id(), names: Names::system(), known: KnownContent::new(last) };
+    let shared = Shared { backup: staging.id(), names: Names::system(), known: KnownContent::new(last) };
     let workers = settings.threads.max(1);
     let (slot_sender, slots) = bounded(workers * 2 + 2);
     let (work_sender, work) = bounded(workers * 2 + 2);

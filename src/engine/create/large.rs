@@ -389,12 +389,7 @@ fn same_as_before(new: &Entry, old: &Entry) -> bool {
 }
 
 /// An error when nothing of the file could be read.
-fn trouble_of(
-    stream: &mut StoredStream<'_>,
-    before: &Stat,
-    found: &Found,
-    file: &File,
-) -> io::Result<Option<Problem>> {
+fn trouble_of(stream: &mut StoredStream<'_>, before: &Stat, found: &Found, file: &File) -> io::Result<Option<Problem>> {
     if let Some(fault) = stream.fault(found)? {
         return Ok(Some(fault));
     }

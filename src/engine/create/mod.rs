@@ -28,7 +28,7 @@ use crate::config::Percent;
 use crate::durable::Disk;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{
-    BackupId, BackupKind, ComponentRecord, Dependency, Digest, FORMAT_NAME, FORMAT_VERSION, Manifest,
+    BackupId, BackupKind, ComponentRecord, Dependency, Digest, FORMAT_NAME, FORMAT_VERSION, Manifest, escape_path,
 };
 use crate::monitor::Monitor;
 use crate::repo::Repository;
@@ -48,6 +48,7 @@ pub struct ComponentSpec {
     /// Name in the backup.
     pub name: String,
     /// Files and folders; each lies under its last name.
+    #[serde(serialize_with = "serialize_paths")]
     pub roots: Vec<PathBuf>,
     /// Globs of what is left out.
     pub exclude: Vec<String>,
@@ -62,6 +63,10 @@ pub struct ComponentSpec {
     /// Losing more than this part of its bytes since the last backup fails the backup.
     #[serde(skip)]
     pub max_shrink: Option<Percent>,
+}
+
+fn serialize_paths<S: serde::Serializer>(paths: &[PathBuf], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_seq(paths.iter().map(|path| escape_path(path.as_os_str().as_encoded_bytes())))
 }
 
 /// How a backup is made.
@@ -202,8 +207,8 @@ pub fn preview(root: &Path, settings: &Settings) -> Result<(Vec<Preview>, Option
     Ok((previews.collect::<Result<_>>()?, decision.full_because.clone()))
 }
 
-/// Starts the walk of a component.
-type Walks<'a> = &'a dyn Fn(&ComponentSpec, &Settings) -> Result<Box<dyn Iterator<Item = Step> + Send>>;
+/// Starts the walk of a component; a call gives all its steps in order.
+pub type Walks<'a> = &'a dyn Fn(&ComponentSpec, &Settings) -> Result<Box<dyn Iterator<Item = Step> + Send>>;
 
 /// Makes a backup in the repository at `root`, which is made if nothing is there.
 pub fn create(root: &Path, settings: &Settings, signer: &Signer, monitor: &dyn Monitor) -> Result<Report> {
@@ -211,7 +216,7 @@ pub fn create(root: &Path, settings: &Settings, signer: &Signer, monitor: &dyn M
 }
 
 /// The same from any walks: a test changes the tree between what a walk saw and what is read.
-fn create_from(
+pub fn create_from(
     root: &Path,
     settings: &Settings,
     signer: &Signer,

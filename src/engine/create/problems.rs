@@ -43,7 +43,8 @@ impl Problems {
     /// What is listed, with a last one about those that are not, and the counts of all by kind.
     pub(super) fn finish(mut self) -> (Vec<Problem>, Vec<ProblemCount>) {
         if let Some((path, count)) = self.omitted {
-            let detail = format!("it and what follows, {count} problems, are counted but not listed: there are too many");
+            let detail =
+                format!("it and what follows, {count} problems, are counted but not listed: there are too many");
             self.listed.push(Problem { kind: "too-many".into(), path, detail });
         }
         let counts = self.counts.into_iter().map(|(kind, count)| ProblemCount { kind, count }).collect();

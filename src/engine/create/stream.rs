@@ -74,7 +74,8 @@ impl<'a> StoredStream<'a> {
                 return Err(error);
             }
             let ranges: Vec<_> = self.gaps.iter().take(8).map(|(from, to)| format!("{from} to {to}")).collect();
-            let more = if self.gaps.len() > 8 { format!(" and {} more places", self.gaps.len() - 8) } else { String::new() };
+            let more =
+                if self.gaps.len() > 8 { format!(" and {} more places", self.gaps.len() - 8) } else { String::new() };
             let ranges = ranges.join(", ");
             let detail = format!("{lost} bytes could not be read, zeros stand for them: {ranges}{more} ({error})");
             let path = found.path.escaped().into_owned();

@@ -8,7 +8,8 @@ use super::finding::Finding;
 use crate::archive::tar::parse_member;
 use crate::engine::chain::Chain;
 use crate::engine::content::{self, Frame, Place, Sink, Streams, check_digest};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
+use crate::index::Inventory;
 use crate::model::{BackupId, ComponentRecord, Digest, Entry, EntryKind};
 use crate::monitor::Monitor;
 use crate::repo::backup::Backup;
@@ -40,39 +41,42 @@ impl Deep {
 
     fn component(&mut self, chain: &Arc<Chain>, record: &ComponentRecord, monitor: &dyn Monitor) -> Result<()> {
         let id = &chain.backup.manifest.id;
+        match chain.inventory(&record.name).and_then(|inventory| self.entries(id, chain, record, &inventory, monitor)) {
+            Err(e) if e.is_damage() => self.findings.push(Finding::index(id, record, &e)),
+            result => result?,
+        }
+        Ok(())
+    }
+
+    /// Checks what an inventory lists, as far as it can be read.
+    fn entries(
+        &mut self,
+        id: &BackupId,
+        chain: &Arc<Chain>,
+        record: &ComponentRecord,
+        inventory: &Inventory,
+        monitor: &dyn Monitor,
+    ) -> Result<()> {
+        let mut bad = |what: String| self.findings.push(Finding::index(id, record, &Error::damage(what)));
+        let (name, listed, promised) = (&record.name, inventory.entries(), record.entries);
+        if listed != promised {
+            bad(format!("the index of {name} lists {listed} entries, the manifest says {promised}"));
+        }
+        inventory.problems_fault().into_iter().for_each(|why| bad(format!("the problems of {name} are lost: {why}")));
         let checker = Checker {
             backup: id,
-            component: &record.name,
+            component: name,
+            inventory,
             findings: Mutex::default(),
             entries: AtomicU64::new(0),
             monitor,
         };
-        let result = chain.inventory(&record.name).and_then(|inventory| {
-            let archives = chain.archives(&record.name);
-            if inventory.entries() != record.entries {
-                return Err(Error::damage(format!(
-                    "the index of {} lists {} entries, the manifest says {}",
-                    record.name,
-                    inventory.entries(),
-                    record.entries
-                )));
-            }
-            let chosen = inventory.iter()?.filter(|e| e.as_ref().map_or(true, |e| is_chosen(e, self.percent)));
-            content::read_all(&archives, chosen, &checker, self.threads, monitor)
-        });
+        let chosen = inventory.readable()?.filter(|e| e.as_ref().map_or(true, |e| is_chosen(e, self.percent)));
+        let result = content::read_all(&chain.archives(name), chosen, &checker, self.threads, monitor);
         self.entries += checker.entries.load(Ordering::Relaxed);
+        self.findings.extend(inventory.losses().iter().map(|loss| Finding::lines(id, name, loss)));
         self.findings.extend(checker.findings.into_inner().map_err(|_| Error::failed("a worker died"))?);
-        match result {
-            Err(e) if e.kind() == Kind::Damage => {
-                let mut finding = Finding::of_file(id, Some(&record.name), &record.index.name, "index", e.one_line());
-                finding.next =
-                    "this component cannot be read through its index; the archives can still be unpacked by hand"
-                        .into();
-                self.findings.push(finding);
-                Ok(())
-            }
-            other => other,
-        }
+        result
     }
 }
 
@@ -89,6 +93,7 @@ fn is_chosen(entry: &Entry, percent: f64) -> bool {
 struct Checker<'a> {
     backup: &'a BackupId,
     component: &'a str,
+    inventory: &'a Inventory,
     findings: Mutex<Vec<Finding>>,
     entries: AtomicU64,
     monitor: &'a dyn Monitor,
@@ -97,6 +102,9 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn check(&self, entry: &Entry, frame: &Frame<'_>, streams: &mut Streams<'_>) -> Result<()> {
         check_member(entry, frame)?;
+        if let EntryKind::Hardlink { target } = &entry.kind {
+            self.inventory.first_name(&entry.path, target)?;
+        }
         let EntryKind::File { extents, sha256, .. } = &entry.kind else {
             self.monitor.advance(0, 1);
             return Ok(());
@@ -150,7 +158,7 @@ impl Sink for Checker<'_> {
         for entry in entries {
             self.entries.fetch_add(1, Ordering::Relaxed);
             match self.check(&entry, frame, streams) {
-                Err(e) if e.kind() == Kind::Damage => self.note(&entry, &e)?,
+                Err(e) if e.is_damage() => self.note(&entry, &e)?,
                 other => other?,
             }
         }
@@ -162,7 +170,7 @@ impl Sink for Checker<'_> {
     }
 
     fn unreadable(&self, entries: Vec<Entry>, error: &Error) -> Result<()> {
-        if error.kind() != Kind::Damage {
+        if !error.is_damage() {
             return Err(Error::new(error.kind(), error.one_line()));
         }
         entries.iter().try_for_each(|entry| self.note(entry, error))

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::error::{Error, Kind};
-use crate::model::{BackupId, EntryPath};
+use crate::index::Loss;
+use crate::model::{BackupId, ComponentRecord, EntryPath};
 
 /// Damage: what, where, and what next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -78,10 +79,35 @@ impl Finding {
         }
     }
 
+    /// About an index of which nothing can be used.
+    pub(crate) fn index(id: &BackupId, component: &ComponentRecord, error: &Error) -> Self {
+        let kind = if error.kind() == Kind::Unreadable { "unreadable" } else { "index" };
+        let mut finding = Self::of_file(id, Some(&component.name), &component.index.name, kind, error.one_line());
+        finding.next = format!(
+            "bring {id}/{} back from another copy of the repository; the archives can still be unpacked by hand",
+            component.index.name
+        );
+        finding
+    }
+
+    /// About lines of an index.
+    pub(crate) fn lines(id: &BackupId, component: &str, loss: &Loss) -> Self {
+        Self {
+            kind: "index".into(),
+            backup: id.to_string(),
+            component: Some(component.into()),
+            path: format!("{component}/{}", loss.path),
+            detail: loss.detail.clone(),
+            next:
+                "`ccbackup find` shows earlier versions of what was there; the archives can still be unpacked by hand"
+                    .into(),
+        }
+    }
+
     /// About the content of an entry.
     pub(crate) fn content(id: &BackupId, component: &str, path: &EntryPath, error: &Error) -> Self {
         Self {
-            kind: "content".into(),
+            kind: if error.kind() == Kind::Unreadable { "unreadable" } else { "content" }.into(),
             backup: id.to_string(),
             component: Some(component.into()),
             path: format!("{component}/{path}"),

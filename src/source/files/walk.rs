@@ -16,7 +16,7 @@ use super::left_out::LeftOut;
 use super::line::Line;
 use super::list::{Block, Item, Rules, What, Work, judge, run, stat_inside};
 use super::stat::Stat;
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Result, path_text};
 use crate::model::{EntryPath, MAX_PATH_BYTES, escape_path};
 use crate::source::Problem;
 
@@ -113,7 +113,7 @@ pub fn root_name(root: &Path) -> Result<EntryPath> {
 fn canonical(root: &Path) -> Result<PathBuf> {
     std::fs::canonicalize(root).map_err(|e| {
         let kind = if e.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
-        Error::new(kind, format!("cannot find the real path of {}", root.display())).because(e)
+        Error::new(kind, format!("cannot find the real path of {}", path_text(root))).because(e)
     })
 }
 
