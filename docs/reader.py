@@ -300,9 +300,9 @@ def signer_of(signature, message):
 
 def signers_in(text):
     keys = set()
-    for word in re.findall(r"ssh-ed25519 ([A-Za-z0-9+/=]+)", text):
+    for word in re.findall(r"ssh-ed25519 ([A-Za-z0-9+/]{68})(?![A-Za-z0-9+/=])", text):
         blob = base64.b64decode(word)
-        if blob.startswith(SSH_KEY) and len(blob) == len(SSH_KEY) + 32:
+        if blob.startswith(SSH_KEY):
             keys.add(blob[len(SSH_KEY):])
     return keys
 
@@ -471,12 +471,18 @@ class Sealed:
                 return AESGCM(hkdf(key, salt, b"ccbackup payload")), 73
         raise WrongKey(f"it is sealed with the key {found[1].decode()}")
 
+    def stored(self, offset, length):
+        try:
+            return os.pread(self.file.fileno(), length, offset)
+        except OSError as error:
+            raise Bad(f"it cannot be read: {error.strerror}") from None
+
     def chunk(self, number):
         if self.cached[0] != number:
-            self.file.seek(self.start + number * (self.CHUNK + self.TAG))
+            data = self.stored(self.start + number * (self.CHUNK + self.TAG), self.CHUNK + self.TAG)
             nonce = number.to_bytes(11, "big") + bytes([number == self.chunks - 1])
             try:
-                self.cached = number, self.cipher.decrypt(nonce, self.file.read(self.CHUNK + self.TAG), None)
+                self.cached = number, self.cipher.decrypt(nonce, data, None)
             except InvalidTag:
                 raise Bad(f"its chunk {number} does not open") from None
         return self.cached[1]
@@ -484,8 +490,7 @@ class Sealed:
     def read(self, offset, length):
         need(0 <= offset <= offset + length <= self.length, "it is shorter than it should be")
         if not self.cipher:
-            self.file.seek(offset)
-            return self.file.read(length)
+            return self.stored(offset, length)
         first, last = offset // self.CHUNK, -(-(offset + length) // self.CHUNK)
         joined = b"".join(self.chunk(number) for number in range(first, last))
         return joined[offset - first * self.CHUNK:][:length]
