@@ -21,6 +21,7 @@ import time
 
 sys.dont_write_bytecode = True
 
+import area  # noqa: E402
 import churn  # noqa: E402
 import look  # noqa: E402
 from program import KILL, TERM, Program  # noqa: E402
@@ -43,7 +44,7 @@ class Torture:
         self.program = Program(os.path.abspath(options.binary), self.base)
         self.failures, self.kinds = [], collections.Counter()
         self.rounds = self.changes = self.problems = self.killed = self.restores_killed = 0
-        self.found_after = {}
+        self.kept, self.found_after = set(), {}
         self.counter = mmap.mmap(-1, 8 * options.churners)
         self.cipher = self.rng.choice(["none", "none", "age", "aes-256-gcm"])
         self.create_seconds = 1.0
@@ -51,7 +52,7 @@ class Torture:
     def start(self):
         base = os.fsencode(self.base)
         os.mkdir(base + b"/tree")
-        churn.plant_still(base + b"/tree", self.seed, max(self.options.files // 8, 40))
+        area.plant_still(base + b"/tree", self.seed, max(self.options.files // 8, 40))
         self.churners = []
         for number in range(self.options.churners):
             ours, theirs = multiprocessing.Pipe()
@@ -211,17 +212,13 @@ class Torture:
 
     def put_away(self, out):
         """A failed restore is kept, once for each kind of failure."""
-        kept = os.path.join(self.base, f"restored-in-round-{self.rounds}")
-        if self.failures and not self.kept_all():
-            os.rename(out, kept)
-            self.say(f"what was restored is kept in {kept}")
-        else:
+        if self.kinds.keys() <= self.kept:
             shutil.rmtree(out, ignore_errors=True)
-
-    def kept_all(self):
-        kinds = set(self.kinds)
-        news, self.kept = kinds - getattr(self, "kept", set()), kinds
-        return not news
+            return
+        self.kept = set(self.kinds)
+        kept = os.path.join(self.base, f"restored-in-round-{self.rounds}")
+        os.rename(out, kept)
+        self.say(f"what was restored is kept in {kept}")
 
     def quiet(self):
         """Nothing changes any more: one incremental must be equal to the tree."""
