@@ -28,10 +28,8 @@ MAX_TABLE, MAX_PROBLEMS, MAX_SMALL, MAX_SIGNATURE = 512 << 20, 512 << 20, 16 << 
 MAX_AGE_HEADER, MAX_AGE_LINES, MAX_KEY_FILE, MAX_DEPTH = 262144, 4096, 1 << 20, 127
 U32, U64 = (1 << 32) - 1, (1 << 64) - 1
 
-
 class Bad(Exception):
     """Damage [1]: bytes are not what was signed, or contradict the format."""
-
 
 class Stop(Exception):
     """What is no damage and ends the work: newer-format, no-key, wrong-key, unsigned, wrong-signer, failed."""
@@ -40,15 +38,12 @@ class Stop(Exception):
         super().__init__(text)
         self.kind = kind
 
-
 def need(holds, text):
     if not holds:
         raise Bad(text)
 
-
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
-
 
 class Report:
     """Findings and notes in the order in which they were found."""
@@ -72,14 +67,12 @@ class Report:
             return 5
         return 1 if kinds else 3 if self.problems else 0
 
-
 # ---- [6] Paths and escapes
 
 # Invalid UTF-8 appears here as surrogates, one for each byte.
 ESCAPED = re.compile(
     '[\0-\x1f"\\\\\x7f-\xa0\xad\u0600-\u0605\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000'
     '\udc80-\udcff\ue000-\uf8ff\ufeff\ufff9-\ufffb\U000e0000-\U0010ffff]|^[ -]| \\Z')
-
 
 def escape(data):
     def one(match):
@@ -88,7 +81,6 @@ def escape(data):
             return "\\\\" if char == "\\" else "\\n"
         return "".join("\\%03o" % byte for byte in char.encode("utf-8", "surrogateescape"))
     return ESCAPED.sub(one, data.decode("utf-8", "surrogateescape"))
-
 
 def unescape(text):
     def one(match):
@@ -99,7 +91,6 @@ def unescape(text):
     need(escape(data) == text, f"{text!r} is not in the one form that escapes have, {escape(data)!r}")
     return data
 
-
 def check_path(path):
     names = path.split(b"/")
     need(len(path) <= MAX_PATH and b"\0" not in path, "a path is too long, or has a NUL in it")
@@ -107,22 +98,18 @@ def check_path(path):
          f"{escape(path)} is no path below a folder")
     return path
 
-
 def tree_key(path):
     return path.replace(b"/", b"\0")
-
 
 # ---- [4] JSON documents
 
 class Odd:
     """A number that is no plain integer; good for nothing but keys that nobody knows."""
 
-
 def no_twins(pairs):
     value = dict(pairs)
     need(len(value) == len(pairs), f"a key comes twice among {[key for key, _ in pairs]}")
     return value
-
 
 def depth_of(value):
     deepest, work = 0, [(value, 1)]
@@ -132,7 +119,6 @@ def depth_of(value):
             deepest = max(deepest, depth)
             work += [(inner, depth + 1) for inner in (item.values() if isinstance(item, dict) else item)]
     return deepest
-
 
 def document(data, name):
     """The JSON object in a file, after a look at its format and version [2]."""
@@ -145,39 +131,30 @@ def document(data, name):
         text = data.decode()
         probe = json.loads(text, parse_int=number, parse_float=number, parse_constant=constant)
         need(depth_of(probe) <= MAX_DEPTH, f"{name} is nested too deeply")
+        json.dumps(probe, ensure_ascii=False, default=str).encode()  # fails on half a surrogate pair
         need(isinstance(probe, dict) and probe.get("format") == "ccbackup", f"{name} is of another format")
         version = probe.get("version")
         need(type(version) is int and 1 <= version <= U32, f"{name} does not say its version")
         if version > 1:
             raise Stop("newer-format", f"{name} has version {version} of the format, this reader knows 1")
-        text.encode()
         return json.loads(text, parse_int=number, parse_float=number, object_pairs_hook=no_twins)
     except (ValueError, RecursionError) as error:
         raise Bad(f"{name} is no JSON: {error}") from None
 
-
 def text_of(value):
-    try:
-        return isinstance(value, str) and value.encode() is not None
-    except UnicodeEncodeError:  # half a surrogate pair
-        return False
-
+    return isinstance(value, str)
 
 def integer(high, low=0):
     return lambda value: type(value) is int and low <= value <= high
 
-
 def matching(pattern):
     return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
-
 
 def list_of(check):
     return lambda value: isinstance(value, list) and all(map(check, value))
 
-
 def ascending(values):
     return all(a < b for a, b in itertools.pairwise(values))
-
 
 def time_of(value):
     if not matching(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")(value):
@@ -186,10 +163,8 @@ def time_of(value):
     return (year >= 1970 and 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]
             and hour < 24 and minute < 60 and second < 60)
 
-
 ID = r"[0-9]{8}-[0-9]{6}(-([2-9]|[1-9][0-9]{1,8}))?"
 is_id, is_digest, is_size = matching(ID), matching("[0-9a-f]{64}"), integer(MAX_SIZE)
-
 
 def shape(what, keys, optional=()):
     """A check for an object: all keys of `keys` and of `optional` are as they must be, others are passed over."""
@@ -200,7 +175,6 @@ def shape(what, keys, optional=()):
             need(key not in value or test(value[key]), f"{what}: {key} is not as it must be")
         return True
     return check
-
 
 def sealing(value):
     need(isinstance(value, dict), "sealing is no object")
@@ -213,7 +187,6 @@ def sealing(value):
     if cipher == "aes-256-gcm":
         need(matching("[0-9a-f]{16}")(value["key_id"]), "sealing: key_id")
     return True
-
 
 dependency = shape("a dependency", {"id": is_id, "sums_sha256": is_digest})
 archive = shape("an archive", {"name": text_of, "volume": integer(U32), "size_bytes": is_size, "sha256": is_digest,
@@ -236,10 +209,8 @@ manifest_of = shape("manifest.json", {
     "components": list_of(component_of)}, {"tags"})
 EXTENSION = {"age": ".age", "aes-256-gcm": ".aes", "none": ""}
 
-
 def archive_name(component, volume, extension):
     return f"{component}.{volume}.tar.zst{extension}" if volume else f"{component}.tar.zst{extension}"
-
 
 def parse_manifest(data):
     m = document(data, "manifest.json")
@@ -259,7 +230,6 @@ def parse_manifest(data):
         need(ascending([p["kind"].encode() for p in c["problems"]]), f"{c['name']}: problems are not sorted")
     return m
 
-
 # ---- Files of a repository
 
 def open_regular(path):
@@ -276,18 +246,15 @@ def open_regular(path):
         raise Bad("it is no regular file")
     return file
 
-
 def read_small(path, limit=MAX_SMALL):
     with open_regular(path) as file:
         data = file.read(limit + 1)
     need(len(data) <= limit, f"{os.path.basename(path)} is longer than {limit} bytes")
     return data
 
-
 def digest_of_file(path):
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size
-
 
 def parse_sums(data):
     try:
@@ -300,24 +267,20 @@ def parse_sums(data):
     need(not {"SHA256SUMS", "SHA256SUMS.sig"} & set(names), "SHA256SUMS names itself or its signature")
     return {line[66:]: line[:64] for line in text.split("\n")[:-1]}
 
-
 # ---- [10] Signature
 
 def ssh_string(data):
     return struct.pack(">I", len(data)) + data
-
 
 SSH_KEY = ssh_string(b"ssh-ed25519") + struct.pack(">I", 32)
 SIG_HEAD = b"SSHSIG" + struct.pack(">II", 1, 51) + SSH_KEY
 SIG_TAIL = (ssh_string(b"ccbackup") + ssh_string(b"") + ssh_string(b"sha512")
             + struct.pack(">I", 83) + ssh_string(b"ssh-ed25519") + struct.pack(">I", 64))
 
-
 def armor(blob):
     text = base64.b64encode(blob).decode()
     lines = [text[at:at + 70] for at in range(0, len(text), 70)]
     return "\n".join(["-----BEGIN SSH SIGNATURE-----", *lines, "-----END SSH SIGNATURE-----", ""]).encode()
-
 
 def signer_of(signature, message):
     """The public key whose signature this is. There is one canonical form, so it is built again and compared."""
@@ -335,20 +298,17 @@ def signer_of(signature, message):
         raise Bad("the signature does not fit SHA256SUMS") from None
     return key
 
-
 def signers_in(text):
     keys = set()
-    for word in re.findall(r"ssh-ed25519 ([A-Za-z0-9+/=]+)", text):
+    for word in re.findall(r"ssh-ed25519 ([A-Za-z0-9+/]{68})(?![A-Za-z0-9+/=])", text):
         blob = base64.b64decode(word)
-        if blob.startswith(SSH_KEY) and len(blob) == len(SSH_KEY) + 32:
+        if blob.startswith(SSH_KEY):
             keys.add(blob[len(SSH_KEY):])
     return keys
-
 
 # ---- Keys
 
 BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
-
 
 def bech32(text):
     """The 32 bytes of AGE-SECRET-KEY-1… (BIP 173)."""
@@ -368,7 +328,6 @@ def bech32(text):
     need(number & 15 == 0, "the age identity has a typing error")
     return (number >> 4).to_bytes(32, "big")
 
-
 class Keys:
     def __init__(self, files):
         self.x25519, self.ssh, self.aes, self.signers = [], [], [], set()
@@ -387,12 +346,10 @@ class Keys:
                 if line.startswith("# ccbackup-signer:"):
                     self.signers |= signers_in(line)
 
-
 # ---- [8] Sealing
 
 def hkdf(key, salt, info):
     return HKDF(hashes.SHA256(), 32, salt, info).derive(key)
-
 
 def age_base64(text, length=None):
     """Standard alphabet, no padding, canonical."""
@@ -403,7 +360,6 @@ def age_base64(text, length=None):
     need(base64.b64encode(data).decode().rstrip("=") == text, "the age header has base64 that is not canonical")
     need(length in (None, len(data)), "the age header has a value of another length")
     return data
-
 
 def age_header(file):
     """Stanzas, signed text, MAC and length of a header."""
@@ -431,13 +387,11 @@ def age_header(file):
     need(stanzas, "its age header has no stanza")
     return stanzas, data[:end.start() + 4], mac, end.end()
 
-
 def unwrap(key, body):
     try:
         return ChaCha20Poly1305(key).decrypt(bytes(12), body, None)
     except InvalidTag:
         return None
-
 
 def exchange(secret, public):
     try:
@@ -446,10 +400,8 @@ def exchange(secret, public):
     except ValueError:
         raise Bad("its age header has a share of low order") from None
 
-
 def public_x25519(secret):
     return x25519.X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
-
 
 def age_file_key(stanzas, keys):
     for kind, words, body in stanzas:
@@ -474,10 +426,8 @@ def age_file_key(stanzas, keys):
                 except ValueError:
                     yield None
 
-
 class WrongKey(Exception):
     pass
-
 
 class Sealed:
     """The clear bytes of a sealed file at any offset."""
@@ -521,12 +471,18 @@ class Sealed:
                 return AESGCM(hkdf(key, salt, b"ccbackup payload")), 73
         raise WrongKey(f"it is sealed with the key {found[1].decode()}")
 
+    def stored(self, offset, length):
+        try:
+            return os.pread(self.file.fileno(), length, offset)
+        except OSError as error:
+            raise Bad(f"it cannot be read: {error.strerror}") from None
+
     def chunk(self, number):
         if self.cached[0] != number:
-            self.file.seek(self.start + number * (self.CHUNK + self.TAG))
+            data = self.stored(self.start + number * (self.CHUNK + self.TAG), self.CHUNK + self.TAG)
             nonce = number.to_bytes(11, "big") + bytes([number == self.chunks - 1])
             try:
-                self.cached = number, self.cipher.decrypt(nonce, self.file.read(self.CHUNK + self.TAG), None)
+                self.cached = number, self.cipher.decrypt(nonce, data, None)
             except InvalidTag:
                 raise Bad(f"its chunk {number} does not open") from None
         return self.cached[1]
@@ -534,12 +490,10 @@ class Sealed:
     def read(self, offset, length):
         need(0 <= offset <= offset + length <= self.length, "it is shorter than it should be")
         if not self.cipher:
-            self.file.seek(offset)
-            return self.file.read(length)
+            return self.stored(offset, length)
         first, last = offset // self.CHUNK, -(-(offset + length) // self.CHUNK)
         joined = b"".join(self.chunk(number) for number in range(first, last))
         return joined[offset - first * self.CHUNK:][:length]
-
 
 # ---- [9] Frames
 
@@ -559,7 +513,6 @@ def frame_header(data):
     need(content <= MAX_FRAME, "a frame holds too much")
     return at + width, content
 
-
 def frame_length(data):
     """Stored length of the frame at the beginning of `data`, by its block headers."""
     at, last = frame_header(data)[0], False
@@ -570,7 +523,6 @@ def frame_length(data):
         need(kind != 3, "a frame has a reserved block")
         at += 3 + (1 if kind == 1 else size)
     return at + 4
-
 
 def decode(data, length):
     need(frame_header(data)[1] == length, "a frame has another content size than its seek table says")
@@ -584,45 +536,27 @@ def decode(data, length):
     need(child.returncode == 0 and len(content) == length, "a frame does not decompress")
     return content
 
-
 class Frames:
     """An archive or index file as the stream that it holds."""
 
-    def __init__(self, sealed, salvage=False):
-        self.sealed, self.cache = sealed, collections.OrderedDict()
-        try:
-            self.frames = self.seek_table()
-        except Bad:
-            if not salvage:
-                raise
-            self.frames = self.walk()
+    def __init__(self, sealed):
+        self.sealed, self.cache, self.frames = sealed, collections.OrderedDict(), self.seek_table(sealed)
         self.stored = [0, *itertools.accumulate(stored for stored, _ in self.frames)]
         self.starts = [0, *itertools.accumulate(content for _, content in self.frames)]
         self.length = self.starts[-1]
 
-    def seek_table(self):
-        total = self.sealed.length
+    @staticmethod
+    def seek_table(sealed):
+        total = sealed.length
         need(total >= 17, "it is too short for a seek table")
-        count, descriptor, magic = struct.unpack("<IBI", self.sealed.read(total - 9, 9))
+        count, descriptor, magic = struct.unpack("<IBI", sealed.read(total - 9, 9))
         size = 17 + 8 * count
         need(magic == 0x8F92EAB1 and descriptor == 0 and count <= MAX_FRAMES and size <= total, "its seek table is bad")
-        table = self.sealed.read(total - size, size)
+        table = sealed.read(total - size, size)
         need(struct.unpack("<II", table[:8]) == (0x184D2A5E, size - 8), "its seek table is bad")
         frames = list(struct.iter_unpack("<II", table[8:-9]))
         need(all(a <= MAX_STORED and b <= MAX_FRAME for a, b in frames), "its seek table has a frame too long")
         need(sum(a for a, _ in frames) == total - size, "its seek table does not add up")
-        return frames
-
-    def walk(self):
-        """Frames one after the other, as far as they can be followed, for a file whose seek table is lost."""
-        frames, at = [], 0
-        try:
-            while at < self.sealed.length:
-                data = self.sealed.read(at, min(MAX_STORED, self.sealed.length - at))
-                frames.append((frame_length(data), frame_header(data)[1]))
-                at += frames[-1][0]
-        except Bad:
-            pass
         return frames
 
     def frame(self, number):
@@ -651,16 +585,13 @@ class Frames:
         number = bisect.bisect_left(self.starts, offset)
         return number < len(self.frames) and (self.starts[number], self.frames[number][1]) == (offset, length)
 
-
 # ---- [7] Lines of an index
 
 TOKEN = re.compile(r'"((?:[^"\\\x00-\x1f]|\\\\)*+)"|(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)|(true|false|null)')
 WORDS = {"true": True, "false": False, "null": None}
 
-
 class Pairs(list):
     """An object, its keys in their order."""
-
 
 def compact(text, at=0, depth=1):
     """A JSON value without white space at `at`, and where it ends. The only escape in a string is `\\\\`."""
@@ -692,7 +623,6 @@ def compact(text, at=0, depth=1):
         need(values and text[at:at + 1] in (",", closing), f"a line is no JSON at byte {at}")
     return values, at + 1
 
-
 def line_value(line):
     try:
         value, end = compact(line.decode())
@@ -700,7 +630,6 @@ def line_value(line):
         raise Bad("a line is not UTF-8") from None
     need(end == len(line.decode()) and isinstance(value, Pairs), "a line is no object")
     return value
-
 
 def ordered(pairs, keys, what):
     """The known keys of an object, which come first and in the order of `keys`."""
@@ -710,15 +639,13 @@ def ordered(pairs, keys, what):
     need(names[:len(known)] == known, f"{what}: keys are not in order")
     return dict(pairs[:len(known)])
 
-
 ENTRY_KEYS = ("path type mode uid gid user group mtime ctime inode home size sha256 content pieces regions chunks "
               "unsettled target device xattrs").split()
 ALWAYS = {"path", "type", "mode", "uid", "gid", "mtime", "ctime", "inode", "home"}
 TYPE_KEYS = {  # needed, possible
     "file": ({"size", "sha256"}, {"content", "pieces", "regions", "chunks", "unsettled", "xattrs"}),
-    "dir": (set(), {"xattrs"}), "symlink": ({"target"}, {"xattrs"}), "hardlink": ({"target"}, set()),
+    "dir": (set(), {"xattrs"}), "symlink": ({"target"}, {"xattrs"}), "hardlink": ({"target"}, {"xattrs"}),
     "fifo": (set(), {"xattrs"}), "char": ({"device"}, {"xattrs"}), "block": ({"device"}, {"xattrs"})}
-
 
 def nanoseconds(text):
     found = matching(r"-?(0|[1-9][0-9]*)(\.[0-9]{0,8}[1-9])?")(text) and text != "-0"
@@ -729,17 +656,14 @@ def nanoseconds(text):
     need(-(1 << 63) <= value // 10**9 < 1 << 63, f"{text} is beyond the range of times")
     return value
 
-
 def place(value, *checks):
     need(isinstance(value, list) and len(value) == len(checks) and all(c(v) for c, v in zip(checks, value)),
          "a list has other parts than it must have")
     return tuple(value)
 
-
 def extent_list(value):
     need(isinstance(value, list), "extents are no list")
     return [place(v, is_id, integer(U32), is_size, is_size) for v in value]
-
 
 class Entry:
     """One entry line."""
@@ -829,22 +753,18 @@ class Entry:
             self.chunks = [place(c, integer(MAX_SIZE, 1), is_digest) for c in v["chunks"]]
             need(sum(length for length, _ in self.chunks) == stored, f"{v['path']}: chunks do not add up")
 
-
 def single(line, key):
     """The value of a line that is an object with this key and no other."""
     pairs = line_value(line)
     need([name for name, _ in pairs] == [key], f"a line is no {key} line")
     return pairs[0][1]
 
-
 Segment = collections.namedtuple("Segment", "backup offset length digest lines first")
-
 
 def parse_segment(line):
     s = Segment(*place(single(line, "segment"), is_id, is_size, integer(MAX_FRAME, 1), is_digest, integer(MAX_FRAME, 1),
                        text_of))
     return s._replace(first=check_path(unescape(s.first)))
-
 
 def parse_problem(line):
     v = ordered(single(line, "problem"), ["kind", "path", "detail"], "a problem")
@@ -852,17 +772,14 @@ def parse_problem(line):
     unescape(v["path"])
     return v
 
-
 def parse_end(line):
     v = ordered(single(line, "end"), ["table_offset", "segments", "entries"], "the end line")
     need(len(v) == 3 and all(map(is_size, v.values())), "the end line lacks a key")
     return v
 
-
 def lines_of(data):
     need(data == b"" or data.endswith(b"\n"), "a line has no end")
     return data.split(b"\n")[:-1]
-
 
 # ---- [5] Tar members, for the comparison with the index
 
@@ -873,7 +790,6 @@ def tar_number(field):
     text = field.strip(b"\0 ")
     need(re.fullmatch(b"[0-7]*", text), "a tar header has a bad number")
     return int(text or b"0", 8)
-
 
 def pax_records(data):
     records, at = {}, 0
@@ -886,7 +802,6 @@ def pax_records(data):
         need(equals and key and key not in records, "a pax record is bad or comes twice")
         records[key], at = value, end
     return records
-
 
 class Member:
     """The member whose first header block is at `offset` of a tar stream."""
@@ -967,7 +882,6 @@ class Member:
         self.size, self.real_size, self.data = self.size - (at - self.data), self.number(b"GNU.sparse.realsize", 0), at
         self.map = [pair for pair in zip(numbers[1::2], numbers[2::2]) if pair != (self.real_size, 0)]
 
-
 def differences(entry, member):
     """What an entry and its member do not have in common [5, 7]."""
     dashed = lambda name: b"./" + name if name.startswith(b"-") else name
@@ -994,7 +908,6 @@ def differences(entry, member):
         pairs.append(("size", 0, member.size))
     return [name for name, ours, theirs in pairs if ours != theirs]
 
-
 # ---- Backups
 
 class Backup:
@@ -1004,7 +917,6 @@ class Backup:
         self.folder, self.sums, self.sums_digest, self.manifest = folder, sums, sums_digest, manifest
         self.id = manifest["id"]
         self.depends_on = {d["id"]: d["sums_sha256"] for d in manifest["depends_on"]}
-
 
 class Repository:
     def __init__(self, folder, signers, allow_unsigned):
@@ -1030,7 +942,7 @@ class Repository:
     def load(self, id):
         """A backup by the checks of a reader [4]: signature, digest, manifest, its id and its repository."""
         folder = os.path.join(self.folder, id)
-        if not os.path.isdir(folder):
+        if id not in self.ids():
             raise Stop("failed", f"there is no backup {id}")
         try:
             data = self.sums_of(id)
@@ -1073,21 +985,21 @@ class Repository:
             except (Bad, Stop):
                 pass
         if not found:
-            raise Stop("failed", "there is no backup that can be used")
+            return self.load((self.ids() or ["latest"])[-1])
         return max(found, key=lambda backup: backup.manifest["sequence"])
 
-
     def claims(self, newest):
-        """Backups that nobody trusted signed, and that claim to be newer than the newest."""
+        """Backups that cannot be opened, and that claim to be newer than the newest, or of a newer format."""
         limit, found = self.load(newest).manifest["sequence"], []
         for id in self.ids():
             try:
                 if parse_manifest(read_small(os.path.join(self.folder, id, "manifest.json")))["sequence"] > limit:
                     found.append(id)
-            except (Bad, Stop, OSError):
+            except Stop:
+                found.append(id)
+            except (Bad, OSError):
                 pass
         return found
-
 
 # ---- Verification without a key
 
@@ -1109,7 +1021,6 @@ def check_folder(repo, report):
         named = set()
     if not named or not named <= repo.signers:
         report.notes.append("allowed_signers does not name trusted signers alone")
-
 
 def check_backup(repo, id, report):
     """Signature, manifest, digests of all files, and nothing beside them."""
@@ -1139,7 +1050,6 @@ def check_backup(repo, id, report):
             report.add("unexpected", id, None, f"{id}/{escape(name)}", "it is not listed in SHA256SUMS")
     return backup
 
-
 def check_chain(repo, backup, loaded, report):
     """Repository, dependencies and parent are those that were there, and numbers tell their order."""
     if not repo.error and backup.manifest["repository_sha256"] != repo.digest:
@@ -1167,7 +1077,6 @@ def check_chain(repo, backup, loaded, report):
         if other and other.id != backup.id and other.manifest["sequence"] == sequence:
             report.add("chain", backup.id, None, other.id, f"{other.id} has the same sequence number {sequence}")
 
-
 def check(repo, ids, report):
     """Verifies these backups and all they depend on. Returns what could be loaded."""
     check_folder(repo, report)
@@ -1192,7 +1101,6 @@ def check(repo, ids, report):
         check_chain(repo, backup, loaded, report)
     return checked
 
-
 # ---- Opening a chain
 
 class Chain:
@@ -1207,26 +1115,23 @@ class Chain:
             except (Bad, OSError):
                 self.sums[id] = {}
 
-    def open(self, id, stem, salvage=False):
+    def open(self, id, stem):
         key = id, stem
         if key not in self.open_files:
             try:
-                self.open_files[key] = self.open_now(id, stem, salvage)
+                self.open_files[key] = self.open_now(id, stem)
             except Bad as error:
                 self.open_files[key] = error
         if isinstance(self.open_files[key], Bad):
             raise self.open_files[key]
         return self.open_files[key]
 
-    def open_now(self, id, stem, salvage):
+    def open_now(self, id, stem):
         need(id in self.sums, f"it refers to {id}, on which this backup does not depend")
         extension = EXTENSION[self.backup.manifest["sealing"]["cipher"]]
         name, path = f"{id}/{stem}{extension}", os.path.join(self.repo.folder, id, stem + extension)
         try:
-            sealed = Sealed(open_regular(path), extension, self.keys)
-            if sealed.cipher and not salvage:
-                sealed.chunk(sealed.chunks - 1)
-            return Frames(sealed, salvage)
+            return Frames(Sealed(open_regular(path), extension, self.keys))
         except FileNotFoundError:
             raise Bad(f"{name} is missing") from None
         except WrongKey as error:
@@ -1238,7 +1143,6 @@ class Chain:
 
     def volume(self, component, id, volume):
         return self.open(id, archive_name(component, volume, ""))
-
 
 class Inventory:
     """The index of a component. Damage is reported, and what can be trusted is still read."""
@@ -1263,19 +1167,18 @@ class Inventory:
             return self.damage("it is missing", "missing")
         except Bad as error:
             return self.damage(error, "unreadable")
-        self.complete = found == about["sha256"]
-        if not self.complete:
-            self.damage(f"its SHA-256 is {found}, signed was {about['sha256']}", "changed")
+        whole = found == about["sha256"]
         try:
-            stream = self.chain.open(self.backup.id, self.stem(), salvage=not self.complete)
-            if self.complete:
+            stream = self.chain.open(self.backup.id, self.stem())
+            if whole:
                 self.read_all(stream, deep)
             else:
                 need("table" in about, "nothing else binds its segments")
                 self.read_table(stream, about["table"]["offset"], about["table"]["bytes"], about["table"]["sha256"])
         except Bad as error:
             self.table = []
-            self.damage(f"no entry of {self.name} can be read: {error}")
+            why = "" if whole else f"its SHA-256 is {found}, signed was {about['sha256']}; "
+            self.damage(f"no entry of {self.name} can be read: {why}{error}")
 
     def read_table(self, stream, offset, length, digest=None):
         need(0 <= length <= MAX_TABLE, "its table is too long")
@@ -1296,14 +1199,13 @@ class Inventory:
         data = stream.read(end["table_offset"], size)
         need(not table or (table["offset"], table["bytes"], table["sha256"]) == (end["table_offset"], size, sha256(data)),
              "its table is not the one in the manifest")
-        if deep:
-            try:
-                self.check_all(stream, end)
-            except Bad as error:
-                self.damage(error)
+        try:
+            self.check_rest(stream, end, deep)
+        except Bad as error:
+            self.damage(error)
 
-    def check_all(self, stream, end):
-        """What nobody needs to restore: problem lines, totals, and where everything lies."""
+    def check_rest(self, stream, end, deep):
+        """What nobody needs to restore: where own segments lie, problem lines, totals."""
         at, own_end = end["table_offset"], 0
         for segment in self.table:
             if segment.backup == self.backup.id:
@@ -1312,10 +1214,10 @@ class Inventory:
         need(0 <= at - own_end <= MAX_PROBLEMS, "its problems are too long")
         for line in lines_of(stream.read(own_end, at - own_end)):
             parse_problem(line)
-        need(sum(s.lines for s in self.table) == end["entries"] == self.component["entries"], "its totals differ")
+        need(not deep or sum(s.lines for s in self.table) == end["entries"] == self.component["entries"], "its totals differ")
 
     def segment(self, segment):
-        stream = self.chain.open(segment.backup, self.stem(), salvage=not self.complete or segment.backup != self.backup.id)
+        stream = self.chain.open(segment.backup, self.stem())
         need(stream.is_frame(segment.offset, segment.length), "no frame is where the segment should be")
         data = stream.read(segment.offset, segment.length)
         need(sha256(data) == segment.digest, f"the segment in {segment.backup} is not what was signed")
@@ -1366,19 +1268,16 @@ class Inventory:
         else:
             known.add(path)
 
-
 def content_parts(chain, component, entry):
     """The stored bytes of a file, part by part. Digests are compared by the caller."""
     for id, volume, offset, length in entry.extents:
         yield from chain.volume(component, id, volume).parts(offset, length)
-
 
 def check_content(chain, component, entry):
     digest = hashlib.sha256()
     for part in content_parts(chain, component, entry):
         digest.update(part)
     need(digest.hexdigest() == entry.sha256, "its content is not what was captured")
-
 
 def check_deep(repo, backup, keys, report):
     """Every entry of a backup: its line, its tar member and its content."""
@@ -1395,7 +1294,6 @@ def check_deep(repo, backup, keys, report):
                     check_content(chain, name, entry)
             except Bad as error:
                 report.add("content", backup.id, name, escape(name.encode() + b"/" + entry.path), error)
-
 
 # ---- Restore
 
@@ -1423,7 +1321,6 @@ class Target:
             self.current = folder
         return b"/proc/self/fd/%d/%s" % (self.fd, name)
 
-
 def make_file(path, chain, component, entry):
     """Content with its holes. It keeps its name only if the digest is right."""
     number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -1443,7 +1340,6 @@ def make_file(path, chain, component, entry):
         raise
     finally:
         os.close(number)
-
 
 def make(target, chain, component, entry):
     path = target.place(component.encode() + b"/" + entry.path)
@@ -1465,7 +1361,6 @@ def make(target, chain, component, entry):
         kind = {"fifo": stat.S_IFIFO, "char": stat.S_IFCHR, "block": stat.S_IFBLK}[entry.type]
         os.mknod(path, kind | 0o600, os.makedev(*getattr(entry, "device", (0, 0))))
 
-
 def set_metadata(target, component, entry, report):
     """Owner, mode, attributes, and last the time."""
     path = target.place(component.encode() + b"/" + entry.path)
@@ -1481,7 +1376,6 @@ def set_metadata(target, component, entry, report):
             step()
         except (OSError, OverflowError) as error:
             report.problems.append(f"{shown}: {what} was not set: {error}")
-
 
 def restore(repo, backup, keys, out, report):
     os.makedirs(out, mode=0o700, exist_ok=True)
@@ -1512,7 +1406,6 @@ def restore(repo, backup, keys, out, report):
         for entry in reversed(folders):
             set_metadata(target, name, entry, report)
 
-
 def ls(repo, backup, keys, report, as_json):
     chain, rows = Chain(repo, backup, keys), []
     for component in backup.manifest["components"]:
@@ -1527,7 +1420,6 @@ def ls(repo, backup, keys, report, as_json):
                 print(escape(component["name"].encode() + b"/" + e.path))
     if as_json:
         json.dump(rows, sys.stdout, indent=2, ensure_ascii=False)
-
 
 # ---- Command line
 
@@ -1547,7 +1439,6 @@ def arguments():
     if args.id != "latest" and not is_id(args.id):
         parser.error(f"{args.id} is no id")
     return args
-
 
 def run(args, report):
     keys = Keys(args.identity)
@@ -1573,7 +1464,6 @@ def run(args, report):
             except Stop as error:
                 report.add(error.kind, id, None, id, error)
 
-
 def main():
     args, report = arguments(), Report()
     try:
@@ -1590,7 +1480,6 @@ def main():
     for text in report.notes + report.problems:
         print(f"note: {text}", file=sys.stderr)
     sys.exit(report.exit_code())
-
 
 if __name__ == "__main__":
     main()
