@@ -17,7 +17,7 @@ pub const TARGET_FRAME_BYTES: usize = 4 << 20;
 /// Most input bytes of any frame, written or accepted.
 pub const MAX_FRAME_BYTES: usize = 64 << 20;
 /// Most frames in a table: the limit of the seekable format.
-pub const MAX_FRAMES: usize = 0x0800_0000;
+pub const MAX_FRAMES: usize = crate::model::MAX_FRAMES;
 /// Length of the footer that ends every table, in bytes.
 pub const FOOTER_BYTES: usize = 9;
 
@@ -153,8 +153,9 @@ impl Decompressor {
             }
             Err(code) => return Err(bad_frame(code)),
         }
+        check_header(stored)?;
         match zstd_safe::get_frame_content_size(stored) {
-            Ok(None) => {}
+            Ok(None) => return Err(Error::damage("a zstd frame does not say the size of its content")),
             Ok(Some(size)) if size == length as u64 => {}
             Ok(Some(size)) => {
                 return Err(Error::damage(format!("a zstd frame holds {size} bytes, the seek table says {length}")));
@@ -175,6 +176,27 @@ impl fmt::Debug for Decompressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Decompressor").finish_non_exhaustive()
     }
+}
+
+/// What a frame's header must say beside the size: that a checksum follows, no dictionary, a window within the limit.
+/// With the size these are the bits of RFC 8878 §3.1.1.1; zstd itself looks at the window only where it reads a stream.
+fn check_header(stored: &[u8]) -> Result<()> {
+    let &[descriptor, window, ..] = stored.get(FRAME_MAGIC.len()..).unwrap_or_default() else {
+        return Err(Error::damage("a zstd frame has a broken header"));
+    };
+    if descriptor & 0b100 == 0 {
+        return Err(Error::damage("a zstd frame has no checksum"));
+    }
+    if descriptor & 0b11 != 0 {
+        return Err(Error::damage("a zstd frame needs a dictionary"));
+    }
+    // A frame in one segment has no such byte: its window is its content.
+    let (exponent, eighths) = (u32::from(window >> 3), u64::from(window & 7));
+    let base = 1_u64 << (10 + exponent);
+    if descriptor & 0b10_0000 == 0 && base + base / 8 * eighths > 1 << WINDOW_LOG_MAX {
+        return Err(Error::damage("a zstd frame has a window beyond the limit"));
+    }
+    Ok(())
 }
 
 fn bad_frame(code: usize) -> Error {

@@ -1,7 +1,7 @@
 //! Problem lines: what the capture met, with its path (FORMAT.md §7).
 
 use crate::error::Result;
-use crate::model::{Scan, json, unescape};
+use crate::model::{Scan, json};
 use crate::source::Problem;
 
 const KEYS: [&str; 3] = ["kind", "path", "detail"];
@@ -27,16 +27,14 @@ pub(super) fn write_line(problem: &Problem, out: &mut Vec<u8>) {
 /// Reads an untrusted line.
 pub(super) fn parse_line(line: &[u8]) -> Result<Problem> {
     let mut scan = Scan::new(line);
-    let problem = scan_line(&mut scan).ok_or_else(|| scan.fault("a problem line"))?;
-    unescape(&problem.path)?;
-    Ok(problem)
+    scan_line(&mut scan).ok_or_else(|| scan.fault("a problem line"))
 }
 
 fn scan_line(scan: &mut Scan<'_>) -> Option<Problem> {
     scan.expect("{\"problem\":{\"kind\":\"")?;
     let kind = scan.text()?.into_owned();
     scan.expect(",\"path\":\"")?;
-    let path = scan.text()?.into_owned();
+    let path = scan.escaped()?.into_owned();
     scan.expect(",\"detail\":\"")?;
     let detail = scan.text()?.into_owned();
     scan.end(&KEYS, "}")?;
@@ -47,7 +45,7 @@ fn scan_line(scan: &mut Scan<'_>) -> Option<Problem> {
 mod tests {
     use super::*;
 
-    const LINE: &str = r#"{"problem":{"kind":"unreadable","path":"a/\\055x","detail":"no \\ way"}}"#;
+    const LINE: &str = r#"{"problem":{"kind":"unreadable","path":"a/\\001x","detail":"no \\ way"}}"#;
 
     #[test]
     fn problems_come_back_and_what_a_line_cannot_hold_is_replaced() {
@@ -73,7 +71,7 @@ mod tests {
             ("\"kind\":\"unreadable\"", "\"future\":1,\"kind\":\"unreadable\""),
             ("\"unreadable\"", "\"un\\u0072eadable\""),
             ("\"unreadable\"", "null"),
-            ("055x", "x"),
+            ("001x", "x"),
             ("way\"}", "way\",\"kind\":\"x\"}"),
             ("way\"}", "way\",\"x\":1,\"x\":2}"),
             ("way\"}", "way\",\"x\": 1}"),

@@ -12,7 +12,7 @@ use super::problem;
 use super::segment::{MAX_SEGMENT_BYTES, Segment};
 use crate::archive::{FramedReader, Scratch};
 use crate::error::{Error, Kind, Result};
-use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Scan, TableRecord};
+use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, MAX_TABLE_BYTES, Scan, TableRecord};
 use crate::source::Problem;
 
 /// Opens the index file of the same component in another backup of the chain.
@@ -44,9 +44,6 @@ pub struct Inventory {
 
 /// Segments that are kept for looking into them again.
 const RECENT_SEGMENTS: usize = 8;
-
-/// The table is at most this long, in bytes: a million segments of ordinary paths.
-pub(super) const MAX_TABLE_BYTES: u64 = 512 << 20;
 
 impl Inventory {
     /// Opens the inventory of `own`, whose index file has its signed digest; `name` is for errors.

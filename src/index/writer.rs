@@ -7,12 +7,11 @@ use std::io::Write as _;
 
 use super::local::{LastSegment, LastSegments, LocalWriter};
 use super::order::Order;
-use super::reader::MAX_TABLE_BYTES;
 use super::segment::{PATH_KEY, Segment, ends_after, path_text};
 use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
 use crate::archive::{FramedWriter, Written};
 use crate::error::{Error, Result};
-use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Hasher, TableRecord, line_path};
+use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Hasher, MAX_TABLE_BYTES, TableRecord, line_path};
 use crate::source::Problem;
 
 /// What an index holds, for the manifest.

@@ -13,6 +13,10 @@ pub(crate) const MAX_PAX_BYTES: usize = 8 << 20;
 pub(crate) const MAX_XATTR_BYTES: usize = 1 << 20;
 /// Longest text of a symbolic link, in bytes.
 pub(crate) const MAX_TARGET_BYTES: usize = 4096;
+/// Longest segment table of an index, in bytes: a million segments of ordinary paths.
+pub(crate) const MAX_TABLE_BYTES: u64 = 512 << 20;
+/// Most frames of a file.
+pub(crate) const MAX_FRAMES: usize = 0x0800_0000;
 /// Device numbers lie below these: no Linux knows others.
 const DEVICE_LIMITS: (u32, u32) = (1 << 12, 1 << 20);
 /// Regions of data begin at multiples of this.
@@ -85,6 +89,9 @@ impl Entry {
     }
 
     fn check_xattrs(&self) -> std::result::Result<(), &'static str> {
+        if !self.xattrs.is_empty() && matches!(self.kind, EntryKind::Hardlink { .. }) {
+            return Err("is a hard link with attributes, which are those of the first name");
+        }
         let fits = |x: &super::Xattr| {
             (1..=255).contains(&x.name.len()) && !x.name.contains(&0) && x.value.len() <= MAX_XATTR_BYTES
         };

@@ -145,7 +145,10 @@ impl<'a> Fields<'a> {
             "char" | "block" => (false, false, true),
             _ => (false, false, false),
         };
-        (file || !of_files) && (link || self.target.is_none()) && (device || self.device.is_none())
+        (file || !of_files)
+            && (link || self.target.is_none())
+            && (device || self.device.is_none())
+            && (self.kind != "hardlink" || self.xattrs.is_none())
     }
 }
 

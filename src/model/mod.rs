@@ -12,7 +12,7 @@ mod path;
 mod scan;
 mod time;
 
-pub(crate) use check::{MAX_PAX_BYTES, MAX_REGIONS, MAX_TARGET_BYTES, MAX_XATTR_BYTES};
+pub(crate) use check::{MAX_FRAMES, MAX_PAX_BYTES, MAX_REGIONS, MAX_TABLE_BYTES, MAX_TARGET_BYTES, MAX_XATTR_BYTES};
 pub use digest::{Digest, Hasher};
 pub use entry::{Chunk, Entry, EntryKind, Extent, Home, Xattr};
 pub(crate) use fields::Fields;
@@ -25,6 +25,6 @@ pub use manifest::{
     is_component_name,
 };
 pub use path::{EntryPath, MAX_PATH_BYTES, escape_path};
-pub(crate) use path::{serialize_path, tree_order, unescape};
+pub(crate) use path::{serialize_path, tree_order};
 pub(crate) use scan::Scan;
 pub use time::Timestamp;

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::json::Twinless;
+use super::json::keys_of_compact_object;
 use super::path::is_canonical;
 use crate::error::Error;
 
@@ -154,35 +154,23 @@ impl<'a> Scan<'a> {
     }
 
     /// Nothing but the brace that ends an object whose known keys were read, and `closing` behind it. Keys that are not
-    /// known may come before the brace, each once, with values of any kind, but no white space between them.
+    /// known may come before the brace, each once, with values of any kind.
     pub(crate) fn end(&mut self, known: &[&str], closing: &str) -> Option<()> {
         let rest = self.rest.strip_suffix(closing)?;
-        if rest == "}" {
-            self.rest = "";
-            return Some(());
+        if rest != "}" {
+            let object = format!("{{{}", rest.strip_prefix(',')?);
+            let keys = keys_of_compact_object(&object, if closing.is_empty() { 1 } else { 2 })?;
+            if keys.is_empty() || keys.iter().any(|key| known.contains(&key.as_str())) {
+                return None;
+            }
         }
-        let object = format!("{{{}", rest.strip_prefix(',')?);
-        let unknown: Twinless = serde_json::from_str(&object).ok()?;
-        let fits = !unknown.keys.is_empty()
-            && has_no_white_space(&object)
-            && !unknown.keys.iter().any(|key| known.contains(&key.as_str()));
-        fits.then(|| self.rest = "")
+        self.rest = "";
+        Some(())
     }
 }
 
-/// Outside strings.
-fn has_no_white_space(json: &str) -> bool {
-    let (mut inside, mut escaped) = (false, false);
-    json.bytes().all(|b| {
-        let quote = b == b'"' && !escaped;
-        escaped = inside && b == b'\\' && !escaped;
-        inside ^= quote;
-        inside || !b.is_ascii_whitespace()
-    })
-}
-
 /// Undoes the doubling of backslashes. None where there is another JSON escape, or a control character.
-fn single_backslashes(text: &str) -> Option<String> {
+pub(super) fn single_backslashes(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {

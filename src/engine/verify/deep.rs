@@ -145,6 +145,7 @@ fn check_member(entry: &Entry, frame: &Frame<'_>) -> Result<()> {
     }
     member
         .difference(whole.as_ref().unwrap_or(entry))
+        .or_else(|| member.misplaced_content(entry))
         .map_or(Ok(()), |difference| Err(bad(format!("differs from the index: {difference}"))))
 }
 

@@ -74,7 +74,7 @@ fn unknown_keys_are_passed_over_behind_all_others() {
     for (line, known) in all().iter().map(|l| (l, Entry::parse_line(l.as_bytes()).expect(l))) {
         let body = line.strip_suffix('}').expect("an object");
         for good in
-            ["\"x\":1", "\"x\":null,\"y\":[{\"z\":\" \\\" \\n\"},-1e3,{}]", "\"x y\":{\"path\":\"\"}", "\"\":true"]
+            ["\"x\":1", "\"x\":null,\"y\":[{\"z\":\" \\\\ \"},-1e999,{}]", "\"x y\":{\"path\":\"\"}", "\"\":true"]
         {
             let line = format!("{body},{good}}}");
             assert_eq!(Entry::parse_line(line.as_bytes()).expect(&line), known);
@@ -89,14 +89,15 @@ fn unknown_keys_are_passed_over_behind_all_others() {
             "\"x\":[1, 2]",
             "\"x\":{\"y\":1,\"y\":1}",
             "\"x\":1,\"x\":2",
-            "\"x\":1,\"\\u0078\":2",
+            "\"\\u0078\":2",
+            "\"x\":\"\\\"\"",
+            "\"x\":\"\\n\"",
             "\"x\":1,",
             "\"x\":1}",
             "\"x\":01",
             "\"x\":tru",
             "\"x\":\"\n\"",
             "\"path\":\"a\"",
-            "\"p\\u0061th\":\"a\"",
             "\"x\":1,\"home\":[\"20260117-143000\",0,0]",
             "\"xattrs\":[]",
             "\"xattrs\":null",
@@ -121,6 +122,7 @@ fn keys_that_belong_to_another_type_are_refused() {
         with(PLAIN, key);
     }
     with(LINK, "\"device\":[4,64]");
+    with(FURTHER, "\"xattrs\":[[\"user.a\",\"\"]]");
     edits(DEVICE, &[(",\"device\"", ",\"target\":\"x\",\"device\""), (",\"device\":[4,64]", "")]);
     edits(LINK, &[(",\"target\":\"x\\\\\\\\y\"", ""), ("symlink", "link"), ("symlink", "dir"), ("symlink", "file")]);
 }
