@@ -42,7 +42,7 @@ impl Other {
 impl Chain {
     /// Opens a backup and every backup it depends on. What is missing or damaged of those is noticed by whoever needs it.
     pub fn open(repo: &Repository, id: &BackupId, trust: &Trust, keys: Keys) -> Result<Arc<Self>> {
-        let backup = Backup::open(repo, id, trust)?;
+        let backup = Backup::open(repo, id, trust).map_err(of_repository)?;
         let others = backup.manifest.depends_on.iter().map(|d| (d.id.clone(), Other::find(repo, d))).collect();
         Ok(Arc::new(Self { backup, others, keys }))
     }
