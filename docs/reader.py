@@ -188,8 +188,7 @@ def time_of(value):
 
 
 ID = r"[0-9]{8}-[0-9]{6}(-([2-9]|[1-9][0-9]{1,8}))?"
-is_id, is_digest, is_count = matching(ID), matching("[0-9a-f]{64}"), integer(U64)
-is_size = integer(MAX_SIZE)
+is_id, is_digest, is_size = matching(ID), matching("[0-9a-f]{64}"), integer(MAX_SIZE)
 
 
 def shape(what, keys, optional=()):
@@ -220,16 +219,16 @@ dependency = shape("a dependency", {"id": is_id, "sums_sha256": is_digest})
 archive = shape("an archive", {"name": text_of, "volume": integer(U32), "size_bytes": is_size, "sha256": is_digest,
                                "tar_bytes": is_size, "frames": integer(MAX_FRAMES)})
 index_table = shape("a table", {"offset": is_size, "bytes": integer(MAX_TABLE), "sha256": is_digest})
-index_file = shape("an index", {"name": text_of, "size_bytes": is_size, "sha256": is_digest, "segments": is_count,
-                                "own_segments": is_count, "table": index_table}, {"table"})
-problem_count = shape("a problem", {"kind": text_of, "count": integer(U64, 1)})
+index_file = shape("an index", {"name": text_of, "size_bytes": is_size, "sha256": is_digest, "segments": is_size,
+                                "own_segments": is_size, "table": index_table}, {"table"})
+problem_count = shape("a problem", {"kind": text_of, "count": integer(MAX_SIZE, 1)})
 component_of = shape("a component", {
-    "name": matching("[a-z0-9][a-z0-9_-]{0,63}"), "kind": lambda v: v == "files", "captured_from": time_of,
-    "captured_until": time_of, "entries": is_count, "new_entries": is_count, "content_bytes": is_count,
-    "bytes_read": is_count, "bytes_stored": is_count, "archives": list_of(archive), "index": index_file,
-    "problems": list_of(problem_count), "left_out": is_count}, {"left_out"})
+    "name": matching("[a-z0-9][a-z0-9_-]{0,63}"), "kind": text_of, "captured_from": time_of,
+    "captured_until": time_of, "entries": is_size, "new_entries": is_size, "content_bytes": is_size,
+    "bytes_read": is_size, "bytes_stored": is_size, "archives": list_of(archive), "index": index_file,
+    "problems": list_of(problem_count), "left_out": is_size}, {"left_out"})
 manifest_of = shape("manifest.json", {
-    "id": is_id, "sequence": integer(U64, 1), "created_at": time_of, "finished_at": time_of,
+    "id": is_id, "sequence": integer(MAX_SIZE, 1), "created_at": time_of, "finished_at": time_of,
     "kind": lambda v: v in ("full", "incremental"), "parent": lambda v: v is None or dependency(v),
     "depends_on": list_of(dependency), "repository_id": matching("[0-9a-f]{32}"), "repository_sha256": is_digest,
     "host": text_of, "host_id": text_of, "tool": text_of, "sealing": sealing, "chunking": text_of,
@@ -856,7 +855,7 @@ def parse_problem(line):
 
 def parse_end(line):
     v = ordered(single(line, "end"), ["table_offset", "segments", "entries"], "the end line")
-    need(len(v) == 3 and all(map(is_count, v.values())), "the end line lacks a key")
+    need(len(v) == 3 and all(map(is_size, v.values())), "the end line lacks a key")
     return v
 
 
@@ -1048,7 +1047,6 @@ class Repository:
         need(manifest["id"] == id, f"its manifest is that of {manifest['id']}")
         if not self.error:
             need(manifest["repository_id"] == self.id, "it belongs to another repository")
-            need(manifest["repository_sha256"] == self.digest, "repository.json is not the one that was signed")
         return Backup(folder, sums, sha256(data), manifest)
 
     def check_signature(self, folder, data):
@@ -1079,6 +1077,18 @@ class Repository:
         return max(found, key=lambda backup: backup.manifest["sequence"])
 
 
+    def claims(self, newest):
+        """Backups that nobody trusted signed, and that claim to be newer than the newest."""
+        limit, found = self.load(newest).manifest["sequence"], []
+        for id in self.ids():
+            try:
+                if parse_manifest(read_small(os.path.join(self.folder, id, "manifest.json")))["sequence"] > limit:
+                    found.append(id)
+            except (Bad, Stop, OSError):
+                pass
+        return found
+
+
 # ---- Verification without a key
 
 def check_folder(repo, report):
@@ -1087,10 +1097,18 @@ def check_folder(repo, report):
         report.add("repository", "", None, "repository.json", repo.error)
     for name in sorted(os.listdir(os.fsencode(repo.folder))):
         text = os.fsdecode(name)
+        if is_id(text) and not stat.S_ISDIR(os.lstat(os.path.join(repo.folder, text)).st_mode):
+            report.add("unexpected", "", None, text, "it has the name of a backup and is no folder")
         if is_id(text) or re.fullmatch(r"\.incomplete-.*|\.staged-.*", text, re.S):
             continue
         if text not in ("repository.json", "allowed_signers", ".lock", "latest"):
             report.notes.append(f"{escape(name)} does not belong to the repository")
+    try:
+        named = signers_in(read_small(os.path.join(repo.folder, "allowed_signers")).decode("utf-8", "replace"))
+    except (OSError, Bad):
+        named = set()
+    if not named or not named <= repo.signers:
+        report.notes.append("allowed_signers does not name trusted signers alone")
 
 
 def check_backup(repo, id, report):
@@ -1123,7 +1141,9 @@ def check_backup(repo, id, report):
 
 
 def check_chain(repo, backup, loaded, report):
-    """Dependencies and parent are those that were there, and numbers tell their order."""
+    """Repository, dependencies and parent are those that were there, and numbers tell their order."""
+    if not repo.error and backup.manifest["repository_sha256"] != repo.digest:
+        report.add("repository", backup.id, None, "repository.json", "it is not the one in which this backup was made")
     sequence = backup.manifest["sequence"]
     parent = backup.manifest["parent"]
     named = [("chain", id, digest) for id, digest in backup.depends_on.items()]
@@ -1164,6 +1184,10 @@ def check(repo, ids, report):
             loaded[id] = loaded[id] or repo.load(id)
         except (Bad, Stop):
             pass
+    newest = max(filter(None, loaded.values()), key=lambda backup: backup.manifest["sequence"], default=None)
+    link = os.path.join(repo.folder, "latest")
+    if newest and (not os.path.islink(link) or os.readlink(link) != newest.id):
+        report.notes.append(f"latest does not point to the newest backup, {newest.id}")
     for backup in filter(None, checked.values()):
         check_chain(repo, backup, loaded, report)
     return checked
@@ -1179,20 +1203,9 @@ class Chain:
         for id, digest in backup.depends_on.items():
             try:
                 data = repo.sums_of(id)
-                self.sums[id] = parse_sums(data) if sha256(data) == digest else None
+                self.sums[id] = parse_sums(data) if sha256(data) == digest else {}
             except (Bad, OSError):
-                self.sums[id] = None
-
-    def names(self, id, stem):
-        """Names under which a file may lie. What SHA256SUMS says counts if it is the one that was signed."""
-        need(id in self.sums, f"it refers to {id}, on which this backup does not depend")
-        sums = self.sums[id]
-        own = EXTENSION[self.backup.manifest["sealing"]["cipher"]]
-        for extension in sorted(EXTENSION.values(), key=lambda e: e != own):
-            path = os.path.join(self.repo.folder, id, stem + extension)
-            if stem + extension in sums if sums else os.path.lexists(path):
-                return path, extension, sums and sums[stem + extension]
-        raise Bad(f"{id}/{stem} is missing")
+                self.sums[id] = {}
 
     def open(self, id, stem, salvage=False):
         key = id, stem
@@ -1206,19 +1219,19 @@ class Chain:
         return self.open_files[key]
 
     def open_now(self, id, stem, salvage):
-        path, extension, digest = self.names(id, stem)
-        name = f"{id}/{os.path.basename(path)}"
+        need(id in self.sums, f"it refers to {id}, on which this backup does not depend")
+        extension = EXTENSION[self.backup.manifest["sealing"]["cipher"]]
+        name, path = f"{id}/{stem}{extension}", os.path.join(self.repo.folder, id, stem + extension)
         try:
-            file = open_regular(path)
-        except FileNotFoundError:
-            raise Bad(f"{name} is missing") from None
-        try:
-            sealed = Sealed(file, extension, self.keys)
+            sealed = Sealed(open_regular(path), extension, self.keys)
             if sealed.cipher and not salvage:
                 sealed.chunk(sealed.chunks - 1)
             return Frames(sealed, salvage)
+        except FileNotFoundError:
+            raise Bad(f"{name} is missing") from None
         except WrongKey as error:
-            need(digest and digest_of_file(path)[0] == digest, f"{name} is not what was signed: {error}")
+            digest = self.sums[id].get(stem + extension)
+            need(digest in (None, digest_of_file(path)[0]), f"{name} is not what was signed: {error}")
             raise Stop("wrong-key", f"{name}: {error}") from None
         except Bad as error:
             raise Bad(f"{name}: {error}") from None
@@ -1233,7 +1246,7 @@ class Inventory:
     def __init__(self, chain, component, report):
         self.chain, self.component, self.report = chain, component, report
         self.name, self.backup = component["name"], chain.backup
-        self.problems, self.table, self.lost, self.complete = [], [], False, True
+        self.table, self.complete = [], True
 
     def damage(self, detail, kind="index", path=None):
         self.report.add(kind, self.backup.id, self.name, path or f"{self.backup.id}/{self.component['index']['name']}", detail)
@@ -1241,66 +1254,65 @@ class Inventory:
     def stem(self):
         return f"{self.name}.index.zst"
 
-    def open(self):
-        """Reads table, problems and end. An index that is not what was signed is used as far as the manifest binds it."""
+    def open(self, deep=False):
+        """Reads the table. An index that is not what was signed is used as far as the manifest binds its table."""
         about = self.component["index"]
         try:
             found, _ = digest_of_file(os.path.join(self.backup.folder, about["name"]))
-        except (FileNotFoundError, Bad) as error:
-            self.lost = True
-            return self.damage(f"it cannot be read: {error}", "missing")
-        whole = found == about["sha256"]
-        if not whole:
-            self.complete = False
+        except FileNotFoundError:
+            return self.damage("it is missing", "missing")
+        except Bad as error:
+            return self.damage(error, "unreadable")
+        self.complete = found == about["sha256"]
+        if not self.complete:
             self.damage(f"its SHA-256 is {found}, signed was {about['sha256']}", "changed")
         try:
-            stream = self.chain.open(self.backup.id, self.stem(), salvage=not whole)
-            if whole:
-                self.read_all(stream)
+            stream = self.chain.open(self.backup.id, self.stem(), salvage=not self.complete)
+            if self.complete:
+                self.read_all(stream, deep)
             else:
                 need("table" in about, "nothing else binds its segments")
-                offset, length = about["table"]["offset"], about["table"]["bytes"]
-                table = stream.read(offset, length)
-                need(sha256(table) == about["table"]["sha256"], "its table is damaged too")
-                self.read_table(table)
+                self.read_table(stream, about["table"]["offset"], about["table"]["bytes"], about["table"]["sha256"])
         except Bad as error:
-            self.lost = True
+            self.table = []
             self.damage(f"no entry of {self.name} can be read: {error}")
 
-    def read_table(self, data):
+    def read_table(self, stream, offset, length, digest=None):
+        need(0 <= length <= MAX_TABLE, "its table is too long")
+        data = stream.read(offset, length)
+        need(digest in (None, sha256(data)), "its table is damaged")
         self.table = [parse_segment(line) for line in lines_of(data)]
-        about = self.component["index"]
-        own = [s for s in self.table if s.backup == self.backup.id]
-        need(ascending([tree_key(s.first) for s in self.table]), "its table is not in order")
-        need((len(self.table), len(own)) == (about["segments"], about["own_segments"]), "its table has another length")
-        end = 0
-        for segment in own:
-            need(segment.offset == end, "its own segments do not lie one after the other")
-            end += segment.length
-        for segment in self.table:
-            need(segment.backup == self.backup.id or segment.backup in self.backup.depends_on,
-                 f"it refers to {segment.backup}, on which this backup does not depend")
-        return end
+        need(ascending([tree_key(segment.first) for segment in self.table]), "its table is not in order")
 
-    def read_all(self, stream):
+    def read_all(self, stream, deep):
         need(stream.frames, "it is empty")
         last = stream.starts[-2]
         lines = lines_of(stream.read(last, stream.length - last))
         need(len(lines) == 1, "its last frame is not the end line")
-        end, about = parse_end(lines[0]), self.component["index"]
-        at, size = end["table_offset"], last - end["table_offset"]
-        need(0 <= size <= MAX_TABLE, "its table is too long")
-        own_end = self.read_table(stream.read(at, size))
-        table = about.get("table")
-        need(not table or (table["offset"], table["bytes"], table["sha256"]) == (at, size, sha256(stream.read(at, size))),
+        end = parse_end(lines[0])
+        self.read_table(stream, end["table_offset"], last - end["table_offset"])
+        need(len(self.table) == end["segments"], "its table has another length than its end says")
+        size, table = last - end["table_offset"], self.component["index"].get("table")
+        data = stream.read(end["table_offset"], size)
+        need(not table or (table["offset"], table["bytes"], table["sha256"]) == (end["table_offset"], size, sha256(data)),
              "its table is not the one in the manifest")
+        if deep:
+            try:
+                self.check_all(stream, end)
+            except Bad as error:
+                self.damage(error)
+
+    def check_all(self, stream, end):
+        """What nobody needs to restore: problem lines, totals, and where everything lies."""
+        at, own_end = end["table_offset"], 0
+        for segment in self.table:
+            if segment.backup == self.backup.id:
+                need(segment.offset == own_end, "its own segments do not lie one after the other")
+                own_end += segment.length
         need(0 <= at - own_end <= MAX_PROBLEMS, "its problems are too long")
-        self.problems = [parse_problem(line) for line in lines_of(stream.read(own_end, at - own_end))]
-        need((end["segments"], end["entries"]) == (about["segments"], self.component["entries"]), "its totals differ")
-        need(sum(s.lines for s in self.table) == end["entries"], "its segments do not add up to its entries")
-        counts = collections.Counter(p["kind"] for p in self.problems)
-        signed = {p["kind"]: p["count"] for p in self.component["problems"]} | {"left-out": self.component.get("left_out", 0)}
-        need(all(count <= signed.get(kind, 0) for kind, count in counts.items()), "it has more problems than the manifest")
+        for line in lines_of(stream.read(own_end, at - own_end)):
+            parse_problem(line)
+        need(sum(s.lines for s in self.table) == end["entries"] == self.component["entries"], "its totals differ")
 
     def segment(self, segment):
         stream = self.chain.open(segment.backup, self.stem(), salvage=not self.complete or segment.backup != self.backup.id)
@@ -1353,8 +1365,6 @@ class Inventory:
             need(entry.target in known, f"{escape(entry.target)}, to which it is a link, is no earlier file")
         else:
             known.add(path)
-        for id in [entry.home[0], *(e[0] for e in getattr(entry, "extents", []))]:
-            need(id in self.chain.sums, f"it refers to {id}, on which this backup does not depend")
 
 
 def content_parts(chain, component, entry):
@@ -1364,17 +1374,9 @@ def content_parts(chain, component, entry):
 
 
 def check_content(chain, component, entry):
-    digest, chunk, chunks, left = hashlib.sha256(), hashlib.sha256(), iter(entry.chunks), 0
-    expected = None
+    digest = hashlib.sha256()
     for part in content_parts(chain, component, entry):
         digest.update(part)
-        while part and entry.chunks:
-            if not left:
-                left, expected = next(chunks)
-                chunk = hashlib.sha256()
-            chunk.update(part[:left])
-            left, part = left - len(part[:left]), part[left:]
-            need(left or chunk.hexdigest() == expected, "a chunk is not what was captured")
     need(digest.hexdigest() == entry.sha256, "its content is not what was captured")
 
 
@@ -1383,17 +1385,8 @@ def check_deep(repo, backup, keys, report):
     chain = Chain(repo, backup, keys)
     for component in backup.manifest["components"]:
         name, inventory = component["name"], Inventory(chain, component, report)
-        for about in component["archives"]:
-            try:
-                stream = chain.volume(name, backup.id, about["volume"])
-                need((stream.length, len(stream.frames)) == (about["tar_bytes"], about["frames"]),
-                     "it has another length or number of frames than the manifest says")
-            except Bad as error:
-                report.add("content", backup.id, name, f"{backup.id}/{about['name']}", error)
-        inventory.open()
-        totals = [0, 0, 0]
+        inventory.open(deep=True)
         for entry in inventory.entries():
-            totals = [totals[0] + 1, totals[1] + (entry.home[0] == backup.id), totals[2] + entry.size]
             try:
                 member = Member(chain.volume(name, *entry.home[:2]), entry.home[2])
                 found = differences(entry, member)
@@ -1402,10 +1395,6 @@ def check_deep(repo, backup, keys, report):
                     check_content(chain, name, entry)
             except Bad as error:
                 report.add("content", backup.id, name, escape(name.encode() + b"/" + entry.path), error)
-        if inventory.complete and not inventory.lost:
-            signed = [component[key] for key in ("entries", "new_entries", "content_bytes")]
-            if totals != signed:
-                inventory.damage(f"entries, new_entries and content_bytes are {totals}, the manifest says {signed}", "manifest")
 
 
 # ---- Restore
@@ -1572,6 +1561,8 @@ def run(args, report):
             return ls(repo, backup, keys, report, args.json)
         return restore(repo, backup, keys, args.out, report)
     ids = repo.ids() if args.all else [repo.find("latest").id if args.id == "latest" else args.id]
+    if args.id == "latest" and not args.all:
+        ids += repo.claims(ids[0])
     if not args.all and not os.path.isdir(os.path.join(args.repo, ids[0])):
         raise Stop("failed", f"there is no backup {ids[0]}")
     checked = check(repo, ids, report)

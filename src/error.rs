@@ -39,6 +39,8 @@ pub enum Kind {
     WrongKey,
     /// The repository belongs to another host.
     OtherHost,
+    /// At this place lies another repository than before, or none.
+    OtherRepository,
     /// The clock stands before the newest backup.
     ClockBack,
     /// Something is there already and would be overwritten.
@@ -61,6 +63,7 @@ impl Kind {
             | Self::Unsigned
             | Self::WrongSigner
             | Self::OtherHost
+            | Self::OtherRepository
             | Self::ClockBack
             | Self::WouldOverwrite
             | Self::NotConfirmed => 5,
@@ -84,6 +87,7 @@ impl Kind {
             Self::NoKey => "no-key",
             Self::WrongKey => "wrong-key",
             Self::OtherHost => "other-host",
+            Self::OtherRepository => "other-repository",
             Self::ClockBack => "clock-back",
             Self::WouldOverwrite => "would-overwrite",
             Self::NotConfirmed => "not-confirmed",

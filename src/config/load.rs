@@ -71,10 +71,10 @@ fn read(file: &Path) -> Result<Option<String>> {
     let mut bytes = Vec::new();
     open.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes).at("cannot read the configuration", file)?;
     if bytes.len() as u64 > MAX_CONFIG_BYTES {
-        return Err(Error::usage(format!("{} is larger than {MAX_CONFIG_BYTES} bytes", path_text(&file))));
+        return Err(Error::usage(format!("{} is larger than {MAX_CONFIG_BYTES} bytes", path_text(file))));
     }
     let text = String::from_utf8(bytes);
-    text.map(Some).map_err(|_| Error::usage(format!("{} is not UTF-8, TOML must be", path_text(&file))))
+    text.map(Some).map_err(|_| Error::usage(format!("{} is not UTF-8, TOML must be", path_text(file))))
 }
 
 /// Reads a configuration's text. `file` must be absolute: relative paths are relative to its folder.

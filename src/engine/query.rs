@@ -14,8 +14,12 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::index::Inventory;
 use crate::model::{BackupId, BackupKind, Digest, Entry, EntryKind, EntryPath, Hasher};
 use crate::repo::Repository;
-use crate::repo::catalog::Catalog;
+use crate::repo::backup::{Backup, Trust};
+use crate::repo::catalog::{self, Catalog};
 use crate::repo::state::LocalState;
+
+/// Signatures for which a thread is worth its start.
+const SHARE_OF_A_THREAD: usize = 64;
 
 /// One backup, as `list --json` shows it.
 #[derive(Debug, Serialize)]
@@ -38,16 +42,25 @@ pub struct Listed {
     pub verified_at: Option<String>,
     /// Problems that the capture noted.
     pub problems: u64,
+    /// Whether its manifest is bound by a trusted signature; none when nobody is known who could be trusted.
+    pub trusted: Option<bool>,
     /// Why the manifest cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damage: Option<String>,
+    /// Which newer program is needed to read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newer_format: Option<String>,
 }
 
-/// All backups, oldest first. Manifests are read, not verified: that is `verify`'s work.
-pub fn list(repo: &Repository, state: &LocalState) -> Result<Vec<Listed>> {
+/// All backups, oldest first. Manifests are read and compared with their signatures; all else is `verify`'s work.
+pub fn list(repo: &Repository, state: &LocalState, trust: &Trust) -> Result<Vec<Listed>> {
     // Lost notes about verifications are no reason not to list.
     let verified = state.verified().unwrap_or_default();
-    let listed = Catalog::load(repo)?.backups.into_iter().map(|b| {
+    let trust = Trust { allow_unsigned: false, ..trust.clone() };
+    let backups = Catalog::load(repo)?.backups;
+    let trusted = if trust.signers.is_empty() { Vec::new() } else { trusted(repo, &backups, &trust) };
+    let trusted = trusted.into_iter().map(Some).chain(std::iter::repeat(None));
+    let listed = backups.into_iter().zip(trusted).map(|(b, trusted)| {
         let verified_at = verified.get(&b.id).cloned();
         match b.manifest {
             Ok(m) => Listed {
@@ -60,10 +73,15 @@ pub fn list(repo: &Repository, state: &LocalState) -> Result<Vec<Listed>> {
                 parent: m.parent.map(|p| p.id),
                 created_at: Some(m.created_at),
                 verified_at,
+                trusted,
                 damage: None,
+                newer_format: None,
             },
             Err(e) => Listed {
                 id: b.id,
+                trusted,
+                newer_format: (e.kind() == Kind::NewerFormat).then(|| e.one_line()),
+                damage: (e.kind() != Kind::NewerFormat).then(|| e.one_line()),
                 kind: None,
                 parent: None,
                 encrypted: None,
@@ -72,11 +90,32 @@ pub fn list(repo: &Repository, state: &LocalState) -> Result<Vec<Listed>> {
                 created_at: None,
                 verified_at: None,
                 problems: 0,
-                damage: Some(e.one_line()),
             },
         }
     });
     Ok(listed.collect())
+}
+
+/// Which backups a trusted signature binds. There may be thousands, and each takes three files and a signature.
+fn trusted(repo: &Repository, backups: &[catalog::Listed], trust: &Trust) -> Vec<bool> {
+    let is_trusted = |b: &catalog::Listed| match Backup::open(repo, &b.id, trust) {
+        // That is found behind the signature.
+        Err(e) => e.kind() == Kind::NewerFormat,
+        Ok(_) => true,
+    };
+    let check = |part: &[catalog::Listed]| part.iter().map(is_trusted).collect::<Vec<_>>();
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let share = backups.len().div_ceil(threads).max(SHARE_OF_A_THREAD);
+    std::thread::scope(|scope| {
+        let spawn = |part| std::thread::Builder::new().spawn_scoped(scope, move || check(part)).ok();
+        let parts: Vec<_> = backups.chunks(share).map(|part| (part, spawn(part))).collect();
+        let done = parts.into_iter().map(|(part, thread)| match thread.map(|t| t.join()) {
+            Some(Ok(done)) => done,
+            // No thread was to be had.
+            _ => check(part),
+        });
+        done.flatten().collect()
+    })
 }
 
 /// Calls `each` for every selected entry of a backup, with its component. Returns what is damaged of the indexes.

@@ -10,6 +10,8 @@ use crate::error::{Error, Kind, Result};
 pub const FORMAT_NAME: &str = "ccbackup";
 /// The newest format version this program reads, and the one it writes.
 pub const FORMAT_VERSION: u32 = 1;
+/// The largest number that a backup may carry.
+pub const MAX_SEQUENCE: u64 = MAX_OFFSET;
 
 /// `repository.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -245,7 +247,7 @@ impl Manifest {
         if stored.try_fold(0, adds_up).is_none() || problems.try_fold(0, adds_up).is_none() {
             return Err(bad("has impossible totals".into()));
         }
-        if manifest.sequence == 0 || manifest.sequence > MAX_OFFSET {
+        if manifest.sequence == 0 || manifest.sequence > MAX_SEQUENCE {
             return Err(bad(format!("has the impossible number {}", manifest.sequence)));
         }
         if manifest.depends_on.iter().any(|d| d.id == manifest.id)

@@ -20,8 +20,9 @@ pub use id::BackupId;
 pub use line::MAX_OFFSET;
 pub(crate) use line::{json, line_path};
 pub use manifest::{
-    ArchiveRecord, BackupKind, ComponentRecord, Dependency, FORMAT_NAME, FORMAT_VERSION, IndexRecord, Manifest,
-    ProblemCount, RepositoryRecord, Sealing, TableRecord, archive_file_name, index_file_name, is_component_name,
+    ArchiveRecord, BackupKind, ComponentRecord, Dependency, FORMAT_NAME, FORMAT_VERSION, IndexRecord, MAX_SEQUENCE,
+    Manifest, ProblemCount, RepositoryRecord, Sealing, TableRecord, archive_file_name, index_file_name,
+    is_component_name,
 };
 pub use path::{EntryPath, MAX_PATH_BYTES, escape_path};
 pub(crate) use path::{serialize_path, tree_order, unescape};

@@ -91,7 +91,7 @@ impl Staging {
         Ok(Digest::of(text.as_bytes()))
     }
 
-    /// Removes what is not part of the backup, publishes it under its name, then moves `latest`.
+    /// Removes what is not part of the backup and publishes it under its name. This is the commit.
     pub fn publish(self, repo: &Repository, manifest: &Manifest, texts: &[(&str, String)]) -> Result<()> {
         let mut wanted: std::collections::BTreeSet<String> =
             [MANIFEST_FILE, SUMS_FILE, SIGNATURE_FILE].iter().map(|&n| n.to_owned()).collect();
@@ -102,18 +102,31 @@ impl Staging {
         }
         for item in std::fs::read_dir(&self.dir).at("cannot list", &self.dir)? {
             let item = item.at("cannot list", &self.dir)?;
-            if !item.file_name().to_str().is_some_and(|n| wanted.contains(n)) {
+            if item.file_name().to_str().is_some_and(|n| wanted.contains(n)) {
+                continue;
+            }
+            if item.file_type().at("cannot look at", item.path())?.is_dir() {
+                self.disk.remove_dir_all(&item.path())?;
+            } else {
                 self.disk.remove_file_if_there(&item.path())?;
             }
         }
         self.disk.sync_dir(&self.dir)?;
-        self.disk.publish(&self.dir, &repo.root().join(self.id.as_str()))?;
-        self.disk.replace_symlink(&repo.root().join(LATEST_LINK), self.id.as_str())
+        self.disk.publish(&self.dir, &repo.root().join(self.id.as_str()))
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         self.disk.replace(&self.dir.join(name), bytes)
     }
+}
+
+/// Points `latest` at a backup that is published. It is a convenience for people: a failure is told, and harms nothing.
+pub fn point_latest(repo: &Repository, id: &BackupId, disk: &Disk) -> Result<()> {
+    let path = repo.root().join(LATEST_LINK);
+    if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        return Err(Error::failed(format!("{} is a folder and no link", path.display())));
+    }
+    disk.replace_symlink(&path, id.as_str())
 }
 
 /// SHA-256 of a whole file.

@@ -29,12 +29,16 @@ mod limits;
 mod losses;
 mod motion;
 mod other_docs;
+mod own_keys;
+mod places;
 mod property;
 mod readme;
 mod refusals;
 mod resume;
 mod support;
 mod threads;
+mod torture;
+mod trusted;
 
 /// A file that nobody lists is a test that nobody runs.
 #[test]

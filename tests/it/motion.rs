@@ -224,3 +224,19 @@ fn a_large_file_that_was_emptied_meanwhile_is_there() {
     .unwrap();
     assert_eq!(count, 3);
 }
+
+#[test]
+fn a_symbolic_link_that_was_replaced_is_captured_with_its_own_time() {
+    let mut sandbox = Sandbox::new();
+    let tree = sandbox.tree();
+    symlink("old", tree.join("link")).unwrap();
+    std::process::Command::new("touch").args(["-h", "-d", "@1000000000"]).arg(tree.join("link")).status().unwrap();
+    let report = create_while(&mut sandbox, |tree| {
+        symlink("new", tree.join("link.tmp")).unwrap();
+        rename(tree, "link.tmp", "link");
+    });
+    assert_eq!(problems(&report), []);
+    let out = check(&mut sandbox, &report.id);
+    assert_eq!(fs::read_link(out.join("link")).unwrap(), Path::new("new"));
+    assert_ne!(fs::symlink_metadata(out.join("link")).unwrap().mtime(), 1_000_000_000);
+}

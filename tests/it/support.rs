@@ -71,6 +71,7 @@ impl Sandbox {
             volume_bytes: VOLUME_BYTES,
             tags: BTreeMap::new(),
             skip_identities: vec![],
+            trusted: vec![],
             state_dir,
             host: "test".into(),
             host_id: Some(signer.public().fingerprint()),

@@ -1,26 +1,17 @@
-"""A process that changes an area of a tree all the time, keeping a model of it, until it is told to pause.
-
-Files that are written in one go get their names afterwards (O_TMPFILE and link), so that nobody may see them half. Those
-that are changed in place have names that say so. Names tell the group of a file: `g17-…` never holds another group's.
-"""
+"""A process that changes an area of a tree all the time until it is told to pause, and says what may have been seen."""
 
 import ctypes
 import errno
-import mmap
 import os
-import random
 import struct
 import time
 
 import content
+from area import LARGE, MAPPED_PAGES, MODES, ROOT, Area, Inode, group_of
 from content import IN_PLACE, MAPPED, PAGE, SPARSE, WHOLE
 
-LARGE = 8 << 20
 # Between two changes of a file in place, so that each has a timestamp of its own whatever the kernel's tick.
 SPACING_NS = 12_000_000
-SUFFIXES = [b"", b"", b"", b"", b" ", b"\n", b"\xff\xfe", b"\\", b'"', b"\xe2\x80\xaetxt", b"\t", b"%s$(x)", b"\xf3\xa0\x81\x81"]
-MODES = [0o644, 0o600, 0o755, 0o4755, 0o2711, 0o1666, 0o000, 0o444]
-ROOT = os.geteuid() == 0
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -33,263 +24,14 @@ def exchange(one, other):
         raise OSError(number, os.strerror(number), one, None, other)
 
 
-class Bag:
-    """A set from which one can be picked at random."""
-
-    def __init__(self):
-        self.items, self.places = [], {}
-
-    def add(self, item):
-        self.places[item] = len(self.items)
-        self.items.append(item)
-
-    def remove(self, item):
-        place, last = self.places.pop(item), self.items.pop()
-        if last is not item:
-            self.items[place] = last
-            self.places[last] = place
-
-    def pick(self, rng):
-        return self.items[int(rng.random() * len(self.items))]
-
-
-class Node:
-    """A name in the tree: of a folder, or of an inode of another type."""
-
-    __slots__ = ("name", "parent", "kids", "inode", "home", "number")
-
-    def __init__(self, name, kids=None, inode=None):
-        self.name, self.kids, self.inode = name, kids, inode
-        self.parent = self.home = self.number = None
-
-    def word(self):
-        return "dir" if self.kids is not None else self.inode.word
-
-    def is_inside(self, other):
-        node = self
-        while node is not None and node is not other:
-            node = node.parent
-        return node is other
-
-
-class Inode:
-    """What is no folder."""
-
-    __slots__ = ("word", "kind", "serial", "group", "names", "fixed", "size", "pages", "log", "ready", "map")
-
-    def __init__(self, word, kind, serial, group, size=0):
-        self.word, self.kind, self.serial, self.group, self.size = word, kind, serial, group, size
-        self.names, self.fixed, self.pages, self.log, self.ready, self.map = [], False, [], [], 0, None
-
-
-class Churner:
-    """One area: a folder below the root, another beside the root for what is moved away, and one for building."""
+class Churner(Area):
+    """Changes its area at random."""
 
     def __init__(self, base, number, seed, files, counter, moods):
-        self.rng = random.Random(f"{seed}-{number}")
-        self.root_path = os.path.join(base, b"tree")
-        self.limbo_path = os.path.join(base, b"limbo%d" % number)
-        self.build = os.path.join(base, b"build%d" % number)
-        self.number, self.files, self.counter, self.moods = number, files, counter, moods
-        self.serial = self.group = number << 20
+        super().__init__(base, number, seed, files)
+        self.counter, self.moods = counter, moods
         self.at = 0
-        self.unique = 0
         self.due = []
-        self.moved, self.edges = set(), set()
-        self.dirs, self.names = Bag(), Bag()
-        self.in_place, self.mapped, self.anchored = [], [], []
-        self.cwd = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
-        for path in (self.limbo_path, self.build):
-            os.mkdir(path)
-        self.top = Node(b"tree", {})
-        self.limbo = Node(b"limbo", {})
-        self.area = self.add_dir(self.top, b"c%d" % number)
-        self.plant()
-
-    # Paths and the model.
-
-    def path(self, node):
-        parts = []
-        while node.parent is not None:
-            parts.append(node.name)
-            node = node.parent
-        parts.append(self.root_path if node is self.top else self.limbo_path)
-        parts.reverse()
-        return b"/".join(parts)
-
-    def inside(self, parent, name):
-        return self.path(parent) + b"/" + name
-
-    def attach(self, node, parent, name):
-        if node.name != name and node.kids:
-            for kid in node.kids.values():
-                self.edges.add((name, kid.name, kid.word()))
-        node.parent, node.name = parent, name
-        parent.kids[name] = node
-        self.edges.add((parent.name, name, node.word()))
-
-    def detach(self, node):
-        del node.parent.kids[node.name]
-        node.parent = None
-
-    def fresh(self, prefix):
-        self.unique += 1
-        return b"%s-%x%s" % (prefix, self.unique, self.rng.choice(SUFFIXES))
-
-    def add_dir(self, parent, name):
-        path = self.inside(parent, name)
-        os.mkdir(path)
-        node = Node(name, {})
-        node.number = os.lstat(path).st_ino
-        node.home = (parent, name)
-        self.moved.add(node.number)
-        self.attach(node, parent, name)
-        if parent is not self.top:
-            self.dirs.add(node)
-        return node
-
-    def some_dir(self):
-        """A folder that is in the tree, mostly."""
-        return self.dirs.pick(self.rng) if self.rng.random() < 0.97 else self.area
-
-    def file_name(self, inode):
-        words = {WHOLE: b"", SPARSE: b"sparse", IN_PLACE: b"inplace", MAPPED: b"mapped"}
-        return self.fresh(b"g%d-%s" % (inode.group, words[inode.kind]))
-
-    # Making things.
-
-    def next_serial(self):
-        self.serial += 1
-        return self.serial
-
-    def next_group(self):
-        self.group += 1
-        return self.group
-
-    def some_size(self):
-        draw = self.rng.random()
-        if draw < 0.05:
-            return 0
-        return int(content.SHORTEST * (200 * 1024 / content.SHORTEST) ** self.rng.random())
-
-    def new_inode(self, kind, group, size):
-        return Inode("file", kind, self.next_serial(), group, size)
-
-    def write_whole(self, fd, inode):
-        size = inode.size
-        if inode.kind == SPARSE:
-            for offset, data in content.whole(inode.serial, inode.group, size, inode.kind):
-                os.pwrite(fd, data, offset)
-            os.ftruncate(fd, size)
-        elif inode.kind == WHOLE:
-            os.write(fd, b"".join(data for _, data in content.whole(inode.serial, inode.group, size, inode.kind)))
-        else:
-            count = size // PAGE
-            parts = [content.page(inode.serial, inode.group, p, 1, inode.kind, 0) for p in range(count)]
-            os.write(fd, b"".join(parts))
-            inode.pages = [1] * count
-        os.utime(fd, ns=(content.mtime_ns(inode.serial),) * 2)
-
-    def born(self, inode, folder):
-        """A new file without a name, in the same group of inodes as `folder`: one that was just freed is used again."""
-        try:
-            fd = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o644)
-            source, temporary = b"/proc/self/fd/%d" % fd, None
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
-                raise
-            self.unique += 1
-            source = temporary = self.build + b"/t%d" % self.unique
-            fd = os.open(source, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
-        self.write_whole(fd, inode)
-        if self.rng.random() < 0.2:
-            os.setxattr(fd, "user.serial", b"%d" % inode.serial)
-        return fd, source, temporary
-
-    def link_born(self, born, paths, replace=False):
-        fd, source, temporary = born
-        for path in paths:
-            target = self.build + b"/r" if replace else path
-            os.link(source, target, src_dir_fd=self.cwd, follow_symlinks=True)
-            if replace:
-                os.rename(target, path)
-        os.close(fd)
-        if temporary:
-            os.unlink(temporary)
-
-    def give_name(self, inode, parent, name):
-        node = Node(name, inode=inode)
-        inode.names.append(node)
-        self.attach(node, parent, name)
-        self.names.add(node)
-        node.home = (parent, name)
-        return node
-
-    def add_file(self, inode, parents):
-        names = [self.file_name(inode) for _ in parents]
-        paths = [self.inside(p, n) for p, n in zip(parents, names)]
-        self.link_born(self.born(inode, self.path(parents[0])), paths)
-        for parent, name in zip(parents, names):
-            self.give_name(inode, parent, name)
-        return inode
-
-    def add_link(self, parent, name, group, target):
-        inode = Inode("symlink", None, self.next_serial(), group)
-        self.make_link(inode, self.inside(parent, name), target)
-        return self.give_name(inode, parent, name)
-
-    def make_link(self, inode, path, target):
-        temporary = self.build + b"/l"
-        os.symlink(b"t-%d-%s" % (inode.serial, target), temporary)
-        os.utime(temporary, ns=(content.mtime_ns(inode.serial),) * 2, follow_symlinks=False)
-        os.rename(temporary, path)
-
-    def add_fifo(self, parent):
-        name = self.fresh(b"p")
-        os.mkfifo(self.inside(parent, name), 0o640)
-        self.give_name(Inode("fifo", None, self.next_serial(), 0), parent, name)
-
-    def plant(self):
-        """The tree as it is at the beginning."""
-        rng = self.rng
-        for number in range(max(self.files // 8, 12)):
-            parent = self.area
-            if len(self.dirs.items) > 3 and rng.random() < 0.85:
-                parent = self.dirs.pick(rng)
-            name = b"d%d%s" % (number, rng.choice(SUFFIXES))
-            node = self.add_dir(parent, name)
-            os.setxattr(self.path(node), "user.folder", name)
-        for number in range(self.files):
-            names = 1 if number % 4 else 2 + number % 3
-            inode = self.new_inode(WHOLE, self.next_group(), self.some_size())
-            self.add_file(inode, [self.some_dir() for _ in range(names)])
-        for size in [rng.randrange(8, 400) * PAGE for _ in range(6)]:
-            self.add_file(self.new_inode(SPARSE, self.next_group(), size), [self.some_dir()])
-        for size in [LARGE + rng.randrange(12 << 20) for _ in range(3)]:
-            self.add_file(self.new_inode(WHOLE, self.next_group(), size), [self.some_dir()])
-        for size in [rng.randrange(1, 50) * PAGE for _ in range(40)] + [LARGE + rng.randrange(512) * PAGE for _ in range(3)]:
-            inode = self.new_inode(IN_PLACE, self.next_group(), size)
-            self.in_place.append(self.add_file(inode, [self.some_dir() for _ in range(rng.choice((1, 1, 2)))]))
-        for size in [rng.randrange(1, 16) * PAGE for _ in range(4)] + [LARGE + 64 * PAGE]:
-            inode = self.add_file(self.new_inode(MAPPED, self.next_group(), size), [self.some_dir()])
-            fd = os.open(self.path(inode.names[0]), os.O_RDWR)
-            inode.map = mmap.mmap(fd, inode.size)
-            os.close(fd)
-            self.mapped.append(inode)
-        for number in range(max(self.files // 20, 10)):
-            self.add_link(self.some_dir(), self.fresh(b"l"), 0, b"nowhere" if number % 2 else b"../../still")
-        for _ in range(max(self.files // 100, 4)):
-            self.add_fifo(self.some_dir())
-        # Names that are never touched, of files whose other names are: before the area in path order, and behind it.
-        for number in range(max(self.files // 10, 20)):
-            inode = self.new_inode(WHOLE, self.next_group(), self.some_size() or 100)
-            inode.fixed = True
-            parents = [self.some_dir() for _ in range(1 + number % 3)]
-            self.add_file(inode, parents)
-            place = (b"a-still", b"still")[number % 2]
-            still = self.root_path + b"/" + place + b"/g%d-%d" % (inode.group, number)
-            os.link(self.path(inode.names[0]), still)
-            self.anchored.append((inode, still))
 
     # Changes.
 
@@ -347,6 +89,8 @@ class Churner:
     def exchange(self, one, other):
         if one.parent is None or other.parent is None or one.is_inside(other) or other.is_inside(one):
             return False
+        if not (one.may_be_called(other.name) and other.may_be_called(one.name)):
+            return False
         exchange(self.path(one), self.path(other))
         places = [(n.parent, n.name) for n in (one, other)]
         self.detach(one)
@@ -372,7 +116,7 @@ class Churner:
             self.rename(node, self.limbo, name)
             stand_in = self.add_link(parent, name, 0, self.path(node))
         else:
-            inode = self.new_inode(WHOLE, self.next_group(), 300)
+            inode = self.new_inode(WHOLE, group_of(name) or self.next_group(), 300)
             born = self.born(inode, self.path(parent))
             self.rename(node, self.limbo, name)
             self.link_born(born, [self.inside(parent, name)])
@@ -466,7 +210,7 @@ class Churner:
             return
         parent, (home, name) = node.parent, node.home
         for kid in kids:
-            if kid.inode.word == "file" and len(kid.inode.names) == 1 and not kid.inode.fixed and kid.inode.size >= LARGE:
+            if kid.inode.size >= LARGE:
                 return
         for kid in kids:
             os.unlink(self.path(kid))
@@ -489,7 +233,7 @@ class Churner:
 
     def change_metadata(self):
         node = (self.dirs if self.rng.random() < 0.3 else self.names).pick(self.rng)
-        if node.kids is None and node.inode.fixed:
+        if node.kids is None and (node.inode.fixed or node.inode.kind == MAPPED):
             return
         path = self.path(node)
         draw = self.rng.random()
@@ -540,9 +284,12 @@ class Churner:
             inode.log.append(("page", place, generation))
 
     def change_through_map(self):
+        if not self.mapped:
+            return
         inode = self.mapped[int(self.rng.random() * len(self.mapped))]
-        # Always the same few pages: only their first change has a timestamp.
-        place = int(self.rng.random() * min(3, inode.size // PAGE))
+        self.store(inode, int(self.rng.random() * MAPPED_PAGES))
+
+    def store(self, inode, place):
         data = content.page(inode.serial, inode.group, place, self.at & 0xFFFFFFFF, MAPPED, 0)
         inode.map[place * PAGE : (place + 1) * PAGE] = data
 
@@ -551,7 +298,7 @@ class Churner:
     MOODS = {
         "folders": [(move_folder, 8), (swap, 2), (stand_in, 2), (move_name, 1)],
         "links": [(replace, 4), (use_inode_again, 6), (link_more, 3), (link_less, 3), (part_from_still, 6)],
-        "contents": [(change_in_place, 12), (change_through_map, 1), (replace, 4), (change_metadata, 3)],
+        "contents": [(change_in_place, 12), (change_through_map, 2), (replace, 4), (change_metadata, 3)],
         "all": [
             (move_folder, 4), (swap, 2), (stand_in, 1), (move_name, 3), (replace, 4), (use_inode_again, 3), (link_more, 2),
             (link_less, 2), (part_from_still, 3), (renew_folder, 1), (change_metadata, 3), (change_in_place, 6),
@@ -568,6 +315,10 @@ class Churner:
         self.alive = {i.serial for i in inodes} | {i.serial for i, _ in self.anchored}
         for inode in self.in_place:
             inode.log = []
+        for inode in self.mapped:
+            # Only the first change of a page has a timestamp, until the page is written to the disk.
+            for place in range(MAPPED_PAGES):
+                self.store(inode, place)
         self.bases = {i.group: list(i.pages) for i in self.in_place}
 
     def present_edges(self):
@@ -621,26 +372,3 @@ def serve(base, number, seed, files, counter, moods, connection):
         churner.round(connection.poll)
         connection.recv()
         connection.send(churner.truth())
-
-
-def plant_still(root, seed, files):
-    """What nobody ever touches."""
-    rng = random.Random(f"{seed}-still")
-    for place in (b"a-still", b"still"):
-        folder = root + b"/" + place
-        os.mkdir(folder)
-        for number in range(files):
-            if number % 20 == 0:
-                below = folder + b"/deep-%d" % number
-                os.mkdir(below)
-            path = below + b"/f%d%s" % (number, rng.choice(SUFFIXES))
-            with open(path, "xb") as file:
-                file.write(b"still %d\n" % number * rng.randrange(2000))
-                if number % 11 == 0:
-                    os.setxattr(file.fileno(), "user.still", b"%d" % number)
-            os.chmod(path, rng.choice(MODES) | (0 if ROOT else 0o400))
-            os.utime(path, ns=(rng.randrange(10**18), rng.randrange(10**18)))
-            if number % 5 == 0:
-                os.symlink(b"f%d" % number, below + b"/link-%d" % number)
-            if number % 7 == 0:
-                os.link(path, folder + b"/hard-%d" % number)

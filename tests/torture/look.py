@@ -101,15 +101,28 @@ def compare_all(source, restored):
 class Judge:
     """Judges what was restored from a backup that was made while the tree changed."""
 
-    def __init__(self, source, restored, began_ns, truths, created, restore):
-        self.base, self.out = os.path.dirname(source), os.path.dirname(restored)
-        self.ours, self.theirs = look(source), look(restored)
-        self.began_ns, self.truths = began_ns, truths
-        self.created, self.restore = created, restore
+    def __init__(self, made, base, out, restore):
+        self.base, self.out = base, out
+        self.ours, self.theirs = made.source, look(out + b"/tree")
+        self.began_ns, self.truths, self.created = made.began_ns, made.truths, made.problems
+        self.told, self.retold = self.spread(self.created), self.spread(restore)
         self.failures = []
 
     def fail(self, kind, path, detail):
         self.failures.append(Failure(kind, path, detail))
+
+    def spread(self, named):
+        """What is said of one name of a file holds for all."""
+        names = collections.defaultdict(list)
+        for path, seen in self.theirs.items():
+            if seen.word != "dir" and seen.nlink > 1:
+                names[seen.inode].append(path)
+        told = {path: dict(kinds) for path, kinds in named.items()}
+        for group in names.values():
+            for kinds in [named[path] for path in group if path in named]:
+                for path in group:
+                    told.setdefault(path, {}).update(kinds)
+        return told
 
     def verdict(self):
         self.check_named()
@@ -167,7 +180,7 @@ class Judge:
         serial = int(found[1]) if found else None
         if serial is None or not self.was_alive(serial, truth):
             self.fail("stale", path, f"no link to {seen.target!r} was there since the round began")
-        elif seen.mtime_ns != content.mtime_ns(serial) and "changed" not in self.created.get(path, ()):
+        elif seen.mtime_ns != content.mtime_ns(serial) and "changed" not in self.told.get(path, ()):
             self.fail("mixed", path, f"its target is {seen.target!r}, its time of another link: {seen.mtime_ns}")
 
     @staticmethod
@@ -195,9 +208,9 @@ class Judge:
                 fault = f"its content is of file {found.serial:08x}, its time is not: {seen.mtime_ns}"
         if not fault:
             return
-        if "changed" not in self.created.get(path, ()):
+        if "changed" not in self.told.get(path, ()):
             self.fail("torn", path, f"{fault}; create named it as {self.created.get(path)}")
-        elif path not in self.restore:
+        elif path not in self.retold:
             self.fail("silent", path, f"{fault}; create named it changed, restore did not name it")
 
     @staticmethod

@@ -82,7 +82,7 @@ pub struct Create {
     /// Label of the backup, kept in clear text; may be repeated
     #[arg(long, value_name = "K=V")]
     pub tag: Vec<Tag>,
-    /// Take over a repository that another host wrote
+    /// Take over a repository that another host wrote, or begin with one that was not at this place before
     #[arg(long)]
     pub adopt: bool,
     /// Show what would be done, touch nothing

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::site::{make_identity, make_signer, own_signer};
+use super::site::{make_identity, make_signer, named_signers, own_signer};
 use super::{DONE_WITH_PROBLEMS, escaped};
 use crate::archive::seal::Sealer;
 use crate::cli::args::Create;
@@ -77,6 +77,8 @@ fn settings(
     host_id: Option<String>,
 ) -> Result<Settings> {
     let state_dir = context.home.state_dir()?;
+    let mut trusted = named_signers(context, config)?;
+    trusted.extend(own_signer(context)?.map(|s| s.public()));
     Ok(Settings {
         components,
         full: args.full,
@@ -87,13 +89,23 @@ fn settings(
         threads: context.threads(config),
         volume_bytes: VOLUME_BYTES,
         tags: args.tag.iter().map(|t| (t.key.clone(), t.value.clone())).collect::<BTreeMap<_, _>>(),
-        skip_identities: identity_of(&state_dir).into_iter().collect(),
+        skip_identities: own_files(context).iter().filter_map(|path| identity_of(path).ok()).collect(),
+        trusted,
         state_dir,
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         host_id,
         clock: Clock::System,
         disk: Disk::default(),
     })
+}
+
+/// What no backup may hold: whoever opens one would open all others too. The keys that this run needs are made by now.
+fn own_files(context: &Context) -> Vec<PathBuf> {
+    let home = &context.home;
+    let keys = [home.identity(), home.signer(), home.aes_key()].into_iter().filter_map(Result::ok);
+    let named = context.identities().into_iter().chain(context.environment.passphrase_file.clone());
+    // A folder that was named by mistake must not be left out.
+    keys.chain(named).filter(|path| path.is_file()).chain(home.state_dir()).collect()
 }
 
 /// `--path`, else the configuration, else what is found in the current folder.

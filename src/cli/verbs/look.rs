@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::site::Site;
 use crate::cli::args::{Cat, ComponentPath, Diff, Find, Ls, Show};
 use crate::cli::{Align, Context, Table, Terminal, human_bytes, shown};
-use crate::durable::Disk;
 use crate::engine::chain::Chain;
 use crate::engine::query::{self, Change};
 use crate::engine::restore::UNSETTLED;
@@ -16,9 +15,10 @@ use crate::engine::select::Selection;
 use crate::engine::verify::Finding;
 use crate::error::{Error, Kind, Result};
 use crate::model::{BackupId, BackupKind, ComponentRecord, Digest, Entry, EntryKind, Sealing};
-use crate::repo::Repository;
 use crate::repo::catalog::Catalog;
-use crate::repo::state::LocalState;
+
+/// Backups without trust that are named.
+const SHOWN_STRANGERS: usize = 5;
 
 fn kind_name(kind: BackupKind) -> &'static str {
     match kind {
@@ -28,9 +28,8 @@ fn kind_name(kind: BackupKind) -> &'static str {
 }
 
 pub(super) fn list(context: &Context) -> Result<u8> {
-    let repo = Repository::open(&context.repository(context.config()?.as_ref())?)?;
-    let state = LocalState::new(&context.home.state_dir()?, &repo.record().repository_id, Disk::default());
-    let backups = query::list(&repo, &state)?;
+    let site = Site::open(context)?;
+    let backups = query::list(&site.repo, &site.state, &site.trust)?;
     context.result(&backups, |terminal| {
         if backups.is_empty() {
             return terminal.print("no backups yet");
@@ -49,7 +48,7 @@ pub(super) fn list(context: &Context) -> Result<u8> {
             let yes_no = |yes: bool| if yes { "yes" } else { "no" };
             table.row([
                 b.id.to_string(),
-                b.kind.map_or("DAMAGED", kind_name).to_owned(),
+                listed_kind(b),
                 b.parent.as_ref().map_or_else(|| "-".into(), ToString::to_string),
                 b.components.join(","),
                 human_bytes(b.bytes_stored),
@@ -59,11 +58,35 @@ pub(super) fn list(context: &Context) -> Result<u8> {
         }
         terminal.print_table(&table)
     })?;
-    let damaged: Vec<_> = backups.iter().filter_map(|b| b.damage.as_ref().map(|why| (&b.id, why))).collect();
-    for (id, why) in &damaged {
-        context.terminal.warn(&format!("backup {id} cannot be read: {why}; run `ccbackup verify --all`"));
+    for (b, why) in backups.iter().filter_map(|b| b.damage.as_ref().map(|why| (b, why))) {
+        context.terminal.warn(&format!("backup {} cannot be read: {why}; run `ccbackup verify --all`", b.id));
     }
-    Ok(if damaged.is_empty() { 0 } else { super::DAMAGE_FOUND })
+    let strangers: Vec<_> = backups.iter().filter(|b| b.trusted == Some(false)).map(|b| b.id.as_str()).collect();
+    if let Some(named) = strangers.chunks(SHOWN_STRANGERS).next() {
+        let more = if strangers.len() > named.len() { ", …" } else { "" };
+        context.terminal.warn(&format!(
+            "{} of {} backups are not bound by a trusted signature and do not count: {}{more}",
+            strangers.len(),
+            backups.len(),
+            named.join(", ")
+        ));
+    }
+    if backups.iter().any(|b| b.damage.is_some()) {
+        return Ok(super::DAMAGE_FOUND);
+    }
+    match backups.iter().find_map(|b| b.newer_format.as_ref().map(|why| (b, why))) {
+        Some((b, why)) => Err(Error::new(Kind::NewerFormat, format!("backup {} needs a newer program: {why}", b.id))),
+        None => Ok(0),
+    }
+}
+
+fn listed_kind(b: &query::Listed) -> String {
+    let kind = match b.kind {
+        Some(kind) => kind_name(kind),
+        None if b.newer_format.is_some() => "NEWER",
+        None => "DAMAGED",
+    };
+    format!("{kind}{}", if b.trusted == Some(false) { ", NOT TRUSTED" } else { "" })
 }
 
 pub(super) fn show(args: &Show, context: &Context) -> Result<u8> {
@@ -282,7 +305,7 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
     let site = Site::open(context)?;
     let selection = Selection::new(std::slice::from_ref(&args.glob), &[])?;
     let mut versions: BTreeMap<(String, Vec<u8>), Vec<Version>> = BTreeMap::new();
-    let (mut unreadable, mut findings) = (Vec::new(), Vec::new());
+    let (mut looked_through, mut unreadable, mut findings) = (0, Vec::new(), Vec::new());
     for listed in Catalog::load(&site.repo)?.backups {
         let id = listed.id;
         let looked = Chain::open(&site.repo, &id, &site.trust, site.keys.clone()).and_then(|chain| {
@@ -301,9 +324,20 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
             })
         });
         match looked {
-            Ok(found) => findings.extend(found),
-            Err(e) if e.is_damage() => unreadable.push((id, e)),
+            Ok(found) => {
+                looked_through += 1;
+                findings.extend(found);
+            }
+            // What somebody else put there must not hide what is found in the others.
+            Err(e) if e.is_damage() || matches!(e.kind(), Kind::NewerFormat | Kind::Unsigned | Kind::WrongSigner) => {
+                unreadable.push((id, e));
+            }
             Err(e) => return Err(e),
+        }
+    }
+    if looked_through == 0 && unreadable.iter().all(|(_, e)| !e.is_damage()) {
+        if let Some((_, e)) = unreadable.pop() {
+            return Err(e);
         }
     }
     let all: Vec<_> = versions.into_values().flatten().collect();
@@ -325,8 +359,12 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
         context.terminal.warn(&format!("backup {id} could not be looked through: {}", error.one_line()));
     }
     let code = damage_of(context, &findings);
-    if code != 0 || !unreadable.is_empty() {
+    let is = |kind: Kind| unreadable.iter().any(|(_, e)| e.kind() == kind);
+    if code != 0 || unreadable.iter().any(|(_, e)| e.is_damage()) {
         return Ok(super::DAMAGE_FOUND);
+    }
+    if is(Kind::NewerFormat) {
+        return Ok(Kind::NewerFormat.exit_code());
     }
     if all.is_empty() {
         return Err(Error::new(Kind::NotFound, format!("no backup holds an entry that matches {:?}", args.glob)));

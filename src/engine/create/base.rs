@@ -9,10 +9,13 @@ use super::{ComponentSpec, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::model::{BackupId, ComponentRecord, Dependency, Digest, Entry, EntryKind, Extent, Fields, Manifest};
 use crate::repo::Repository;
-use crate::repo::backup::{MANIFEST_FILE, SUMS_FILE, parse_sums};
+use crate::repo::backup::{MANIFEST_FILE, SUMS_FILE, Trust, parse_sums};
 use crate::repo::catalog::Catalog;
 use crate::repo::read_small;
 use crate::repo::state::{ACCEPTANCE, LocalState};
+
+/// Backups that were passed over and are named.
+const SHOWN_PASSED_OVER: usize = 5;
 
 /// What was found, and what follows from it.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(super) struct Decision {
     pub(super) parent_manifest: Option<Manifest>,
     /// Why nothing is built upon although there are earlier backups.
     pub(super) full_because: Option<String>,
+    /// Backups that were passed over.
+    pub(super) notes: Vec<String>,
     last: BTreeMap<String, LastIndex>,
     /// The backups that may be referred to, with the digests of their SHA256SUMS.
     bases: BTreeMap<BackupId, (Digest, Manifest)>,
@@ -35,37 +40,33 @@ impl Decision {
             parent: None,
             parent_manifest: None,
             full_because: None,
+            notes: Vec::new(),
             last: BTreeMap::new(),
             bases: BTreeMap::new(),
         }
     }
 
-    /// Looks at the newest backup. Refuses to write when it is another host's or lies in the future.
+    /// Looks at the newest backup that is trusted. Refuses to write when it is another host's or lies in the future.
     pub(super) fn make(repo: &Repository, catalog: &Catalog, state: &LocalState, settings: &Settings) -> Result<Self> {
         let head = state.head().unwrap_or_default();
-        let known_sequence = head.as_ref().map_or(0, |h| h.sequence);
-        let Some(newest) = catalog.newest() else {
-            let full_because = if head.is_some() {
-                Some("the backups that this host made here are gone".to_owned())
-            } else {
-                (!catalog.backups.is_empty())
-                    .then(|| "no earlier backup can be read; run `ccbackup verify --all`".into())
-            };
-            return Ok(Self { next_sequence: known_sequence + 1, full_because, ..Self::first() });
-        };
-        let stranger = settings.host_id.as_ref().is_some_and(|id| *id != newest.host_id);
-        if stranger && !settings.adopt {
-            return Err(Error::new(
-                Kind::OtherHost,
-                format!(
-                    "the repository {} was last written by host {:?}, this is {:?}",
-                    repo.root().display(),
-                    newest.host,
-                    settings.host
-                ),
-            )
-            .hint("give every host a repository of its own; --adopt takes this one over"));
+        let trust = Trust { signers: [&settings.trusted[..], &state.pinned()?].concat(), allow_unsigned: false };
+        let standing = catalog.standing(repo, &trust, head.as_ref().map_or(0, |h| h.sequence))?;
+        let notes = standing.passed_over.iter().take(SHOWN_PASSED_OVER).map(|p| {
+            let why = p.why.one_line();
+            format!("backup {} does not count, though it claims to be newer: {why}; run `ccbackup verify --all`", p.id)
+        });
+        let first = Self { next_sequence: standing.next_sequence, notes: notes.collect(), ..Self::first() };
+        let is_other = |m: &Manifest| settings.host_id.as_ref().is_some_and(|id| *id != m.host_id);
+        let stranger = standing.newest.as_ref().filter(|m| is_other(m)).or(standing.foreign.as_ref());
+        if let Some(stranger) = stranger.filter(|_| !settings.adopt) {
+            return Err(other_host(repo, stranger, settings));
         }
+        let Some(newest) = &standing.newest.or(standing.foreign) else {
+            let gone = || head.is_some().then(|| "the backups that this host made here are gone".into());
+            let unusable = |why: String| format!("no earlier backup can be used: {why}; run `ccbackup verify --all`");
+            let full_because = standing.passed_over.first().map(|p| unusable(p.why.one_line())).or_else(gone);
+            return Ok(Self { full_because, ..first });
+        };
         let now = settings.clock.now_seconds();
         if now < newest.id.unix_seconds() {
             return Err(Error::new(
@@ -75,26 +76,23 @@ impl Decision {
             .hint("set the clock right; a backup from the future can be moved out of the repository"));
         }
         let sums = read_small(&repo.root().join(newest.id.as_str()).join(SUMS_FILE));
-        let next_sequence = newest.sequence.max(known_sequence).checked_add(1).ok_or_else(|| {
-            Error::damage(format!("the newest backup {} has the impossible number {}", newest.id, newest.sequence))
-                .hint("`ccbackup verify --all` tells whether somebody changed it")
-        })?;
         let Ok(sums) = sums else {
             let why = format!("the newest backup {} has no readable SHA256SUMS; run `ccbackup verify`", newest.id);
-            return Ok(Self { next_sequence, full_because: Some(why), ..Self::first() });
+            return Ok(Self { full_because: Some(why), ..first });
         };
         let sums_sha256 = Digest::of(&sums);
         let mut decision = Self {
-            next_sequence,
             parent: Some(Dependency { id: newest.id.clone(), sums_sha256 }),
             parent_manifest: Some(newest.clone()),
-            ..Self::first()
+            ..first
         };
         match decision.find_last(repo, newest, &sums, state, settings) {
             Ok(()) => {}
             Err(why) => {
                 decision.last.clear();
-                decision.full_because = Some(why);
+                // What was passed over may be the one that this run would have been built on.
+                let passed_over = standing.passed_over.first().map(|p| format!("{}; ", p.why.one_line()));
+                decision.full_because = Some(passed_over.unwrap_or_default() + &why);
             }
         }
         Ok(decision)
@@ -233,6 +231,12 @@ impl Volumes {
         let end = offset.checked_add(length);
         self.0.get(&(backup.clone(), volume)).is_some_and(|&bytes| end.is_some_and(|end| end <= bytes))
     }
+}
+
+fn other_host(repo: &Repository, newest: &Manifest, settings: &Settings) -> Error {
+    let (root, theirs, ours) = (repo.root().display(), &newest.host, &settings.host);
+    Error::new(Kind::OtherHost, format!("the repository {root} was last written by host {theirs:?}, this is {ours:?}"))
+        .hint("give every host a repository of its own; --adopt takes this one over")
 }
 
 /// Missing or shrunken parts fail the backup before anything is published.

@@ -33,8 +33,9 @@ use crate::model::{
 use crate::monitor::Monitor;
 use crate::repo::Repository;
 use crate::repo::catalog::Catalog;
-use crate::repo::publish::Staging;
-use crate::repo::signing::Signer;
+use crate::repo::places::Places;
+use crate::repo::publish::{Staging, point_latest};
+use crate::repo::signing::{Signer, SignerKey};
 use crate::repo::state::{ACCEPTANCE, FinishedComponent, Head, LocalComponent, LocalRecord, LocalState};
 use crate::source::Problem;
 use crate::source::files::{Step, root_name};
@@ -78,7 +79,7 @@ pub struct Settings {
     pub full: bool,
     /// Read files even if they look unchanged.
     pub rehash: bool,
-    /// Take over a repository that another host has written.
+    /// Take over a repository that another host has written, or that is not the one that was at this place.
     pub adopt: bool,
     /// How archives are sealed.
     pub sealer: Sealer,
@@ -90,8 +91,11 @@ pub struct Settings {
     pub volume_bytes: u64,
     /// Labels for the manifest.
     pub tags: BTreeMap<String, String>,
-    /// Folders that are never entered, `(device, inode)`: the repository and the local state.
+    /// Files and folders that are never captured, `(device, inode)`: keys, and what [`create`] adds, which is the
+    /// repository and the local state.
     pub skip_identities: Vec<(u64, u64)>,
+    /// Signers whose backups may be built upon, besides those that are pinned in the state folder.
+    pub trusted: Vec<SignerKey>,
     /// State folder of this host.
     pub state_dir: PathBuf,
     /// Name of this host, for people.
@@ -191,6 +195,7 @@ impl Preview {
 
 /// Says what a run would do; changes nothing, takes no lock.
 pub fn preview(root: &Path, settings: &Settings) -> Result<(Vec<Preview>, Option<String>)> {
+    check_place(root, settings)?;
     let decision = match Repository::open(root) {
         Ok(repo) => {
             let state = LocalState::new(&settings.state_dir, &repo.record().repository_id, settings.disk.clone());
@@ -226,14 +231,18 @@ pub fn create_from(
     let begun = Instant::now();
     let now = settings.clock.now_seconds();
     check_components(&settings.components)?;
+    let places = check_place(root, settings)?;
     let (repo, _lock) = Repository::open_or_create(root, &settings.disk, &rfc3339(now), &signer.public())?;
     let mut settings = settings.clone();
     settings.skip_identities.push(identity_of(root)?);
-    let settings = &settings;
     let state = LocalState::new(&settings.state_dir, &repo.record().repository_id, settings.disk.clone());
     state.pin(&signer.public())?;
+    places.remember(root, &repo.record().repository_id)?;
+    settings.skip_identities.push(identity_of(&settings.state_dir)?);
+    let settings = &settings;
     let catalog = Catalog::load(&repo)?;
     let decision = Decision::make(&repo, &catalog, &state, settings)?;
+    decision.notes.iter().for_each(|note| monitor.note(note));
     if let Some(why) = &decision.full_because {
         monitor.note(&format!("this is a full backup: {why}"));
     }
@@ -256,7 +265,15 @@ pub fn create_from(
     let id = staging.id().clone();
     monitor.check()?;
     staging.publish(&repo, &manifest, &texts)?;
-    state.set_head(&Head { id: id.clone(), sequence: manifest.sequence, sums_sha256 })?;
+    // The backup is made. What fails from here on is told, and makes no failure of it.
+    let head = Head { id: id.clone(), sequence: manifest.sequence, sums_sha256 };
+    let told = |what: &str, result: Result<()>| {
+        if let Err(e) = result {
+            monitor.note(&format!("the backup is made, but {what}: {}", e.one_line()));
+        }
+    };
+    told("`latest` was not moved", point_latest(&repo, &id, &settings.disk));
+    told("this host could not note it", state.set_head(&head));
     Ok(report(manifest, finished, decision.full_because, begun))
 }
 
@@ -282,6 +299,15 @@ fn check_components(components: &[ComponentSpec]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses a place at which another repository was, or one that is gone.
+fn check_place(root: &Path, settings: &Settings) -> Result<Places> {
+    let places = Places::new(&settings.state_dir, settings.disk.clone());
+    if !settings.adopt {
+        places.check(root)?;
+    }
+    Ok(places)
 }
 
 /// Device and inode, by which walks know what to stay out of.

@@ -318,33 +318,58 @@ pub(super) fn capture_other(
     shared: &Shared<'_>,
     problems: &mut Vec<Problem>,
 ) -> io::Result<(Entry, bool)> {
-    let stat = &found.stat;
-    let (major, minor) = stat.rdev;
-    let kind = match (link_to, stat.kind) {
+    match (link_to, found.stat.kind) {
         // The attributes of a further name are those of the first.
         (Some(target), _) => {
             let kind = EntryKind::Hardlink { target };
-            return Ok((entry_of(found, stat, kind, Vec::new(), shared), true));
+            Ok((entry_of(found, &found.stat, kind, Vec::new(), shared), true))
         }
-        // What the walk saw holds its children together, whatever became of it.
-        (None, FileKind::Dir) => {
-            let xattrs = xattrs_of(found, None, problems).unwrap_or_else(|error| {
-                problems.push(folder_without_attributes(found, &error));
-                Vec::new()
-            });
-            return Ok((entry_of(found, stat, EntryKind::Dir, xattrs, shared), true));
+        (None, FileKind::Dir) => Ok((capture_folder(found, shared, problems), true)),
+        (None, _) => capture_special(found, shared, problems),
+    }
+}
+
+/// What the walk saw of a folder holds its children together, whatever became of it.
+fn capture_folder(found: &Found, shared: &Shared<'_>, problems: &mut Vec<Problem>) -> Entry {
+    let known = problems.len();
+    let read = xattrs_of(found, None, problems).and_then(|xattrs| {
+        // Another folder may have its name by now.
+        if found.stat_by_name()?.is_same_file(&found.stat) { Ok(xattrs) } else { Err(io::ErrorKind::NotFound.into()) }
+    });
+    let xattrs = read.unwrap_or_else(|error| {
+        problems.truncate(known);
+        problems.push(folder_without_attributes(found, &error));
+        Vec::new()
+    });
+    entry_of(found, &found.stat, EntryKind::Dir, xattrs, shared)
+}
+
+/// Symbolic links, pipes and devices are not opened, so what is read of one may belong to another that has its name now:
+/// everything is of the same one, or that is said.
+fn capture_special(found: &Found, shared: &Shared<'_>, problems: &mut Vec<Problem>) -> io::Result<(Entry, bool)> {
+    let known = problems.len();
+    for attempt in 1..=2 {
+        problems.truncate(known);
+        let stat = found.stat_by_name()?;
+        let (major, minor) = stat.rdev;
+        let kind = match stat.kind {
+            kind if kind != found.stat.kind => return Err(io::ErrorKind::NotFound.into()),
+            FileKind::Symlink => EntryKind::Symlink { target: found.read_link()? },
+            FileKind::Fifo => EntryKind::Fifo,
+            FileKind::Char => EntryKind::CharDevice { major, minor },
+            FileKind::Block => EntryKind::BlockDevice { major, minor },
+            FileKind::File | FileKind::Dir | FileKind::Socket => break,
+        };
+        let xattrs = xattrs_of(found, None, problems)?;
+        let settled = found.stat_by_name()? == stat;
+        if settled || attempt == 2 {
+            if !settled {
+                problems.push(changed(found, "it was replaced or changed while it was looked at, twice"));
+            }
+            return Ok((entry_of(found, &stat, kind, xattrs, shared), stat.is_same_file(&found.stat)));
         }
-        (None, FileKind::Symlink) => EntryKind::Symlink { target: found.read_link()? },
-        (None, FileKind::Fifo) => EntryKind::Fifo,
-        (None, FileKind::Char) => EntryKind::CharDevice { major, minor },
-        (None, FileKind::Block) => EntryKind::BlockDevice { major, minor },
-        (None, FileKind::File | FileKind::Socket) => {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "this type cannot be stored"));
-        }
-    };
-    let xattrs = xattrs_of(found, None, problems)?;
-    let is_the_one_found = stat.nlink < 2 || found.stat_by_name()?.is_same_file(stat);
-    Ok((entry_of(found, stat, kind, xattrs, shared), is_the_one_found))
+    }
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this type cannot be stored"))
 }
 
 fn folder_without_attributes(found: &Found, error: &io::Error) -> Problem {

@@ -24,7 +24,22 @@ pub struct Finding {
     pub next: String,
 }
 
+/// Something beside the backups that is worth a look and no damage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// File or folder in the repository.
+    pub path: String,
+    /// What is odd about it.
+    pub detail: String,
+}
+
 impl Finding {
+    /// Whether it says only that a newer program is needed.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        self.kind == Kind::NewerFormat.name()
+    }
+
     /// About a file of a backup.
     pub(crate) fn of_file(id: &BackupId, component: Option<&str>, name: &str, kind: &str, detail: String) -> Self {
         let next = match component {

@@ -4,7 +4,6 @@
 //! files costs little more than its names, and its blocks are looked at by several threads.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -43,7 +42,8 @@ pub(super) struct Rules {
     pub(super) exclude_caches: bool,
     pub(super) exclude_if_present: Vec<CString>,
     pub(super) one_file_system: bool,
-    pub(super) skip: HashSet<(u64, u64)>,
+    /// A handful, looked through for every entry.
+    pub(super) skip: Vec<(u64, u64)>,
 }
 
 /// A piece of work.
@@ -288,6 +288,7 @@ pub(super) fn judge(stat: Stat, mounted: bool, root_device: u64, rules: &Rules) 
     match stat.kind {
         FileKind::Socket => What::Note("socket"),
         FileKind::Dir if rules.skip.contains(&stat.identity()) => What::LeftOut("own data of the backup"),
+        FileKind::File if rules.skip.contains(&stat.identity()) => What::LeftOut("a key of this host"),
         FileKind::Dir if rules.one_file_system && (mounted || stat.device != root_device) => {
             What::Entry { stat, enter: false, left_out: Some("what is in it lies on another file system") }
         }

@@ -31,7 +31,7 @@ pub struct WalkOptions {
     pub exclude_if_present: Vec<String>,
     /// Keep folders on which something is mounted, but not what is in them.
     pub one_file_system: bool,
-    /// Device and inode of folders that are left out with all they hold: our own repository and state.
+    /// Device and inode of what is left out: our own repository and state with all they hold, and our own keys.
     pub skip_identities: Vec<(u64, u64)>,
     /// Threads that list ahead; 0 leaves all the work to the consumer.
     pub threads: usize,
