@@ -203,6 +203,29 @@ fn bad_frame(code: usize) -> Error {
     Error::damage(format!("a zstd frame is broken: {}", zstd_safe::get_error_name(code)))
 }
 
+/// What the header of a zstd frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// Length of the header itself in bytes.
+    pub length: u64,
+    /// Length of the content in bytes.
+    pub content: u64,
+    /// Whether a checksum of 4 bytes stands behind the last block.
+    pub has_checksum: bool,
+}
+
+/// Reads the header of a frame of a known content size, which every frame of ours has.
+pub fn frame_header(bytes: &[u8]) -> Result<FrameHeader> {
+    let bad = || Error::damage("a zstd frame was expected and something else is stored");
+    let flags = bytes.strip_prefix(&FRAME_MAGIC).and_then(|rest| rest.first()).ok_or_else(bad)?;
+    let content = zstd_safe::get_frame_content_size(bytes).ok().flatten().ok_or_else(bad)?;
+    let is_single = flags >> 5 & 1;
+    let dictionary = [0, 1, 2, 4][usize::from(flags & 3)];
+    let size = [is_single, 2, 4, 8][usize::from(flags >> 6)];
+    let length = FRAME_MAGIC.len() as u64 + 1 + u64::from(1 - is_single) + dictionary + u64::from(size);
+    Ok(FrameHeader { length, content, has_checksum: flags & 4 != 0 })
+}
+
 /// Where a frame is, stored and in the decompressed stream; all in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameSpan {

@@ -8,7 +8,7 @@ use crate::archive::FramedReader;
 use crate::error::{Error, Kind, Result};
 use crate::index::{IndexFiles, Inventory};
 use crate::keys::Keys;
-use crate::model::{BackupId, ComponentRecord, Dependency, Digest, archive_file_name, index_file_name};
+use crate::model::{BackupId, ComponentRecord, Dependency, Digest, IndexRecord, archive_file_name, index_file_name};
 use crate::repo::backup::{Backup, SUMS_FILE, Trust, open_stored, parse_sums};
 use crate::repo::publish::digest_file;
 use crate::repo::{Repository, read_small};
@@ -42,7 +42,7 @@ impl Other {
 impl Chain {
     /// Opens a backup and every backup it depends on. What is missing or damaged of those is noticed by whoever needs it.
     pub fn open(repo: &Repository, id: &BackupId, trust: &Trust, keys: Keys) -> Result<Arc<Self>> {
-        let backup = Backup::open(repo, id, trust)?;
+        let backup = Backup::open(repo, id, trust).map_err(of_repository)?;
         let others = backup.manifest.depends_on.iter().map(|d| (d.id.clone(), Other::find(repo, d))).collect();
         Ok(Arc::new(Self { backup, others, keys }))
     }
@@ -92,20 +92,41 @@ impl Chain {
         };
         let id = self.backup.manifest.id.clone();
         let name = format!("the index of {component} in backup {id}");
-        let files = Box::new(ChainIndexes { chain: self.clone(), component: component.to_owned() });
-        match (fault, &record.table) {
-            (Some(fault), None) => Err(fault),
+        let (component, is_damaged) = (component.to_owned(), fault.is_some());
+        let files = Box::new(ChainIndexes { chain: self.clone(), component, is_damaged });
+        let inventory = match (fault, &record.table) {
+            (Some(fault), None) => return Err(fault),
             (Some(fault), Some(table)) => Inventory::open_by_table(&name, id, files, table).map_err(|e| {
                 if e.is_damage() { e.within(format!("{}, nor can it be read in part", fault.one_line())) } else { e }
-            }),
-            (None, table) => {
-                let inventory = Inventory::open(&name, id, files)?;
-                if table.as_ref().is_some_and(|table| table != inventory.table()) {
-                    return Err(Error::damage(format!("{name} has another segment table than the manifest says")));
-                }
-                Ok(inventory)
-            }
+            })?,
+            (None, _) => Inventory::open(&name, id, files)?,
+        };
+        self.check_table(&inventory, record).map_err(|e| e.within(format!("{name} is not what the manifest says")))?;
+        Ok(inventory)
+    }
+
+    /// The segment table must be the one that the manifest is about (FORMAT.md §7).
+    fn check_table(&self, inventory: &Inventory, record: &IndexRecord) -> Result<()> {
+        let bad = |what: &str| Err(Error::damage(what));
+        if record.table.as_ref().is_some_and(|table| table != inventory.table()) {
+            return bad("its segment table is another");
         }
+        let id = &self.backup.manifest.id;
+        let (mut own, mut end) = (0, 0);
+        for segment in inventory.segments() {
+            if segment.backup != *id {
+                self.place(&segment.backup)?;
+                continue;
+            }
+            if segment.offset != end {
+                return bad("its own segments do not lie one after the other");
+            }
+            (own, end) = (own + 1, end.saturating_add(segment.length));
+        }
+        if (inventory.segments().len() as u64, own) != (record.segments, record.own_segments) {
+            return bad("it has another number of segments");
+        }
+        Ok(())
     }
 
     /// The archives of a component, opened when they are first needed.
@@ -114,13 +135,14 @@ impl Chain {
         Archives { chain: self.clone(), component: component.to_owned(), opened: Mutex::default() }
     }
 
-    fn open_framed(&self, id: &BackupId, file_name: &str) -> Result<FramedReader> {
+    /// Opens a file. `salvage`: of a damaged one what is left is good enough, because it is compared with digests.
+    fn open_framed(&self, id: &BackupId, file_name: &str, salvage: bool) -> Result<FramedReader> {
         let (dir, sums) = self.place(id)?;
         let path = dir.join(file_name);
         let stored = Arc::new(open_stored(&path).map_err(of_repository)?);
         let name = format!("{id}/{file_name}");
-        let opened = FramedReader::open(stored, &self.backup.manifest.sealing, &self.keys, &name);
-        opened.map_err(|e| {
+        let open = if salvage { FramedReader::salvage } else { FramedReader::open };
+        open(stored, &self.backup.manifest.sealing, &self.keys, &name).map_err(|e| {
             // A damaged header looks as if it was made for another key.
             let is_whole = || digest_file(&path).is_ok_and(|found| sums.and_then(|s| s.get(file_name)) == Some(&found));
             if e.kind() == Kind::WrongKey && !is_whole() {
@@ -140,12 +162,19 @@ fn of_repository(error: Error) -> Error {
 struct ChainIndexes {
     chain: Arc<Chain>,
     component: String,
+    /// The index file of the head has not its digest.
+    is_damaged: bool,
 }
 
 impl IndexFiles for ChainIndexes {
     fn open_index(&self, backup: &BackupId) -> Result<FramedReader> {
-        let extension = self.chain.backup.manifest.sealing.extension();
-        self.chain.open_framed(backup, &index_file_name(&self.component, extension))
+        let name = index_file_name(&self.component, self.chain.backup.manifest.sealing.extension());
+        let is_own = *backup == self.chain.backup.manifest.id;
+        match self.chain.open_framed(backup, &name, is_own && self.is_damaged) {
+            // Of other backups only segments are read, each by its digest.
+            Err(e) if e.is_damage() && !is_own => self.chain.open_framed(backup, &name, true),
+            opened => opened,
+        }
     }
 }
 
@@ -171,6 +200,6 @@ impl Archives {
 
     fn open_new(&self, backup: &BackupId, volume: u32) -> Result<FramedReader> {
         let extension = self.chain.backup.manifest.sealing.extension();
-        self.chain.open_framed(backup, &archive_file_name(&self.component, volume, extension))
+        self.chain.open_framed(backup, &archive_file_name(&self.component, volume, extension), false)
     }
 }

@@ -4,15 +4,15 @@
 //! is checked against the digest that the manifest has of it. From there on trust goes by digest: the table names the
 //! SHA-256 of every segment, wherever it lies, and a segment is used only if it matches.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::entries::{Entries, Loss};
 use super::problem;
 use super::segment::{MAX_SEGMENT_BYTES, Segment};
 use crate::archive::{FramedReader, Scratch};
 use crate::error::{Error, Kind, Result};
-use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, MAX_TABLE_BYTES, Scan, TableRecord};
+use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, MAX_TABLE_BYTES, Scan, TableRecord, line_path};
 use crate::source::Problem;
 
 /// Opens the index file of the same component in another backup of the chain.
@@ -36,10 +36,21 @@ pub struct Inventory {
     left_out: Vec<Problem>,
     /// Why the problem lines cannot be read. Nothing but the list of problems needs them.
     problems_fault: Option<String>,
-    /// What could not be read so far, by its first path.
-    losses: Mutex<BTreeMap<EntryPath, Loss>>,
+    /// What could not be read so far.
+    lost: Mutex<Lost>,
     /// The segments that were looked into last; hard links often lead to the same few.
     recent: Mutex<Vec<(usize, Arc<Vec<Entry>>)>>,
+}
+
+/// Each loss once, however often it is met.
+#[derive(Debug, Default)]
+struct Lost {
+    losses: Vec<Loss>,
+    segments: BTreeSet<usize>,
+    /// Number of a segment, and of a line in it.
+    lines: BTreeSet<(usize, usize)>,
+    /// Entries, and folders that are not listed.
+    paths: BTreeSet<EntryPath>,
 }
 
 /// Segments that are kept for looking into them again.
@@ -118,7 +129,7 @@ impl Inventory {
             problems: Vec::new(),
             left_out: Vec::new(),
             problems_fault: None,
-            losses: Mutex::default(),
+            lost: Mutex::default(),
             recent: Mutex::default(),
         }
     }
@@ -172,6 +183,16 @@ impl Inventory {
 
     /// The entries of one segment, checked against its digest, its count and its place in the order.
     pub fn read_segment(&self, number: usize, scratch: &mut Scratch) -> Result<Vec<Entry>> {
+        let text = self.segment_text(number, scratch)?;
+        let mut fault = None;
+        let entries = self.parse(number, &text, &mut |_, _, error| {
+            fault.get_or_insert(error);
+        });
+        fault.map_or(Ok(entries), Err)
+    }
+
+    /// The lines of a segment, as they were written.
+    fn segment_text(&self, number: usize, scratch: &mut Scratch) -> Result<Vec<u8>> {
         let segment =
             self.segments.get(number).ok_or_else(|| Error::failed(format!("{} has no segment {number}", self.name)))?;
         let file = self.file(&segment.backup)?;
@@ -191,23 +212,44 @@ impl Inventory {
         if Digest::of(&text) != segment.sha256 {
             return Err(about("does not match its digest"));
         }
-        let entries: Vec<_> = lines(&text)?.map(Entry::parse_line).collect::<Result<_>>()?;
-        if entries.len() as u64 != segment.entries || entries.first().is_none_or(|e| e.path != segment.first) {
-            return Err(about("does not hold the entries that its table line promises"));
+        if lines(&text)?.count() as u64 != segment.entries {
+            return Err(about("does not hold as many entries as its table line promises"));
         }
-        let next = self.segments.get(number + 1).map(|s| &s.first);
-        let ordered = entries.windows(2).all(|w| w[0].path < w[1].path);
-        if !ordered || entries.last().is_some_and(|e| next.is_some_and(|n| e.path >= *n)) {
-            return Err(about("is not in path order"));
-        }
-        Ok(entries)
+        Ok(text)
     }
 
-    /// As [`Self::read_segment`], but a damaged segment is empty and noted in [`Self::losses`].
+    /// The entries of a segment but for bad lines, which are told: number, path as far as it is known, and why.
+    fn parse(&self, number: usize, text: &[u8], bad: &mut dyn FnMut(usize, Option<EntryPath>, Error)) -> Vec<Entry> {
+        let first = self.segments.get(number).map(|s| &s.first);
+        let next = self.segments.get(number + 1).map(|s| &s.first);
+        let mut entries: Vec<Entry> = Vec::new();
+        for (at, line) in text.split_inclusive(|&b| b == b'\n').enumerate() {
+            let entry = match Entry::parse_line(line) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    bad(at, line_path(line).ok().and_then(|path| EntryPath::new(&*path).ok()), error);
+                    continue;
+                }
+            };
+            let begins = if at == 0 { first == Some(&entry.path) } else { first.is_some_and(|f| *f < entry.path) };
+            let follows = entries.last().is_none_or(|last| last.path < entry.path);
+            if begins && follows && next.is_none_or(|next| entry.path < *next) {
+                entries.push(entry);
+            } else {
+                let error = Error::damage(format!("{} lists {} out of order", self.name, entry.path));
+                bad(at, None, error);
+            }
+        }
+        entries
+    }
+
+    /// As [`Self::read_segment`], but a damaged segment is empty, a bad line left out, and both are noted in
+    /// [`Self::losses`].
     pub fn readable_segment(&self, number: usize, scratch: &mut Scratch) -> Result<Vec<Entry>> {
-        let error = match self.read_segment(number, scratch) {
+        let error = match self.segment_text(number, scratch) {
+            Ok(text) => return Ok(self.parse(number, &text, &mut |at, path, e| self.note_line(number, at, path, &e))),
             Err(error) if error.is_damage() => error,
-            read => return read,
+            Err(error) => return Err(error),
         };
         if let Some(Segment { first, entries, .. }) = self.segments.get(number) {
             let until = match self.segments.get(number + 1) {
@@ -215,9 +257,23 @@ impl Inventory {
                 None => "up to the last".to_owned(),
             };
             let detail = format!("the lines of {entries} entries are lost, from {first} {until}: {}", error.one_line());
-            self.note_loss(Loss { path: first.clone(), entries: *entries, detail });
+            let mut lost = self.lost();
+            if lost.segments.insert(number) {
+                lost.losses.push(Loss { path: first.clone(), entries: *entries, detail });
+            }
         }
         Ok(Vec::new())
+    }
+
+    fn note_line(&self, number: usize, at: usize, path: Option<EntryPath>, error: &Error) {
+        let Some(segment) = self.segments.get(number) else { return };
+        let mut lost = self.lost();
+        if lost.lines.insert((number, at)) {
+            let shown = path.as_ref().unwrap_or(&segment.first);
+            let detail = format!("line {} of the segment at {} is lost: {}", at + 1, segment.first, error.one_line());
+            lost.losses.push(Loss { path: shown.clone(), entries: 1, detail });
+            lost.paths.extend(path);
+        }
     }
 
     /// All entries in path order, each folder before what it holds; ends with the first error.
@@ -235,7 +291,12 @@ impl Inventory {
     pub fn find(&self, path: &EntryPath) -> Result<Option<Entry>> {
         let Some(number) = self.segment_of(path) else { return Ok(None) };
         let entries = self.segment_again(number)?;
-        Ok(entries.binary_search_by(|e| e.path.cmp(path)).ok().and_then(|at| entries.get(at)).cloned())
+        let found = entries.binary_search_by(|e| e.path.cmp(path)).ok().and_then(|at| entries.get(at)).cloned();
+        let may_be_lost = || self.lost().lines.range((number, 0)..(number + 1, 0)).next().is_some();
+        if found.is_none() && may_be_lost() {
+            return Err(Error::damage(format!("the line of {path} may be one that is lost in {}", self.name)));
+        }
+        Ok(found)
     }
 
     /// The first name that a hard link leads to. A link to anything else than an earlier entry that is neither a folder
@@ -254,29 +315,33 @@ impl Inventory {
     /// What could not be read so far, in path order.
     #[must_use]
     pub fn losses(&self) -> Vec<Loss> {
-        self.lost().values().cloned().collect()
+        let mut losses = self.lost().losses.clone();
+        losses.sort_by(|a, b| a.path.cmp(&b.path));
+        losses
     }
 
     /// Whether anything could not be read so far.
     #[must_use]
     pub fn is_lossy(&self) -> bool {
-        !self.lost().is_empty()
+        !self.lost().losses.is_empty()
     }
 
     /// Whether the line of an entry is known to be lost, or would be if there was one.
     #[must_use]
     pub fn is_lost(&self, path: &EntryPath) -> bool {
         let lost = self.lost();
-        lost.contains_key(path)
-            || self.segment_of(path).and_then(|n| self.segments.get(n)).is_some_and(|s| lost.contains_key(&s.first))
+        lost.paths.contains(path) || self.segment_of(path).is_some_and(|number| lost.segments.contains(&number))
     }
 
     pub(super) fn note_loss(&self, loss: Loss) {
-        self.lost().entry(loss.path.clone()).or_insert(loss);
+        let mut lost = self.lost();
+        if lost.paths.insert(loss.path.clone()) {
+            lost.losses.push(loss);
+        }
     }
 
-    fn lost(&self) -> std::sync::MutexGuard<'_, BTreeMap<EntryPath, Loss>> {
-        self.losses.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lost(&self) -> MutexGuard<'_, Lost> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The segment that would hold this path.
@@ -290,7 +355,9 @@ impl Inventory {
         if let Some(at) = recent.iter().position(|(n, _)| *n == number) {
             recent[..=at].rotate_right(1);
         } else {
-            let entries = Arc::new(self.read_segment(number, &mut Scratch::new()?)?);
+            let text = self.segment_text(number, &mut Scratch::new()?)?;
+            let note = &mut |at, path, e: Error| self.note_line(number, at, path, &e);
+            let entries = Arc::new(self.parse(number, &text, note));
             recent.insert(0, (number, entries));
             recent.truncate(RECENT_SEGMENTS);
         }

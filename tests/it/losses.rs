@@ -160,6 +160,65 @@ fn only_segments_and_their_table_are_needed_of_an_index() {
 }
 
 #[test]
+fn frames_of_an_index_are_found_without_its_seek_table() {
+    for mut sandbox in [Sandbox::plain(), Sandbox::new()] {
+        let tree = many_files(&sandbox);
+        let id = sandbox.create().id;
+        let record = sandbox.chain(&id).unwrap().backup.manifest.components[0].clone();
+        let index = sandbox.root().join(id.as_str()).join(&record.index.name);
+        let size = fs::metadata(&index).unwrap().len();
+        if record.index.name == INDEX {
+            let all = frames(&index);
+            flip(&index, size - 20, 1);
+            let (report, found) = restored(&sandbox, &id, &tree);
+            assert!(report.findings.is_empty() && found == tree, "the seek table is not needed: {:?}", report.findings);
+            flip(&index, all[4].0 + all[4].1 / 2, 1);
+            let (report, found) = restored(&sandbox, &id, &tree);
+            assert!(!report.findings.is_empty() && found.len() > 300, "{} of 3000 came back", found.len());
+        } else {
+            // Its end holds the table too.
+            fs::OpenOptions::new().write(true).open(&index).unwrap().set_len(size - 1).unwrap();
+            let (report, _) = restored(&sandbox, &id, &tree);
+            assert!(report.findings.iter().all(|f| f.kind == "index") && !report.findings.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_line_that_is_none_costs_itself() {
+    let forge = Forge::new();
+    let mut lines = forge.lines.clone();
+    lines.iter_mut().filter(|l| l["path"] == "tree/dir/b").for_each(|l| l["mode"] = json!("rwx"));
+    forge.put_index(&lines);
+    forge.seal();
+    let out = forge.sandbox.scratch("out");
+    let report = forge.sandbox.try_restore(&forge.id, &out, |_| {}).unwrap();
+    let [finding] = report.findings.as_slice() else { panic!("{:#?}", report.findings) };
+    assert_eq!((finding.kind.as_str(), finding.path.as_str()), ("index", "files/tree/dir/b"));
+    assert!(out.join("files/tree/z").exists() && !out.join("files/tree/dir/b").exists());
+}
+
+#[test]
+fn deep_verification_compares_what_the_manifest_counts() {
+    let forge = Forge::new();
+    for (pointer, word) in [
+        ("/entries", "entries"),
+        ("/new_entries", "new entries"),
+        ("/content_bytes", "bytes of content"),
+        ("/archives/0/frames", "frames"),
+        ("/archives/0/tar_bytes", "frames"),
+    ] {
+        forge.put_index(&forge.lines);
+        forge.seal_as(|m| *m["components"][0].pointer_mut(pointer).unwrap() = json!(4242));
+        let report = forge.sandbox.verify(&forge.id, Depth::Deep(100.0));
+        let [finding] = report.findings.as_slice() else { panic!("{pointer}: {:#?}", report.findings) };
+        assert!(finding.detail.contains(word) && finding.detail.contains("4242"), "{}", finding.detail);
+    }
+    forge.seal_as(|m| m["components"][0]["index"]["segments"] = json!(2));
+    forge.refused(Kind::Damage, "another number of segments");
+}
+
+#[test]
 fn a_table_that_is_not_the_one_in_the_manifest_is_damage() {
     let forge = Forge::new();
     forge.put_index(&forge.lines);

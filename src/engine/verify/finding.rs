@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::error::{Error, Kind};
 use crate::index::Loss;
 use crate::model::{BackupId, ComponentRecord, EntryPath};
+use crate::repo::backup::MANIFEST_FILE;
 
 /// Damage: what, where, and what next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -102,6 +103,13 @@ impl Finding {
             "bring {id}/{} back from another copy of the repository; the archives can still be unpacked by hand",
             component.index.name
         );
+        finding
+    }
+
+    /// About what the manifest says of a component.
+    pub(crate) fn of_component(id: &BackupId, component: &str, detail: String) -> Self {
+        let mut finding = Self::of_file(id, Some(component), MANIFEST_FILE, "manifest", detail);
+        finding.next = "whoever wrote it made a mistake or lied; what it lists can be restored".into();
         finding
     }
 

@@ -137,7 +137,7 @@ pub fn verify(
         let mut deep = deep::Deep { percent, threads: options.threads, entries: 0, findings: Vec::new() };
         let opened = wanted.iter().try_for_each(|id| match Chain::open(repo, id, trust, keys.clone()) {
             Ok(chain) => deep.backup(&chain, monitor),
-            Err(e) if matches!(e.kind(), Kind::Damage | Kind::Unsigned | Kind::WrongSigner | Kind::NewerFormat) => {
+            Err(e) if e.is_damage() || matches!(e.kind(), Kind::Unsigned | Kind::WrongSigner | Kind::NewerFormat) => {
                 // The keyless half says so already, unless it is something only a chain shows.
                 if report.findings.iter().all(|f| f.backup != id.to_string()) {
                     deep.findings.push(Finding::of_backup(id, "chain", &e));
