@@ -5,6 +5,7 @@ set -euo pipefail
 packages=(
     gcc g++ libc6-dev         # builds libzstd, libFuzzer and the linker's part
     age zstd tar coreutils mawk gawk openssh-client # the standard tools that must read what we write
+    locales                   # restoring by hand is tested in a Latin-1 locale, too
     attr acl libcap2-bin      # extended attributes, ACLs and file capabilities of test trees
     libarchive-tools          # bsdtar, a second opinion on tar
     python3 python3-cryptography # aes-decrypt.py and tarfile, a third opinion

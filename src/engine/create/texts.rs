@@ -60,9 +60,10 @@ fn readme(manifest: &Manifest, signer: &SignerKey) -> String {
     put("");
     put("RESTORE with standard tools (sh, age, zstd, GNU tar, awk, coreutils), as root to get owners back:");
     put(&format!("  sh restore.sh{key} -o OUT"));
+    put("It names what did not come back (exit status 3), and with -f goes on in spite of damaged files (4).");
     if manifest.kind == BackupKind::Full {
         put("");
-        put("This is a full backup, so each archive can also be unpacked by itself:");
+        put("This is a full backup, so each archive can also be unpacked by itself (in a UTF-8 locale: see `locale -a`):");
         for component in &manifest.components {
             for archive in &component.archives {
                 let open = match &manifest.sealing {
@@ -70,7 +71,7 @@ fn readme(manifest: &Manifest, signer: &SignerKey) -> String {
                     Sealing::Aes256Gcm { .. } => format!("python3 aes-decrypt.py KEY < {} | zstd -d", archive.name),
                     Sealing::None => format!("zstd -dc {}", archive.name),
                 };
-                put(&format!("  {open} | tar -x --xattrs --xattrs-include='*' -p -C OUT"));
+                put(&format!("  {open} | LC_ALL=C.UTF-8 tar -x --xattrs --xattrs-include='*' -p -C OUT"));
             }
         }
     } else {
