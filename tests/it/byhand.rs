@@ -71,7 +71,7 @@ fn a_full_backup_is_unpacked_by_age_zstd_and_tar() {
     shell(
         &format!(
             "mkdir out && cd backups/{} && age -d -i ../../identity files.tar.zst.age | zstd -d \
-             | tar -x --xattrs --xattrs-include='*' --numeric-owner -p -C ../../out",
+             | LC_ALL=C.UTF-8 tar -x --xattrs --xattrs-include='*' --numeric-owner -p -C ../../out",
             full.id
         ),
         sandbox.dir.path(),

@@ -13,6 +13,8 @@
 )]
 
 mod byhand;
+mod byhand_damage;
+mod byhand_names;
 mod bytes;
 mod captures;
 mod cli;

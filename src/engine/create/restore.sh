@@ -169,10 +169,12 @@ untar() {
 # Extracts the members that are listed in a file from one archive.
 extract() {
     file=$(archive_name "$1" "$2")
-    content "$1" "$file" | untar --directory="$target" --same-order --files-from="$3" || problem "tar could not extract everything of $1/$file"
+    # In a locale without a name's characters it may become the name of a file before it, which must stay.
+    old=''
+    [ -n "$utf8" ] || old=--skip-old-files
+    content "$1" "$file" | untar --directory="$target" --same-order ${old:+"$old"} --files-from="$3" ||
+        problem "tar could not extract everything of $1/$file"
     readable "$1" "$file" || :
-    # A folder that its owner may not write to would keep out what later archives bring.
-    [ "$user" -eq 0 ] || find "$target" -type d ! -perm -700 -exec chmod u+rwx {} +
 }
 
 # Sets $name to the bytes that an escaped path stands for.
@@ -312,18 +314,19 @@ make_lists() {
         if ("unsettled" in value) print "was not read cleanly when the backup was made: " path > "notes"
         if (type == "hardlink") { print target > "links"; print path > "links"; next }
         lost = damaged(id, volume); metadata = value["mode"] " " value["mtime"] " " (value["uid"] + 0) ":" (value["gid"] + 0)
-        # A path that the system or the locale cannot take goes its own way.
-        if (length(name) > limit || (utf8 == "" && (path target) ~ /[^ -~]|\\[23]/)) {
+        # A path that the system or the locale cannot take goes its own way; folders too where names may be mixed up.
+        if (length(name) > limit || (utf8 == "" && (type == "dir" || (path target) ~ /[^ -~]|\\[23]/))) {
             odd = 1; split(place["content", 1], f, ",")
             if (!((archive, 1) in seen)) { seen[archive, 1] = 1; print archive > "odd" }
             printf "%.0f %.0f\n%s\n%s\n", home[3], f[3] + f[4], path, target > ("odd." id "." volume)
         } else {
             odd = 0
             if (!(archive in seen)) { seen[archive] = 1; print archive > "archives" }
-            print (substr(path, 1, 4) == "\\055" ? "./" : "") path > ("members." id "." volume)
+            member = (substr(path, 1, 4) == "\\055" ? "./" : "") path
+            print member > ("members." id "." volume)
         }
         if (type == "dir" && (odd || lost)) print metadata, path > "folders"
-        else if (type == "dir") print path > ("dirs." id "." volume)
+        else if (type == "dir") print member > ("dirs." id "." volume)
         if ("pieces" in count) { print size, metadata, path > "stubs"; if (pieces(path, size)) lost = 1 }
         if (type == "file" && lost) {
             gsub(/\],\[/, " ", value["regions"]); gsub(/[][]/, "", value["regions"]); sub(/,$|}$/, "", value["regions"])
@@ -344,11 +347,12 @@ place() {
     [ "$2" -eq 0 ] || end=$((($2 + 511) / 512 * 512))
     (
         go "$3" || exit 1
-        base=$(printf '%s.' "$base" | sed 's/[\\&,]/\\&/g')
+        quoted=$(printf '%s.' "$base" | sed 's/[\\&,]/\\&/g')
         text=$(printf '%s.' "$4" | sed 's/[\\&,]/\\&/g')
         utf8=C
         tail -c "+$(($1 + 1))" "$work/stream" | head -c "$((end - $1))" |
-            untar --transform="s,.*,${base%.},SH" --transform="s,.*,${text%.},RHs"
+            untar --transform="s,.*,${quoted%.},SH" --transform="s,.*,${text%.},RHs" || exit 1
+        [ "$user" -eq 0 ] || [ -L "$base" ] || [ ! -d "$base" ] || chmod u+rwx "$base"
     )
 }
 
@@ -393,6 +397,8 @@ restore_component() {
             if is_damaged "$backup" "$(archive_name "$backup" "$volume")"; then kind=damaged; else kind=good; fi
             [ "$kind" = "$turn" ] || continue
             extract "$backup" "$volume" "$lists/members.$backup.$volume"
+            # A folder that its owner may not write to would keep out what later archives bring.
+            [ "$user" -eq 0 ] || find "$target" -type d ! -perm -700 -exec chmod u+rwx {} +
             [ "$kind" = damaged ] || continue
             compare types >"$lists/wrong"
             while read -r path; do unescape "$path"; (go "$name" && rm -rf "$base") || :; done <"$lists/wrong"
