@@ -9,7 +9,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 rm -rf "$seeds"
-mkdir -p "$seeds"/{tar_member,seek_table,index_line,inventory,manifest,sealed}
+mkdir -p "$seeds"/{tar_member,seek_table,index_line,inventory,manifest,sealed,sums}
 
 # A small tree with one entry of every kind.
 mkdir -p tree/folder
@@ -79,11 +79,17 @@ cp repo/repository.json "$seeds/manifest/repository"
 number=1
 for mode in '\x46' '\x47'; do
     for length in '\x00\x00\x00' '\x00\x00\x01' '\x01\x00\x02'; do
-        for damage in '' '\x00\x10\x27\x01\x00' '\x01\x10\x27\x01\x00' '\x04\x00\x10\x00\x20' '\x05\x00\x00\x00\x00'; do
+        for damage in '' '\x00\x10\x27\x01\x00' '\x01\x10\x27\x01\x00' '\x04\x00\x10\x00\x20' '\x05\x00\x00\x01\x00' \
+            '\x07\x00\x00\x01\x00' '\x08\x00\x00\x00\x00' '\x0a\x01\x00\x00\x00'; do
             printf "$mode$length$damage" >"$seeds/sealed/$number"
             number=$((number + 1))
         done
     done
 done
 { printf '\1'; echo x | age -r "$(age-keygen 2>/dev/null | sed -n 's/^# public key: //p')"; } >"$seeds/sealed/age"
+# Which names are listed, and what is changed: see fuzz_targets/sums.rs.
+printf '\xff' >"$seeds/sums/all"
+printf '\x03\x00\x00\x00' >"$seeds/sums/removed"
+printf '\x81\x04\x07\x01' >"$seeds/sums/inserted"
+printf '\x22\x02\x00\x01\x03\x00\x00' >"$seeds/sums/doubled-and-capital"
 du -sh "$seeds"

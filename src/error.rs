@@ -3,6 +3,7 @@
 //! A message names the object, the expectation and the fact. The cause stays in `source()` and is printed once, by
 //! `cli`. Hints are given only where the reader can act. [`Kind`] is the only thing that decides an exit code.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -22,6 +23,8 @@ pub enum Kind {
     NotFound,
     /// Bytes in a repository are not what was signed, or contradict each other.
     Damage,
+    /// The system cannot read a file of a repository.
+    Unreadable,
     /// The repository was written by a newer version of the format.
     NewerFormat,
     /// Another run holds the repository.
@@ -36,6 +39,8 @@ pub enum Kind {
     WrongKey,
     /// The repository belongs to another host.
     OtherHost,
+    /// At this place lies another repository than before, or none.
+    OtherRepository,
     /// The clock stands before the newest backup.
     ClockBack,
     /// Something is there already and would be overwritten.
@@ -53,11 +58,12 @@ impl Kind {
         match self {
             Self::Failed | Self::NotFound | Self::NewerFormat | Self::NoKey | Self::WrongKey => 1,
             Self::Usage => 2,
-            Self::Damage => 4,
+            Self::Damage | Self::Unreadable => 4,
             Self::Locked
             | Self::Unsigned
             | Self::WrongSigner
             | Self::OtherHost
+            | Self::OtherRepository
             | Self::ClockBack
             | Self::WouldOverwrite
             | Self::NotConfirmed => 5,
@@ -73,6 +79,7 @@ impl Kind {
             Self::Usage => "usage",
             Self::NotFound => "not-found",
             Self::Damage => "damage",
+            Self::Unreadable => "unreadable",
             Self::NewerFormat => "newer-format",
             Self::Locked => "locked",
             Self::Unsigned => "unsigned",
@@ -80,6 +87,7 @@ impl Kind {
             Self::NoKey => "no-key",
             Self::WrongKey => "wrong-key",
             Self::OtherHost => "other-host",
+            Self::OtherRepository => "other-repository",
             Self::ClockBack => "clock-back",
             Self::WouldOverwrite => "would-overwrite",
             Self::NotConfirmed => "not-confirmed",
@@ -136,6 +144,12 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether it costs only what needs the object, so that a reader goes on with the rest.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self.kind, Kind::Damage | Kind::Unreadable)
     }
 
     /// The advice, if there is any, of this error or of the nearest cause that has one.
@@ -195,12 +209,27 @@ pub trait Context<T> {
 
 impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
     fn at(self, what: &str, path: impl AsRef<Path>) -> Result<T> {
-        self.map_err(|e| io_error(format!("{what} {}", path.as_ref().display()), e.into()))
+        self.map_err(|e| io_error(format!("{what} {}", path_text(path.as_ref())), e.into()))
     }
 
     fn doing(self, what: impl Into<String>) -> Result<T> {
         self.map_err(|e| io_error(what.into(), e.into()))
     }
+}
+
+/// A path in a message: as it is where it is UTF-8, else with its other bytes as octal escapes, so that it still names
+/// the very file.
+#[must_use]
+pub fn path_text(path: &Path) -> Cow<'_, str> {
+    let mut text = String::new();
+    for piece in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        if piece.invalid().is_empty() && text.is_empty() {
+            return Cow::Borrowed(piece.valid());
+        }
+        text.push_str(piece.valid());
+        piece.invalid().iter().for_each(|b| text.push_str(&format!("\\{b:03o}")));
+    }
+    Cow::Owned(text)
 }
 
 fn io_error(message: String, cause: io::Error) -> Error {
@@ -213,4 +242,21 @@ fn io_error(message: String, cause: io::Error) -> Error {
     };
     let error = Error::failed(message).because(cause);
     if let Some(hint) = hint { error.hint(hint) } else { error }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_path_in_a_message_names_the_very_file() {
+        let text = |bytes: &'static [u8]| path_text(Path::new(OsStr::from_bytes(bytes)));
+        assert_eq!(text(b""), "");
+        assert!(matches!(text("/gr\u{fc}n/ x".as_bytes()), Cow::Borrowed("/gr\u{fc}n/ x")));
+        assert_eq!(text(b"/a\xff\xfe/b"), "/a\\377\\376/b");
+        assert_eq!(text(b"\xff"), "\\377");
+    }
 }

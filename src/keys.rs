@@ -13,7 +13,7 @@ use std::sync::Arc;
 use age::secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, path_text};
 use crate::model::Digest;
 
 /// Largest key file, in bytes.
@@ -30,7 +30,7 @@ impl AesKey {
     pub fn load(path: &Path) -> Result<Self> {
         let (bytes, _) = read_file(path)?;
         Self::from_bytes(&bytes).ok_or_else(|| {
-            Error::usage(format!("{} is no AES key: expected 32 raw bytes, found {}", path.display(), bytes.len()))
+            Error::usage(format!("{} is no AES key: expected 32 raw bytes, found {}", path_text(path), bytes.len()))
                 .hint("an AES key is neither hex nor base64; `head -c 32 /dev/urandom > FILE` makes one")
         })
     }
@@ -167,13 +167,13 @@ impl Held {
         let (bytes, mode) = read_file(path)?;
         if let Some(mode) = mode.map(|m| m & 0o7777).filter(|m| m & 0o077 != 0) {
             self.warnings
-                .push(format!("others than its owner can use the key file {} (mode {mode:04o})", path.display()));
+                .push(format!("others than its owner can use the key file {} (mode {mode:04o})", path_text(path)));
         }
         if let Some(key) = AesKey::from_bytes(&bytes) {
             self.aes.push(key);
             return Ok(());
         }
-        let bad = |why: &str| Error::usage(format!("{} {why}", path.display()));
+        let bad = |why: &str| Error::usage(format!("{} {why}", path_text(path)));
         let text =
             std::str::from_utf8(&bytes).map_err(|_| bad("is not a key file: it is not text and not 32 bytes long"))?;
         if text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----") || text.starts_with("age-encryption.org/") {
@@ -281,7 +281,7 @@ pub fn recipients_of(path: &Path) -> Result<Vec<String>> {
         }
     }
     if recipients.is_empty() {
-        return Err(Error::usage(format!("{} holds no identity, so it has no public key", path.display())));
+        return Err(Error::usage(format!("{} holds no identity, so it has no public key", path_text(path))));
     }
     Ok(recipients)
 }
@@ -294,14 +294,14 @@ pub(crate) fn random(bytes: &mut [u8]) -> Result<()> {
 pub(crate) fn read_file(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Option<u32>)> {
     let file = File::open(path).map_err(|e| {
         let kind = if e.kind() == io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
-        Error::new(kind, format!("cannot open the key file {}", path.display())).because(e)
+        Error::new(kind, format!("cannot open the key file {}", path_text(path))).because(e)
     })?;
     let meta = file.metadata().at("cannot read the key file", path)?;
     // The capacity is enough for the usual key, so that growing leaves no copies of it behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
     file.take(FILE_MAX + 1).read_to_end(&mut bytes).at("cannot read the key file", path)?;
     if bytes.len() as u64 > FILE_MAX {
-        return Err(Error::usage(format!("{} is longer than {FILE_MAX} bytes, so it is no key file", path.display())));
+        return Err(Error::usage(format!("{} is longer than {FILE_MAX} bytes, so it is no key file", path_text(path))));
     }
     Ok((bytes, meta.is_file().then(|| meta.mode())))
 }
@@ -314,16 +314,16 @@ pub(crate) fn create_secret_file(path: &Path, bytes: &[u8]) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).at("cannot make the folder", folder)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|e| {
         if e.kind() == io::ErrorKind::AlreadyExists {
-            Error::new(Kind::WouldOverwrite, format!("{} exists already and is not replaced", path.display()))
+            Error::new(Kind::WouldOverwrite, format!("{} exists already and is not replaced", path_text(path)))
         } else {
-            Error::failed(format!("cannot make {}", path.display())).because(e)
+            Error::failed(format!("cannot make {}", path_text(path))).because(e)
         }
     })?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     if let Err(e) = written {
         // Half a key would be in the way of the next try; if it cannot be removed, the first failure still says why.
         drop(fs::remove_file(path));
-        return Err(Error::failed(format!("cannot write {}", path.display())).because(e));
+        return Err(Error::failed(format!("cannot write {}", path_text(path))).because(e));
     }
     for folder in std::iter::once(folder).chain(missing.into_iter().map(parent)) {
         File::open(folder).and_then(|f| f.sync_all()).at("cannot sync the folder", folder)?;

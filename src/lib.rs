@@ -26,5 +26,6 @@ pub mod monitor;
 pub mod pace;
 pub mod repo;
 pub mod source;
+mod threads;
 
 pub use error::{Error, Kind, Result};

@@ -44,7 +44,9 @@ fuzz_target!(|input: &[u8]| {
     writer.write_all(&content).expect("memory takes it");
     let intact = writer.finish().expect("memory takes it");
     let mut stored = intact.clone();
-    damage.chunks_exact(5).take(8).for_each(|step| apply(step, &mut stored));
+    let payload = content.len() + content.len().div_ceil(CONTENT).max(1) * (CHUNK - CONTENT);
+    let start = if sealer.sealing().is_encrypted() { intact.len() - payload } else { 0 };
+    damage.chunks_exact(5).take(8).for_each(|step| apply(step, start, &mut stored));
     let damaged = stored != intact;
     let opened = SealedReader::open(Arc::new(stored), &sealer.sealing(), &fixed().keys, "input");
     let reader = match opened {
@@ -81,26 +83,40 @@ fn as_stored(stored: &[u8], sealing: &Sealing) {
     }
 }
 
-/// Five bytes say what happens where.
-fn apply(step: &[u8], stored: &mut Vec<u8>) {
-    const CHUNK: usize = (64 << 10) + 16;
+/// Bytes of a chunk, as they are sealed and with their tag.
+const CONTENT: usize = 64 << 10;
+const CHUNK: usize = CONTENT + 16;
+
+/// Five bytes say what happens where. The chunks begin at `start`: what is done to whole ones leaves each of them with a
+/// tag that fits, so that only its place is wrong.
+fn apply(step: &[u8], start: usize, stored: &mut Vec<u8>) {
     if stored.is_empty() {
         return;
     }
     let at = usize::from(u16::from_le_bytes([step[1], step[2]])) * 11 % stored.len();
     let other = usize::from(u16::from_le_bytes([step[3], step[4]])) * 11 % stored.len();
-    match step[0] % 6 {
-        0 => stored[at] ^= step[3].max(1),
-        1 => stored.truncate(at),
-        2 => stored.extend_from_within(at..),
-        3 => stored.swap(at, other),
-        4 => drop(stored.drain(at.min(other)..at.max(other))),
-        // Whole chunks change places, counted from the end as well as from the header.
-        _ if stored.len() >= 2 * CHUNK => {
-            let start = stored.len() % CHUNK;
-            let (a, b) = (start, stored.len() - CHUNK);
-            (0..CHUNK).for_each(|i| stored.swap(a + i, b + i));
-        }
-        _ => {}
+    if step[0] % 12 < 5 {
+        return match step[0] % 12 {
+            0 => stored[at] ^= step[3].max(1),
+            1 => stored.truncate(at),
+            2 => stored.extend_from_within(at..),
+            3 => stored.swap(at, other),
+            _ => drop(stored.drain(at.min(other)..at.max(other))),
+        };
     }
+    let mut chunks: Vec<Vec<u8>> = stored.get(start..).unwrap_or_default().chunks(CHUNK).map(<[u8]>::to_vec).collect();
+    if chunks.is_empty() {
+        return;
+    }
+    let (a, b) = (usize::from(step[1]) % chunks.len(), usize::from(step[3]) % chunks.len());
+    match step[0] % 12 {
+        5 | 6 => chunks.swap(a, b),
+        7 => chunks[b] = chunks[a].clone(),
+        8 => drop(chunks.remove(a)),
+        9 => chunks.insert(b, chunks[a].clone()),
+        10 => chunks.rotate_left(a),
+        _ => chunks.reverse(),
+    }
+    stored.truncate(start);
+    stored.extend(chunks.concat());
 }

@@ -5,13 +5,14 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::durable::DurableFile;
 use crate::error::{Context as _, Result};
 use crate::model::{Digest, Hasher};
+use crate::threads;
 
 /// Blocks that may wait; each is as long as what is written at once, at most about 1 MiB.
 const BLOCKS_AHEAD: usize = 4;
@@ -34,10 +35,9 @@ impl Behind {
     pub(super) fn new(file: DurableFile) -> Result<Self> {
         let (to_digest, digested) = bounded(BLOCKS_AHEAD);
         let (to_write, written) = bounded(BLOCKS_AHEAD);
-        let start = |name: &str| thread::Builder::new().name(name.to_owned());
-        let failed = "cannot start the threads that write an archive";
-        let digesting = start("digest").spawn(move || digest(&digested)).doing(failed)?;
-        let writing = start("write").spawn(move || write(file, &written)).doing(failed)?;
+        // When the second cannot start, the first ends because nobody sends.
+        let digesting = threads::start_detached("digest", move || digest(&digested))?;
+        let writing = threads::start_detached("write", move || write(file, &written))?;
         Ok(Self { to_digest, to_write, digesting, writing: Some(writing), size: 0 })
     }
 

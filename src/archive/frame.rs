@@ -17,7 +17,7 @@ pub const TARGET_FRAME_BYTES: usize = 4 << 20;
 /// Most input bytes of any frame, written or accepted.
 pub const MAX_FRAME_BYTES: usize = 64 << 20;
 /// Most frames in a table: the limit of the seekable format.
-pub const MAX_FRAMES: usize = 0x0800_0000;
+pub const MAX_FRAMES: usize = crate::model::MAX_FRAMES;
 /// Length of the footer that ends every table, in bytes.
 pub const FOOTER_BYTES: usize = 9;
 
@@ -153,8 +153,9 @@ impl Decompressor {
             }
             Err(code) => return Err(bad_frame(code)),
         }
+        check_header(stored)?;
         match zstd_safe::get_frame_content_size(stored) {
-            Ok(None) => {}
+            Ok(None) => return Err(Error::damage("a zstd frame does not say the size of its content")),
             Ok(Some(size)) if size == length as u64 => {}
             Ok(Some(size)) => {
                 return Err(Error::damage(format!("a zstd frame holds {size} bytes, the seek table says {length}")));
@@ -177,8 +178,52 @@ impl fmt::Debug for Decompressor {
     }
 }
 
+/// What a frame's header must say beside the size: that a checksum follows, no dictionary, a window within the limit.
+/// With the size these are the bits of RFC 8878 §3.1.1.1; zstd itself looks at the window only where it reads a stream.
+fn check_header(stored: &[u8]) -> Result<()> {
+    let &[descriptor, window, ..] = stored.get(FRAME_MAGIC.len()..).unwrap_or_default() else {
+        return Err(Error::damage("a zstd frame has a broken header"));
+    };
+    if descriptor & 0b100 == 0 {
+        return Err(Error::damage("a zstd frame has no checksum"));
+    }
+    if descriptor & 0b11 != 0 {
+        return Err(Error::damage("a zstd frame needs a dictionary"));
+    }
+    // A frame in one segment has no such byte: its window is its content.
+    let (exponent, eighths) = (u32::from(window >> 3), u64::from(window & 7));
+    let base = 1_u64 << (10 + exponent);
+    if descriptor & 0b10_0000 == 0 && base + base / 8 * eighths > 1 << WINDOW_LOG_MAX {
+        return Err(Error::damage("a zstd frame has a window beyond the limit"));
+    }
+    Ok(())
+}
+
 fn bad_frame(code: usize) -> Error {
     Error::damage(format!("a zstd frame is broken: {}", zstd_safe::get_error_name(code)))
+}
+
+/// What the header of a zstd frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// Length of the header itself in bytes.
+    pub length: u64,
+    /// Length of the content in bytes.
+    pub content: u64,
+    /// Whether a checksum of 4 bytes stands behind the last block.
+    pub has_checksum: bool,
+}
+
+/// Reads the header of a frame of a known content size, which every frame of ours has.
+pub fn frame_header(bytes: &[u8]) -> Result<FrameHeader> {
+    let bad = || Error::damage("a zstd frame was expected and something else is stored");
+    let flags = bytes.strip_prefix(&FRAME_MAGIC).and_then(|rest| rest.first()).ok_or_else(bad)?;
+    let content = zstd_safe::get_frame_content_size(bytes).ok().flatten().ok_or_else(bad)?;
+    let is_single = flags >> 5 & 1;
+    let dictionary = [0, 1, 2, 4][usize::from(flags & 3)];
+    let size = [is_single, 2, 4, 8][usize::from(flags >> 6)];
+    let length = FRAME_MAGIC.len() as u64 + 1 + u64::from(1 - is_single) + dictionary + u64::from(size);
+    Ok(FrameHeader { length, content, has_checksum: flags & 4 != 0 })
 }
 
 /// Where a frame is, stored and in the decompressed stream; all in bytes.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::ReadAt;
-use super::frame::{Decompressor, FrameSpan, MAX_FRAME_BYTES, SeekTable};
+use super::frame::{Decompressor, FrameSpan, MAX_FRAME_BYTES, SeekTable, frame_header};
 use super::seal::SealedReader;
 use crate::error::{Error, Result};
 use crate::keys::Keys;
@@ -41,21 +41,20 @@ impl FramedReader {
     /// Opens a stored file; `name` is for errors.
     pub fn open(stored: Arc<dyn ReadAt>, sealing: &Sealing, keys: &Keys, name: &str) -> Result<Self> {
         let sealed = SealedReader::open(stored, sealing, keys, name)?;
-        let size = sealed.size();
-        if size < FOOTER_BYTES {
-            return Err(Error::damage(format!("{name} is too short to hold a seek table")));
-        }
-        let mut buffer = Vec::new();
-        sealed.read_at(size - FOOTER_BYTES, &mut buffer, 9)?;
-        let footer: &[u8; 9] = buffer.as_slice().try_into().map_err(|_| Error::damage("a footer was cut"))?;
-        let about = |e: Error| e.within(format!("the seek table of {name} is damaged"));
-        let table_bytes = SeekTable::table_size_from_footer(footer).map_err(about)?;
-        let payload = size
-            .checked_sub(table_bytes)
-            .ok_or_else(|| Error::damage(format!("the seek table of {name} claims more bytes than the file has")))?;
-        let length = usize::try_from(table_bytes).map_err(|_| Error::damage("a seek table is too large"))?;
-        sealed.read_at(payload, &mut buffer, length)?;
-        let table = SeekTable::parse(&buffer, payload).map_err(about)?;
+        let table = seek_table(&sealed, name)?;
+        Ok(Self { name: name.to_owned(), sealed, table })
+    }
+
+    /// Opens what is left of a file that is known to be damaged. Its frames are found one after the other from the front,
+    /// or, where one cannot be followed, by the seek table. Every byte that is read must be compared with a digest.
+    pub fn salvage(stored: Arc<dyn ReadAt>, sealing: &Sealing, keys: &Keys, name: &str) -> Result<Self> {
+        let sealed = SealedReader::salvage(stored, sealing, keys, name)?;
+        let found = walk(&sealed);
+        let table = match seek_table(&sealed, name) {
+            Ok(table) if found.stored_size() < table.stored_size() => table,
+            Err(error) if !error.is_damage() || found.frames() == 0 => return Err(error),
+            _ => found,
+        };
         Ok(Self { name: name.to_owned(), sealed, table })
     }
 
@@ -130,4 +129,66 @@ impl FramedReader {
     pub fn name(&self) -> &str {
         &self.name
     }
+}
+
+/// The seek table at the end of a file.
+fn seek_table(sealed: &SealedReader, name: &str) -> Result<SeekTable> {
+    let size = sealed.size();
+    if size < FOOTER_BYTES {
+        return Err(Error::damage(format!("{name} is too short to hold a seek table")));
+    }
+    let mut buffer = Vec::new();
+    sealed.read_at(size - FOOTER_BYTES, &mut buffer, 9)?;
+    let footer: &[u8; 9] = buffer.as_slice().try_into().map_err(|_| Error::damage("a footer was cut"))?;
+    let about = |e: Error| e.within(format!("the seek table of {name} is damaged"));
+    let table_bytes = SeekTable::table_size_from_footer(footer).map_err(about)?;
+    let payload = size
+        .checked_sub(table_bytes)
+        .ok_or_else(|| Error::damage(format!("the seek table of {name} claims more bytes than the file has")))?;
+    let length = usize::try_from(table_bytes).map_err(|_| Error::damage("a seek table is too large"))?;
+    sealed.read_at(payload, &mut buffer, length)?;
+    SeekTable::parse(&buffer, payload).map_err(about)
+}
+
+/// The frames of a file whose seek table is lost, as far as they can be followed.
+fn walk(sealed: &SealedReader) -> SeekTable {
+    let (mut table, mut at) = (SeekTable::default(), 0);
+    while let Ok((stored, length)) = measure(sealed, at) {
+        if table.push(stored, length).is_err() {
+            break;
+        }
+        at += stored;
+    }
+    table
+}
+
+/// Stored length and content length of the frame at `at`, by its header and the headers of its blocks.
+fn measure(sealed: &SealedReader, at: u64) -> Result<(u64, u64)> {
+    const LONGEST_HEADER: u64 = 18;
+    // A block holds 128 KiB, unless somebody wants to keep us busy.
+    const MOST_BLOCKS: usize = 1 << 16;
+    let mut bytes = Vec::new();
+    let mut read = |at: u64, most: u64| {
+        let there = usize::try_from(most.min(sealed.size().saturating_sub(at))).unwrap_or(0);
+        sealed.read_at(at, &mut bytes, there).map(|()| bytes.clone())
+    };
+    let header = frame_header(&read(at, LONGEST_HEADER)?)?;
+    let mut end = at + header.length;
+    for _ in 0..MOST_BLOCKS {
+        let bytes = read(end, 3)?;
+        let &[a, b, c] = bytes.as_slice() else { return Err(Error::damage("a frame was cut")) };
+        let block = u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16;
+        // A block of one repeated byte stores only that byte.
+        let (is_last, is_run) = (block & 1 == 1, block >> 1 & 3 == 1);
+        end += 3 + if is_run { 1 } else { block >> 3 };
+        if is_last {
+            end += if header.has_checksum { 4 } else { 0 };
+            return if end <= sealed.size() {
+                Ok((end - at, header.content))
+            } else {
+                Err(Error::damage("a frame was cut"))
+            };
+        }
+    }
+    Err(Error::damage("a frame has too many blocks"))
 }

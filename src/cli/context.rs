@@ -1,5 +1,6 @@
 //! What a verb gets besides its arguments: the surroundings, resolved, so that it never looks for them by itself.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -104,7 +105,10 @@ impl Context {
     /// Signers that were named: by `--signer` and by the configuration. Empty means the pinned one.
     pub fn signers(&self, config: Option<&Config>) -> Result<Vec<SignerRef>> {
         let (current, home) = (&self.environment.current, self.environment.home.as_deref());
-        let named = self.global.signer.iter().map(|text| SignerRef::parse(text, current, home));
+        // What is not UTF-8 is no key.
+        let file = |path: &OsString| Ok(SignerRef::File(current.join(path)));
+        let parse = |text: &str| SignerRef::parse(text, current, home);
+        let named = self.global.signer.iter().map(|named| named.to_str().map_or_else(|| file(named), parse));
         let configured = config.map(|config| config.trust.signers.clone()).unwrap_or_default();
         named.chain(configured.into_iter().map(Ok)).collect()
     }

@@ -61,6 +61,8 @@ fn component(name: &str, paths: Vec<PathBuf>) -> Option<ComponentConfig> {
         kind: ComponentKind::Files,
         paths,
         exclude: Vec::new(),
+        exclude_caches: false,
+        exclude_if_present: Vec::new(),
         one_file_system: false,
         expect: Expect::default(),
     })

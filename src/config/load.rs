@@ -11,7 +11,7 @@ use super::{
     Cipher, ComponentConfig, ComponentKind, Config, Defaults, EncryptionConfig, Expect, Percent, RepositoryConfig,
     SignerRef, TrustConfig, check_recipient, near,
 };
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Context as _, Error, Kind, Result, path_text};
 use crate::model::is_component_name;
 
 /// Name of the configuration file.
@@ -42,7 +42,7 @@ pub fn load(lookup: &Lookup) -> Result<Option<Config>> {
         if let Some(file) = named {
             let file = lookup.current.join(file);
             let text = read(&file)?.ok_or_else(|| {
-                Error::new(Kind::NotFound, format!("the configuration {} of {origin} is not there", file.display()))
+                Error::new(Kind::NotFound, format!("the configuration {} of {origin} is not there", path_text(&file)))
                     .hint("`ccbackup init` writes one")
             })?;
             return parse(&text, &file, lookup.home.as_deref()).map(Some);
@@ -71,10 +71,10 @@ fn read(file: &Path) -> Result<Option<String>> {
     let mut bytes = Vec::new();
     open.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes).at("cannot read the configuration", file)?;
     if bytes.len() as u64 > MAX_CONFIG_BYTES {
-        return Err(Error::usage(format!("{} is larger than {MAX_CONFIG_BYTES} bytes", file.display())));
+        return Err(Error::usage(format!("{} is larger than {MAX_CONFIG_BYTES} bytes", path_text(file))));
     }
     let text = String::from_utf8(bytes);
-    text.map(Some).map_err(|_| Error::usage(format!("{} is not UTF-8, TOML must be", file.display())))
+    text.map(Some).map_err(|_| Error::usage(format!("{} is not UTF-8, TOML must be", path_text(file))))
 }
 
 /// Reads a configuration's text. `file` must be absolute: relative paths are relative to its folder.
@@ -139,9 +139,12 @@ impl Reader<'_> {
 
     fn defaults(&self, top: &Section<'_>) -> Result<Defaults> {
         let Some(section) = top.table("defaults", "[defaults]")? else { return Ok(Defaults::default()) };
-        let section = section.only(&["exclude", "one_file_system", "threads"])?;
+        let section =
+            section.only(&["exclude", "exclude_caches", "exclude_if_present", "one_file_system", "threads"])?;
         Ok(Defaults {
             exclude: self.globs(&section)?,
+            exclude_caches: section.boolean("exclude_caches")?.unwrap_or(false),
+            exclude_if_present: self.file_names(&section)?,
             one_file_system: section.boolean("one_file_system")?.unwrap_or(false),
             threads: section.integer("threads", 1..=256)?.and_then(|n| usize::try_from(n).ok()),
         })
@@ -150,6 +153,11 @@ impl Reader<'_> {
     fn globs(&self, section: &Section<'_>) -> Result<Vec<String>> {
         let globs = section.strings("exclude")?;
         globs.iter().map(|text| self.located(text, |t| check_glob(t).map(|()| t.to_owned()))).collect()
+    }
+
+    fn file_names(&self, section: &Section<'_>) -> Result<Vec<String>> {
+        let names = section.strings("exclude_if_present")?;
+        names.iter().map(|text| self.located(text, |t| check_file_name(t).map(|()| t.to_owned()))).collect()
     }
 
     fn components(&self, top: &Section<'_>, defaults: &Defaults) -> Result<Vec<ComponentConfig>> {
@@ -173,7 +181,16 @@ impl Reader<'_> {
     fn component(&self, section: Section<'_>, name: &str, defaults: &Defaults) -> Result<ComponentConfig> {
         // The kind comes before the keys: another kind has other keys, and they are not what is wrong.
         let kind = self.located(&section.required("kind")?, component_kind)?;
-        let section = section.only(&["name", "kind", "paths", "exclude", "one_file_system", "expect"])?;
+        let section = section.only(&[
+            "name",
+            "kind",
+            "paths",
+            "exclude",
+            "exclude_caches",
+            "exclude_if_present",
+            "one_file_system",
+            "expect",
+        ])?;
         let paths = section.strings("paths")?;
         if paths.is_empty() {
             return Err(section.error(&section.span, &format!("the component `{name}` has no `paths`")));
@@ -190,17 +207,24 @@ impl Reader<'_> {
                 }
             }
         };
-        let mut exclude = self.globs(&section)?;
-        exclude.extend(defaults.exclude.iter().filter(|glob| !exclude.contains(glob)).cloned().collect::<Vec<_>>());
         Ok(ComponentConfig {
             name: name.to_owned(),
             kind,
             paths: paths.collect::<Result<_>>()?,
-            exclude,
+            exclude: with(self.globs(&section)?, &defaults.exclude),
+            exclude_caches: section.boolean("exclude_caches")?.unwrap_or(defaults.exclude_caches),
+            exclude_if_present: with(self.file_names(&section)?, &defaults.exclude_if_present),
             one_file_system: section.boolean("one_file_system")?.unwrap_or(defaults.one_file_system),
             expect,
         })
     }
+}
+
+/// What a component names, and what holds for all of them.
+fn with(mut own: Vec<String>, defaults: &[String]) -> Vec<String> {
+    let more: Vec<_> = defaults.iter().filter(|item| !own.contains(item)).cloned().collect();
+    own.extend(more);
+    own
 }
 
 fn component_kind(text: &str) -> Result<ComponentKind> {
@@ -221,6 +245,15 @@ pub(crate) fn check_glob(text: &str) -> Result<()> {
         Ok(_) => Err(Error::usage("a glob is empty")),
         Err(e) => Err(Error::usage(format!("{text:?} is not a glob: {}", e.kind()))),
     }
+}
+
+/// An error when this cannot be the name of a file in a folder.
+pub(crate) fn check_file_name(text: &str) -> Result<()> {
+    if matches!(text, "" | "." | "..") || text.len() > 255 || text.contains(['/', '\0']) {
+        return Err(Error::usage(format!("{text:?} is not the name of a file"))
+            .hint("a plain name like \".nobackup\", without a folder before it"));
+    }
+    Ok(())
 }
 
 /// The folder of a repository: a path, or a `file://` URL.

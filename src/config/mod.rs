@@ -18,7 +18,7 @@ use std::str::FromStr;
 
 pub use discover::discover;
 pub use load::{FILE_NAME, Lookup, MAX_CONFIG_BYTES, load, parse, resolve_path};
-pub(crate) use load::{check_glob, resolve_location};
+pub(crate) use load::{check_file_name, check_glob, resolve_location};
 pub use near::nearest;
 pub use render::{Rendering, render};
 
@@ -71,6 +71,11 @@ pub struct TrustConfig {
 pub struct Defaults {
     /// Globs that are excluded everywhere. Already part of every [`ComponentConfig::exclude`].
     pub exclude: Vec<String>,
+    /// Whether what caches hold is left out. Already part of every [`ComponentConfig::exclude_caches`].
+    pub exclude_caches: bool,
+    /// Names that mark folders whose contents are left out. Already part of every
+    /// [`ComponentConfig::exclude_if_present`].
+    pub exclude_if_present: Vec<String>,
     /// Whether mount points are left out. Already part of every [`ComponentConfig::one_file_system`].
     pub one_file_system: bool,
     /// Number of worker threads, 1 to 256.
@@ -88,6 +93,10 @@ pub struct ComponentConfig {
     pub paths: Vec<PathBuf>,
     /// Globs of what is left out; each is a valid glob.
     pub exclude: Vec<String>,
+    /// Leave out what is in folders that are caches by their `CACHEDIR.TAG`.
+    pub exclude_caches: bool,
+    /// Leave out what is in folders that hold one of these; each is a plain file name.
+    pub exclude_if_present: Vec<String>,
     /// Leave out what lies on other file systems.
     pub one_file_system: bool,
     /// What a complete capture looks like.

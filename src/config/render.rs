@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::{ComponentConfig, Expect};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, path_text};
 
 /// What a new configuration says.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,12 @@ pub fn render(wanted: &Rendering<'_>) -> Result<String> {
     } else {
         line(&mut text, "signers", &list(wanted.signers.iter().map(String::as_str)));
     }
-    text.push_str("\n[defaults]\n# exclude = [\"**/*.log\"]   # for every component\n# one_file_system = true\n");
+    text.push_str(
+        "\n[defaults]\n# exclude = [\"**/*.log\"]   # for every component\n\
+         # exclude_caches = true                # not what is in folders with a CACHEDIR.TAG\n\
+         # exclude_if_present = [\".nobackup\"]   # nor in folders that hold such a file\n\
+         # one_file_system = true\n",
+    );
     if wanted.components.is_empty() {
         text.push_str(
             "\n# Nothing was found here; name what to back up.\n# [[component]]\n# name = \"configs\"\n# kind = \"files\"\n\
@@ -70,6 +75,12 @@ fn component(text: &mut String, wanted: &Rendering<'_>, component: &ComponentCon
     line(text, "paths", &list(paths.iter().map(String::as_str)));
     if !component.exclude.is_empty() {
         line(text, "exclude", &list(component.exclude.iter().map(String::as_str)));
+    }
+    if component.exclude_caches {
+        line(text, "exclude_caches", "true");
+    }
+    if !component.exclude_if_present.is_empty() {
+        line(text, "exclude_if_present", &list(component.exclude_if_present.iter().map(String::as_str)));
     }
     if component.one_file_system {
         line(text, "one_file_system", "true");
@@ -99,7 +110,7 @@ fn line(text: &mut String, key: &str, value: &str) {
 fn written(wanted: &Rendering<'_>, path: &Path) -> Result<String> {
     let utf8 = |p: &Path| {
         let text = p.to_str().map(str::to_owned);
-        text.ok_or_else(|| Error::usage(format!("the path {} is not UTF-8, TOML cannot hold it", path.display())))
+        text.ok_or_else(|| Error::usage(format!("the path {} is not UTF-8, TOML cannot hold it", path_text(path))))
     };
     if let Ok(inside) = path.strip_prefix(wanted.folder) {
         let inside = utf8(inside)?;

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::near::nearest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, path_text};
 
 /// The text of a configuration, to turn offsets into lines.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ impl Document<'_> {
     pub(super) fn error(&self, span: &Range<usize>, message: &str) -> Error {
         let before = self.text.as_bytes().get(..span.start).unwrap_or(self.text.as_bytes());
         let line = 1 + before.iter().filter(|&&b| b == b'\n').count();
-        Error::usage(format!("{}:{line}: {message}", self.file.display()))
+        Error::usage(format!("{}:{line}: {message}", path_text(self.file)))
     }
 
     /// Moves an error that knows nothing of files to a place of this one; its hint stays.

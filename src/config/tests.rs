@@ -30,6 +30,8 @@ level = 9
 signers = ["ssh-ed25519 AAAA host", "signers.pub"]
 [defaults]
 exclude = ["**/*.tmp"]
+exclude_caches = true
+exclude_if_present = [".nobackup"]
 one_file_system = true
 threads = 2
 [[component]]
@@ -37,12 +39,14 @@ name = "configs"
 kind = "files"
 paths = [".env", "./configs", "~/x", "/etc/hosts"]
 exclude = ["**/*.log"]
+exclude_if_present = ["skip me", ".nobackup"]
 expect = { min_entries = 3, max_shrink = "50%" }
 [[component]]
 name = "data"
 kind = "files"
 paths = ["data"]
 one_file_system = false
+exclude_caches = false
 "#,
     )
     .unwrap();
@@ -59,10 +63,12 @@ one_file_system = false
     let paths = ["/site/.env", "/site/configs", "/home/me/x", "/etc/hosts"].map(PathBuf::from);
     assert_eq!(configs.paths, paths);
     assert_eq!(configs.exclude, ["**/*.log", "**/*.tmp"]);
-    assert!(configs.one_file_system);
+    assert!(configs.one_file_system && configs.exclude_caches);
+    assert_eq!(configs.exclude_if_present, ["skip me", ".nobackup"]);
     assert_eq!(configs.expect.min_entries, Some(3));
     assert_eq!(configs.expect.max_shrink, Some("50%".parse().unwrap()));
-    assert!(!data.one_file_system);
+    assert!(!data.one_file_system && !data.exclude_caches);
+    assert_eq!(data.exclude_if_present, [".nobackup"]);
     assert_eq!(data.exclude, ["**/*.tmp"]);
 }
 
@@ -117,6 +123,8 @@ fn a_wrong_type_names_key_and_expectation() {
         ("[encryption]\nlevel = -1\n", ":2: `level` in [encryption] must be a whole number from 1 to 19, found -1"),
         ("[encryption]\ncipher = \"rot13\"\n", ":2: \"rot13\" is not a cipher; there are age, aes-256-gcm, none"),
         ("[defaults]\none_file_system = 1\n", "must be true or false, found a whole number"),
+        ("[defaults]\nexclude_if_present = [\"a/b\"]\n", ":2: \"a/b\" is not the name of a file"),
+        ("[defaults]\nexclude_if_present = \".nobackup\"\n", "must be a list of strings, found a string"),
         ("[defaults]\nexclude = [\"[\"]\n", ":2: \"[\" is not a glob"),
         ("[component]\nname = \"x\"\n", "`component` in the file must be written as [[component]], found a table"),
         ("component = [1]\n", "`component` in the file must be written as [[component]], found a whole number"),
@@ -313,6 +321,8 @@ fn what_is_rendered_reads_back_as_the_same() {
     let mut components = discover(&folder, Some(&home)).unwrap();
     components[0].exclude = vec!["**/*.log".into(), "a\"b\\\\c".into()];
     components[1].one_file_system = true;
+    components[1].exclude_caches = true;
+    components[1].exclude_if_present = vec![".nobackup".into()];
     components[1].expect = Expect { min_entries: Some(3), max_shrink: Some("12.5%".parse().unwrap()) };
     components[2].paths.extend(["~odd", "a\tb \u{7f}é", "http://x"].map(|p| folder.join(p)));
     components[3].expect.min_entries = Some(1);

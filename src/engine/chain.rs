@@ -1,56 +1,58 @@
 //! A backup and all it depends on, opened for reading: who trusts the first trusts the rest, because digests bind them.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::archive::FramedReader;
 use crate::error::{Error, Kind, Result};
 use crate::index::{IndexFiles, Inventory};
 use crate::keys::Keys;
-use crate::model::{BackupId, ComponentRecord, archive_file_name, index_file_name};
-use crate::repo::Repository;
-use crate::repo::backup::{Backup, Trust};
+use crate::model::{BackupId, ComponentRecord, Dependency, Digest, IndexRecord, archive_file_name, index_file_name};
+use crate::repo::backup::{Backup, SUMS_FILE, Trust, open_stored, parse_sums};
 use crate::repo::publish::digest_file;
+use crate::repo::{Repository, read_small};
 
 /// A backup whose signature holds, and its dependencies.
 #[derive(Debug)]
 pub struct Chain {
     /// The backup itself.
     pub backup: Backup,
-    others: BTreeMap<BackupId, Backup>,
+    others: BTreeMap<BackupId, Other>,
     keys: Keys,
 }
 
+/// A dependency. Every segment and all content is bound by digests of its own, so nothing that is damaged in it costs more
+/// than itself: its signature and manifest are not even looked at. A chain has one seal, see FORMAT.md §4.
+#[derive(Debug)]
+struct Other {
+    dir: PathBuf,
+    /// The digests of its files; none when its `SHA256SUMS` is not the one that was meant.
+    sums: Option<BTreeMap<String, Digest>>,
+}
+
+impl Other {
+    fn find(repo: &Repository, dependency: &Dependency) -> Self {
+        let dir = repo.root().join(dependency.id.as_str());
+        let sums = read_small(&dir.join(SUMS_FILE)).ok().filter(|bytes| Digest::of(bytes) == dependency.sums_sha256);
+        Self { sums: sums.and_then(|bytes| parse_sums(&bytes).ok()), dir }
+    }
+}
+
 impl Chain {
-    /// Opens a backup and every backup it depends on. One that is missing or is not the one that was meant is damage.
+    /// Opens a backup and every backup it depends on. What is missing or damaged of those is noticed by whoever needs it.
     pub fn open(repo: &Repository, id: &BackupId, trust: &Trust, keys: Keys) -> Result<Arc<Self>> {
-        let backup = Backup::open(repo, id, trust)?;
-        let mut others = BTreeMap::new();
-        // The digest in a signed manifest says more than a signature of its own would.
-        let bound = Trust { signers: trust.signers.clone(), allow_unsigned: true };
-        for dependency in &backup.manifest.depends_on {
-            let missing = |what: &str| {
-                Error::damage(format!("backup {id} depends on backup {}, which {what}", dependency.id))
-                    .hint("`ccbackup verify --all` lists everything that is damaged and what can still be restored")
-            };
-            if !repo.root().join(dependency.id.as_str()).is_dir() {
-                return Err(missing("is missing"));
-            }
-            let other = Backup::open(repo, &dependency.id, &bound)?;
-            if other.sums_sha256 != dependency.sums_sha256 {
-                return Err(missing("is not the one that it was built on"));
-            }
-            others.insert(dependency.id.clone(), other);
-        }
+        let backup = Backup::open(repo, id, trust).map_err(of_repository)?;
+        let others = backup.manifest.depends_on.iter().map(|d| (d.id.clone(), Other::find(repo, d))).collect();
         Ok(Arc::new(Self { backup, others, keys }))
     }
 
-    /// One of the backups of the chain.
-    pub fn get(&self, id: &BackupId) -> Result<&Backup> {
+    /// Folder of one of the backups of the chain, and the digests of its files.
+    fn place(&self, id: &BackupId) -> Result<(&Path, Option<&BTreeMap<String, Digest>>)> {
         if *id == self.backup.manifest.id {
-            return Ok(&self.backup);
+            return Ok((&self.backup.dir, Some(&self.backup.sums)));
         }
-        self.others.get(id).ok_or_else(|| {
+        self.others.get(id).map(|other| (&*other.dir, other.sums.as_ref())).ok_or_else(|| {
             Error::damage(format!(
                 "the index of {} refers to backup {id}, its manifest does not",
                 self.backup.manifest.id
@@ -75,20 +77,56 @@ impl Chain {
         names.iter().map(|n| self.component(n)).collect()
     }
 
-    /// Opens the inventory of a component. The index file is compared with its signed digest first.
+    /// Opens the inventory of a component. The index file is compared with its signed digest first; where it is damaged
+    /// its segment table must have the digest in the manifest, and then everything else that is undamaged can be read.
     pub fn inventory(self: &Arc<Self>, component: &str) -> Result<Inventory> {
-        let record = self.component(component)?;
-        let path = self.backup.dir.join(&record.index.name);
-        let missing = || Error::damage(format!("{} is missing", path.display()));
-        if path.symlink_metadata().is_err() {
-            return Err(missing());
+        let record = &self.component(component)?.index;
+        let path = self.backup.dir.join(&record.name);
+        if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+            return Err(Error::damage(format!("{} is missing", path.display())));
         }
-        if digest_file(&path)? != record.index.sha256 {
-            return Err(Error::damage(format!("{} does not match its signed digest", path.display())));
-        }
+        let fault = match digest_file(&path) {
+            Ok(found) if found == record.sha256 => None,
+            Ok(_) => Some(Error::damage(format!("{} does not match its signed digest", path.display()))),
+            Err(e) => Some(of_repository(e)),
+        };
         let id = self.backup.manifest.id.clone();
-        let files = Box::new(ChainIndexes { chain: self.clone(), component: component.to_owned() });
-        Inventory::open(&format!("the index of {component} in backup {id}"), id, files)
+        let name = format!("the index of {component} in backup {id}");
+        let (component, is_damaged) = (component.to_owned(), fault.is_some());
+        let files = Box::new(ChainIndexes { chain: self.clone(), component, is_damaged });
+        let inventory = match (fault, &record.table) {
+            (Some(fault), None) => return Err(fault),
+            (Some(fault), Some(table)) => Inventory::open_by_table(&name, id, files, table).map_err(|e| {
+                if e.is_damage() { e.within(format!("{}, nor can it be read in part", fault.one_line())) } else { e }
+            })?,
+            (None, _) => Inventory::open(&name, id, files)?,
+        };
+        self.check_table(&inventory, record).map_err(|e| e.within(format!("{name} is not what the manifest says")))?;
+        Ok(inventory)
+    }
+
+    /// The segment table must be the one that the manifest is about (FORMAT.md §7).
+    fn check_table(&self, inventory: &Inventory, record: &IndexRecord) -> Result<()> {
+        let bad = |what: &str| Err(Error::damage(what));
+        if record.table.as_ref().is_some_and(|table| table != inventory.table()) {
+            return bad("its segment table is another");
+        }
+        let id = &self.backup.manifest.id;
+        let (mut own, mut end) = (0, 0);
+        for segment in inventory.segments() {
+            if segment.backup != *id {
+                self.place(&segment.backup)?;
+                continue;
+            }
+            if segment.offset != end {
+                return bad("its own segments do not lie one after the other");
+            }
+            (own, end) = (own + 1, end.saturating_add(segment.length));
+        }
+        if (inventory.segments().len() as u64, own) != (record.segments, record.own_segments) {
+            return bad("it has another number of segments");
+        }
+        Ok(())
     }
 
     /// The archives of a component, opened when they are first needed.
@@ -97,23 +135,46 @@ impl Chain {
         Archives { chain: self.clone(), component: component.to_owned(), opened: Mutex::default() }
     }
 
-    fn open_framed(&self, id: &BackupId, file_name: &str) -> Result<FramedReader> {
-        let backup = self.get(id)?;
-        let stored = Arc::new(backup.open_file(file_name)?);
-        FramedReader::open(stored, &backup.manifest.sealing, &self.keys, &format!("{id}/{file_name}"))
+    /// Opens a file. `salvage`: of a damaged one what is left is good enough, because it is compared with digests.
+    fn open_framed(&self, id: &BackupId, file_name: &str, salvage: bool) -> Result<FramedReader> {
+        let (dir, sums) = self.place(id)?;
+        let path = dir.join(file_name);
+        let stored = Arc::new(open_stored(&path).map_err(of_repository)?);
+        let name = format!("{id}/{file_name}");
+        let open = if salvage { FramedReader::salvage } else { FramedReader::open };
+        open(stored, &self.backup.manifest.sealing, &self.keys, &name).map_err(|e| {
+            // A damaged header looks as if it was made for another key.
+            let is_whole = || digest_file(&path).is_ok_and(|found| sums.and_then(|s| s.get(file_name)) == Some(&found));
+            if e.kind() == Kind::WrongKey && !is_whole() {
+                return Error::damage(format!("{name} does not match its signed digest, and no key opens it"));
+            }
+            e
+        })
     }
+}
+
+/// What the system cannot read in a repository costs what needs it, as damage does.
+fn of_repository(error: Error) -> Error {
+    if error.kind() == Kind::Failed { Error::new(Kind::Unreadable, error.one_line()) } else { error }
 }
 
 #[derive(Debug)]
 struct ChainIndexes {
     chain: Arc<Chain>,
     component: String,
+    /// The index file of the head has not its digest.
+    is_damaged: bool,
 }
 
 impl IndexFiles for ChainIndexes {
     fn open_index(&self, backup: &BackupId) -> Result<FramedReader> {
-        let extension = self.chain.get(backup)?.manifest.sealing.extension();
-        self.chain.open_framed(backup, &index_file_name(&self.component, extension))
+        let name = index_file_name(&self.component, self.chain.backup.manifest.sealing.extension());
+        let is_own = *backup == self.chain.backup.manifest.id;
+        match self.chain.open_framed(backup, &name, is_own && self.is_damaged) {
+            // Of other backups only segments are read, each by its digest.
+            Err(e) if e.is_damage() && !is_own => self.chain.open_framed(backup, &name, true),
+            opened => opened,
+        }
     }
 }
 
@@ -138,7 +199,7 @@ impl Archives {
     }
 
     fn open_new(&self, backup: &BackupId, volume: u32) -> Result<FramedReader> {
-        let extension = self.chain.get(backup)?.manifest.sealing.extension();
-        self.chain.open_framed(backup, &archive_file_name(&self.component, volume, extension))
+        let extension = self.chain.backup.manifest.sealing.extension();
+        self.chain.open_framed(backup, &archive_file_name(&self.component, volume, extension), false)
     }
 }

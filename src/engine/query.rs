@@ -8,13 +8,18 @@ use serde::Serialize;
 use super::chain::Chain;
 use super::content::check_digest;
 use super::select::Selection;
+use super::verify::Finding;
 use crate::archive::Scratch;
 use crate::error::{Context, Error, Kind, Result};
 use crate::index::Inventory;
 use crate::model::{BackupId, BackupKind, Digest, Entry, EntryKind, EntryPath, Hasher};
 use crate::repo::Repository;
-use crate::repo::catalog::Catalog;
+use crate::repo::backup::{Backup, Trust};
+use crate::repo::catalog::{self, Catalog};
 use crate::repo::state::LocalState;
+
+/// Signatures for which a thread is worth its start.
+const SHARE_OF_A_THREAD: usize = 64;
 
 /// One backup, as `list --json` shows it.
 #[derive(Debug, Serialize)]
@@ -37,16 +42,25 @@ pub struct Listed {
     pub verified_at: Option<String>,
     /// Problems that the capture noted.
     pub problems: u64,
+    /// Whether its manifest is bound by a trusted signature; none when nobody is known who could be trusted.
+    pub trusted: Option<bool>,
     /// Why the manifest cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damage: Option<String>,
+    /// Which newer program is needed to read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newer_format: Option<String>,
 }
 
-/// All backups, oldest first. Manifests are read, not verified: that is `verify`'s work.
-pub fn list(repo: &Repository, state: &LocalState) -> Result<Vec<Listed>> {
+/// All backups, oldest first. Manifests are read and compared with their signatures; all else is `verify`'s work.
+pub fn list(repo: &Repository, state: &LocalState, trust: &Trust) -> Result<Vec<Listed>> {
     // Lost notes about verifications are no reason not to list.
     let verified = state.verified().unwrap_or_default();
-    let listed = Catalog::load(repo)?.backups.into_iter().map(|b| {
+    let trust = Trust { allow_unsigned: false, ..trust.clone() };
+    let backups = Catalog::load(repo)?.backups;
+    let trusted = if trust.signers.is_empty() { Vec::new() } else { trusted(repo, &backups, &trust) };
+    let trusted = trusted.into_iter().map(Some).chain(std::iter::repeat(None));
+    let listed = backups.into_iter().zip(trusted).map(|(b, trusted)| {
         let verified_at = verified.get(&b.id).cloned();
         match b.manifest {
             Ok(m) => Listed {
@@ -59,10 +73,15 @@ pub fn list(repo: &Repository, state: &LocalState) -> Result<Vec<Listed>> {
                 parent: m.parent.map(|p| p.id),
                 created_at: Some(m.created_at),
                 verified_at,
+                trusted,
                 damage: None,
+                newer_format: None,
             },
             Err(e) => Listed {
                 id: b.id,
+                trusted,
+                newer_format: (e.kind() == Kind::NewerFormat).then(|| e.one_line()),
+                damage: (e.kind() != Kind::NewerFormat).then(|| e.one_line()),
                 kind: None,
                 parent: None,
                 encrypted: None,
@@ -71,28 +90,70 @@ pub fn list(repo: &Repository, state: &LocalState) -> Result<Vec<Listed>> {
                 created_at: None,
                 verified_at: None,
                 problems: 0,
-                damage: Some(e.one_line()),
             },
         }
     });
     Ok(listed.collect())
 }
 
-/// Calls `each` for every selected entry of a backup, with its component.
+/// Which backups a trusted signature binds. There may be thousands, and each takes three files and a signature.
+fn trusted(repo: &Repository, backups: &[catalog::Listed], trust: &Trust) -> Vec<bool> {
+    let is_trusted = |b: &catalog::Listed| match Backup::open(repo, &b.id, trust) {
+        // That is found behind the signature.
+        Err(e) => e.kind() == Kind::NewerFormat,
+        Ok(_) => true,
+    };
+    let check = |part: &[catalog::Listed]| part.iter().map(is_trusted).collect::<Vec<_>>();
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let share = backups.len().div_ceil(threads).max(SHARE_OF_A_THREAD);
+    std::thread::scope(|scope| {
+        let spawn = |part| std::thread::Builder::new().spawn_scoped(scope, move || check(part)).ok();
+        let parts: Vec<_> = backups.chunks(share).map(|part| (part, spawn(part))).collect();
+        let done = parts.into_iter().map(|(part, thread)| match thread.map(std::thread::ScopedJoinHandle::join) {
+            Some(Ok(done)) => done,
+            // No thread was to be had.
+            _ => check(part),
+        });
+        done.flatten().collect()
+    })
+}
+
+/// Calls `each` for every selected entry of a backup, with its component. Returns what is damaged of the indexes.
 pub fn entries(
     chain: &Arc<Chain>,
     selection: &Selection,
     each: &mut dyn FnMut(&str, &Entry) -> Result<()>,
-) -> Result<()> {
+) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
     for record in &chain.backup.manifest.components {
-        for entry in chain.inventory(&record.name)?.iter()? {
+        let Some(inventory) = inventory(chain, &record.name, &mut findings)? else { continue };
+        for entry in inventory.readable()? {
             let entry = entry?;
             if selection.matches(&entry.path, entry.kind == EntryKind::Dir) {
                 each(&record.name, &entry)?;
             }
         }
+        lost_lines(chain, &record.name, &inventory, &mut findings);
     }
-    Ok(())
+    Ok(findings)
+}
+
+/// The inventory of a component; none when it has no such component, or its index is lost.
+fn inventory(chain: &Arc<Chain>, component: &str, findings: &mut Vec<Finding>) -> Result<Option<Inventory>> {
+    let manifest = &chain.backup.manifest;
+    let Some(record) = manifest.component(component) else { return Ok(None) };
+    match chain.inventory(component) {
+        Err(e) if e.is_damage() => {
+            findings.push(Finding::index(&manifest.id, record, &e));
+            Ok(None)
+        }
+        opened => opened.map(Some),
+    }
+}
+
+fn lost_lines(chain: &Chain, component: &str, inventory: &Inventory, findings: &mut Vec<Finding>) {
+    let id = &chain.backup.manifest.id;
+    findings.extend(inventory.losses().iter().map(|loss| Finding::lines(id, component, loss)));
 }
 
 /// How an entry differs between two backups.
@@ -109,18 +170,24 @@ pub enum Change {
     Metadata,
 }
 
-/// Calls `each` for every entry that differs between two backups; segments that are equal are not even read.
-pub fn diff(a: &Arc<Chain>, b: &Arc<Chain>, each: &mut dyn FnMut(Change, &str, &Entry) -> Result<()>) -> Result<()> {
+/// Calls `each` for every entry that differs between two backups; segments that are equal are not even read. Returns what
+/// is damaged of the indexes: of a path whose line is lost on one side nothing is said.
+pub fn diff(
+    a: &Arc<Chain>,
+    b: &Arc<Chain>,
+    each: &mut dyn FnMut(Change, &str, &Entry) -> Result<()>,
+) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
     let names: std::collections::BTreeSet<_> =
         [a, b].iter().flat_map(|c| c.backup.manifest.components.iter().map(|c| c.name.clone())).collect();
     for name in names {
-        let open = |chain: &Arc<Chain>| match chain.backup.manifest.component(&name) {
-            Some(_) => chain.inventory(&name).map(Some),
-            None => Ok(None),
-        };
-        let (left, right) = (open(a)?, open(b)?);
-        let mut left = Cursor::new(left.as_ref())?;
-        let mut right = Cursor::new(right.as_ref())?;
+        let before = findings.len();
+        let inventories = (inventory(a, &name, &mut findings)?, inventory(b, &name, &mut findings)?);
+        if findings.len() > before {
+            continue;
+        }
+        let mut left = Cursor::new(inventories.0.as_ref())?;
+        let mut right = Cursor::new(inventories.1.as_ref())?;
         loop {
             Cursor::skip_equal(&mut left, &mut right);
             let order = match (left.peek()?, right.peek()?) {
@@ -130,8 +197,12 @@ pub fn diff(a: &Arc<Chain>, b: &Arc<Chain>, each: &mut dyn FnMut(Change, &str, &
                 (Some(x), Some(y)) => x.path.cmp(&y.path),
             };
             match order {
-                std::cmp::Ordering::Less => left.take().map_or(Ok(()), |e| each(Change::Removed, &name, &e))?,
-                std::cmp::Ordering::Greater => right.take().map_or(Ok(()), |e| each(Change::Added, &name, &e))?,
+                std::cmp::Ordering::Less => {
+                    left.take().filter(|e| !right.lost(e)).map_or(Ok(()), |e| each(Change::Removed, &name, &e))?;
+                }
+                std::cmp::Ordering::Greater => {
+                    right.take().filter(|e| !left.lost(e)).map_or(Ok(()), |e| each(Change::Added, &name, &e))?;
+                }
                 std::cmp::Ordering::Equal => {
                     if let (Some(x), Some(y)) = (left.take(), right.take()) {
                         change_between(&x, &y).map_or(Ok(()), |change| each(change, &name, &y))?;
@@ -139,8 +210,10 @@ pub fn diff(a: &Arc<Chain>, b: &Arc<Chain>, each: &mut dyn FnMut(Change, &str, &
                 }
             }
         }
+        inventories.0.iter().for_each(|inventory| lost_lines(a, &name, inventory, &mut findings));
+        inventories.1.iter().for_each(|inventory| lost_lines(b, &name, inventory, &mut findings));
     }
-    Ok(())
+    Ok(findings)
 }
 
 fn change_between(x: &Entry, y: &Entry) -> Option<Change> {
@@ -190,13 +263,17 @@ impl<'a> Cursor<'a> {
     }
 
     fn peek(&mut self) -> Result<Option<&Entry>> {
-        if let (true, Some(inventory)) = (self.pending.is_empty(), self.inventory) {
-            if self.segment < inventory.segments().len() {
-                self.pending = inventory.read_segment(self.segment, &mut self.scratch)?.into();
-                self.segment += 1;
-            }
+        let Some(inventory) = self.inventory else { return Ok(None) };
+        while self.pending.is_empty() && self.segment < inventory.segments().len() {
+            self.pending = inventory.readable_segment(self.segment, &mut self.scratch)?.into();
+            self.segment += 1;
         }
         Ok(self.pending.front())
+    }
+
+    /// Whether nobody knows if this side has the entry too.
+    fn lost(&self, entry: &Entry) -> bool {
+        self.inventory.is_some_and(|inventory| inventory.is_lost(&entry.path))
     }
 
     fn take(&mut self) -> Option<Entry> {
@@ -206,8 +283,9 @@ impl<'a> Cursor<'a> {
 
 /// Writes the content of one file, checked, to `out`. Hard links lead to their first name; holes come out as zeros.
 ///
-/// A small file is compared with its digest before its first byte is written; of a large one, each chunk is.
-pub fn cat(chain: &Arc<Chain>, component: &str, path: &EntryPath, out: &mut dyn Write) -> Result<()> {
+/// A small file is compared with its digest before its first byte is written; of a large one, each chunk is. Returns
+/// whether the file was read cleanly when it was captured.
+pub fn cat(chain: &Arc<Chain>, component: &str, path: &EntryPath, out: &mut dyn Write) -> Result<bool> {
     let inventory = chain.inventory(component)?;
     let missing = |path: &EntryPath| {
         Error::new(Kind::NotFound, format!("backup {} has no {component}/{path}", chain.backup.manifest.id))
@@ -215,9 +293,9 @@ pub fn cat(chain: &Arc<Chain>, component: &str, path: &EntryPath, out: &mut dyn 
     };
     let mut entry = inventory.find(path)?.ok_or_else(|| missing(path))?;
     if let EntryKind::Hardlink { target } = &entry.kind {
-        entry = inventory.find(target)?.ok_or_else(|| missing(target))?;
+        entry = inventory.first_name(path, target)?;
     }
-    let EntryKind::File { size, sha256, extents, regions, chunks, .. } = &entry.kind else {
+    let EntryKind::File { size, sha256, extents, regions, chunks, unsettled, .. } = &entry.kind else {
         return Err(Error::usage(format!("{component}/{path} is a {}, not a file", entry.kind.name())));
     };
     let archives = chain.archives(component);
@@ -247,7 +325,8 @@ pub fn cat(chain: &Arc<Chain>, component: &str, path: &EntryPath, out: &mut dyn 
     }
     check_digest(&entry, hasher.finish(), *sha256)?;
     output.write(&held)?;
-    output.finish(*size)
+    output.finish(*size)?;
+    Ok(!*unsettled)
 }
 
 /// Puts zeros where a sparse file has holes.

@@ -9,8 +9,6 @@ use std::io::{BufRead, BufReader, Read, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
 use super::segment::{MAX_SEGMENT_BYTES, Segment};
 use crate::durable::{Disk, DurableFile};
 use crate::error::{Context, Error, Result};
@@ -67,18 +65,12 @@ impl LocalIndex {
 
     /// The segment table, and what it needs to pass frames on.
     pub(crate) fn last_segments(&self) -> Result<LastSegments> {
-        #[derive(Deserialize)]
-        struct Stored {
-            stored: Option<u64>,
-        }
         let text = std::fs::read(&self.segments).at("cannot read", &self.segments)?;
         let lines = File::open(&self.lines).at("cannot open", &self.lines)?;
         let mut offset = Some(0_u64);
         let mut all = Vec::new();
         for line in text.split(|&b| b == b'\n').filter(|l| !l.is_empty()) {
-            let segment = Segment::parse_line(line)?;
-            let Stored { stored } = serde_json::from_slice(line)
-                .map_err(|e| Error::failed(format!("{} is garbled", self.segments.display())).because(e))?;
+            let (segment, stored) = Segment::parse_local_line(line)?;
             let frame = offset.zip(stored);
             offset = frame.and_then(|(at, length)| at.checked_add(length));
             all.push(LastSegment { segment, frame: frame.filter(|f| f.1 <= MAX_SEGMENT_BYTES) });
@@ -89,14 +81,18 @@ impl LocalIndex {
     /// All lines in path order.
     pub fn lines(&self) -> Result<LocalLines> {
         let file = File::open(&self.lines).at("cannot open", &self.lines)?;
+        // An inventory without entries has no frame, which a decoder would take for one that was cut off.
+        let is_empty = file.metadata().at("cannot look at", &self.lines)?.len() == 0;
         let decoder = zstd::stream::read::Decoder::new(file).at("cannot read", &self.lines)?;
-        Ok(LocalLines { reader: BufReader::with_capacity(256 << 10, decoder), path: self.lines.clone() })
+        let reader = BufReader::with_capacity(256 << 10, decoder);
+        Ok(LocalLines { reader, is_empty, path: self.lines.clone() })
     }
 }
 
 /// Reads the lines of a local copy.
 pub struct LocalLines {
     reader: BufReader<zstd::stream::read::Decoder<'static, BufReader<File>>>,
+    is_empty: bool,
     path: PathBuf,
 }
 
@@ -110,6 +106,9 @@ impl LocalLines {
     /// Replaces `line` by the next line with its newline; false at the end.
     pub fn next_line(&mut self, line: &mut Vec<u8>) -> Result<bool> {
         line.clear();
+        if self.is_empty {
+            return Ok(false);
+        }
         let n = self.reader.read_until(b'\n', line).at("cannot read", &self.path)?;
         if n > 0 && line.last() != Some(&b'\n') {
             return Err(Error::failed(format!("{} ends inside a line", self.path.display())));

@@ -4,12 +4,16 @@
 //! same bytes as in the last backup and is referenced instead of written again. A restore needs this one index, and for
 //! referenced segments the index files of earlier backups; it never replays deletions.
 
+mod entries;
 mod local;
+mod order;
+mod problem;
 mod reader;
 mod segment;
 mod writer;
 
+pub use entries::{Entries, Loss};
 pub use local::{LocalIndex, LocalLines};
 pub use reader::{IndexFiles, Inventory};
 pub use segment::Segment;
-pub use writer::{IndexTotals, IndexWriter};
+pub use writer::{IndexTotals, IndexWriter, Pushed};

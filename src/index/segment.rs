@@ -3,10 +3,8 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 
-use serde::Deserialize;
-
 use crate::error::{Error, Result};
-use crate::model::{BackupId, Digest, EntryPath};
+use crate::model::{BackupId, Digest, EntryPath, MAX_OFFSET, Scan};
 
 /// A segment ends after an entry whose path's hash has these bits clear, once it holds [`MIN_ENTRIES`] …
 const BOUNDARY_MASK: u64 = 127;
@@ -50,21 +48,49 @@ impl Segment {
 
     /// Reads an untrusted table line.
     pub(crate) fn parse_line(line: &[u8]) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Raw<'a> {
-            #[serde(borrow)]
-            segment: (BackupId, u64, u64, Digest, u64, Cow<'a, str>),
+        match Self::parse_local_line(line)? {
+            (segment, None) => Ok(segment),
+            (segment, Some(_)) => {
+                Err(Error::damage(format!("the segment line of {} has a key of a local copy", segment.first)))
+            }
         }
-        let raw: Raw<'_> =
-            serde_json::from_slice(line).map_err(|e| Error::damage("a segment line cannot be read").because(e))?;
-        let (backup, offset, length, sha256, entries, first) = raw.segment;
+    }
+
+    /// The same of a local copy, where the length of the segment's frame may stand behind it.
+    pub(super) fn parse_local_line(line: &[u8]) -> Result<(Self, Option<u64>)> {
+        let mut scan = Scan::new(line);
+        let (segment, stored) = Self::scan(&mut scan).ok_or_else(|| scan.fault("a segment line"))?;
+        let (backup, offset, length, sha256, entries, first) = segment;
         let segment = Self { backup, offset, length, sha256, entries, first: EntryPath::from_escaped(&first)? };
-        if length == 0 || length > MAX_SEGMENT_BYTES || entries == 0 || entries > length || offset > 1 << 60 {
+        if length == 0 || length > MAX_SEGMENT_BYTES || entries == 0 || entries > length || offset > MAX_OFFSET {
             return Err(Error::damage(format!("the segment at {} has impossible numbers", segment.first)));
         }
-        Ok(segment)
+        Ok((segment, stored))
+    }
+
+    fn scan<'a>(scan: &mut Scan<'a>) -> Option<(Raw<'a>, Option<u64>)> {
+        scan.expect("{\"segment\":[")?;
+        let backup = scan.quoted()?;
+        scan.expect(",")?;
+        let offset = scan.number()?;
+        scan.expect(",")?;
+        let length = scan.number()?;
+        scan.expect(",")?;
+        let sha256 = scan.quoted()?;
+        scan.expect(",")?;
+        let entries = scan.number()?;
+        scan.expect(",\"")?;
+        let first = scan.escaped()?;
+        scan.expect("]")?;
+        let stored = scan.optional(",\"stored\":", Scan::number)?;
+        scan.expect("}")?;
+        scan.done()?;
+        Some(((backup, offset, length, sha256, entries, first), stored))
     }
 }
+
+/// Backup, offset, length, digest, number of lines, first path.
+type Raw<'a> = (BackupId, u64, u64, Digest, u64, Cow<'a, str>);
 
 /// Whether a segment of `entries` lines and `bytes` bytes ends after the line with this JSON path text.
 pub(crate) fn ends_after(line: &[u8], entries: u64, bytes: usize) -> bool {
@@ -74,9 +100,12 @@ pub(crate) fn ends_after(line: &[u8], entries: u64, bytes: usize) -> bool {
     entries >= MIN_ENTRIES && boundary_hash(path_text(line)) & BOUNDARY_MASK == 0
 }
 
+/// What every line begins with.
+pub(super) const PATH_KEY: &[u8] = b"{\"path\":\"";
+
 /// The text between the quotes of `{"path":"…"`, which every line begins with.
-fn path_text(line: &[u8]) -> &[u8] {
-    let text = line.strip_prefix(b"{\"path\":\"").unwrap_or(line);
+pub(super) fn path_text(line: &[u8]) -> &[u8] {
+    let text = line.strip_prefix(PATH_KEY).unwrap_or(line);
     text.split(|&b| b == b'"').next().unwrap_or(text)
 }
 

@@ -6,11 +6,12 @@ use std::fs::File;
 use std::io::Write as _;
 
 use super::local::{LastSegment, LastSegments, LocalWriter};
-use super::segment::{Segment, ends_after};
+use super::order::Order;
+use super::segment::{PATH_KEY, Segment, ends_after, path_text};
 use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
 use crate::archive::{FramedWriter, Written};
 use crate::error::{Error, Result};
-use crate::model::{BackupId, Digest, Entry, EntryPath, line_path};
+use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Hasher, MAX_TABLE_BYTES, TableRecord, line_path};
 use crate::source::Problem;
 
 /// What an index holds, for the manifest.
@@ -22,11 +23,28 @@ pub struct IndexTotals {
     pub segments: u64,
     /// Those that this file holds.
     pub own_segments: u64,
+    /// Where its segment table lies.
+    pub table: TableRecord,
     /// Backups whose index files hold the others.
     pub referenced: Vec<BackupId>,
 }
 
-/// Takes lines in path order.
+/// What became of an entry.
+#[derive(Debug)]
+#[must_use]
+pub enum Pushed {
+    /// It is in the index.
+    Taken,
+    /// Readers would not take it; the index is as before.
+    Refused(Error),
+}
+
+/// Most bytes of an entry's line: with what may stand before it in a segment, it must fit a frame.
+const MAX_LINE_BYTES: usize = 32 << 20;
+/// What a table line has besides the text of its path, at the most; in bytes.
+const TABLE_LINE_BYTES: u64 = 200;
+
+/// Takes lines in path order; what a reader would refuse is refused here.
 #[derive(Debug)]
 #[must_use = "without finish() the index has no table"]
 pub struct IndexWriter {
@@ -39,6 +57,10 @@ pub struct IndexWriter {
     /// The local copy of their lines.
     last_lines: Option<File>,
     table: Vec<Segment>,
+    /// Length of the table as it will be written, at the most.
+    table_bytes: u64,
+    table_limit: u64,
+    order: Order,
     lines: Vec<u8>,
     lines_entries: u64,
     own_segments: u64,
@@ -63,6 +85,9 @@ impl IndexWriter {
             known: known.into_iter().map(|s| (s.segment.sha256, s)).collect(),
             last_lines,
             table: Vec::new(),
+            table_bytes: 0,
+            table_limit: MAX_TABLE_BYTES,
+            order: Order::default(),
             lines: Vec::new(),
             lines_entries: 0,
             own_segments: 0,
@@ -71,20 +96,54 @@ impl IndexWriter {
     }
 
     /// Adds an entry's line as it stands in the last index, newline included.
-    pub fn push_line(&mut self, line: &[u8]) -> Result<()> {
+    pub(crate) fn push_line(&mut self, line: &[u8]) -> Result<Pushed> {
+        let path = line_path(line)?;
+        let text = path_text(line).len();
+        let is_dir = line.get(PATH_KEY.len() + text..).is_some_and(|rest| rest.starts_with(b"\",\"type\":\"dir\""));
+        if let Err(refused) = self.accept(&path, is_dir, text) {
+            return Ok(Pushed::Refused(refused));
+        }
         let start = self.lines.len();
         self.lines.extend_from_slice(line);
-        self.added(start)
+        self.added(start).map(|()| Pushed::Taken)
     }
 
     /// Adds an entry.
-    pub fn push(&mut self, entry: &Entry) -> Result<()> {
+    pub fn push(&mut self, entry: &Entry) -> Result<Pushed> {
         let start = self.lines.len();
         entry.write_line(&mut self.lines);
-        self.added(start)
+        let line = &self.lines[start..];
+        let (bytes, text) = (line.len(), path_text(line).len());
+        let accepted = if bytes > MAX_LINE_BYTES {
+            Err(Error::damage(format!("its line in the index would have {bytes} bytes, more than {MAX_LINE_BYTES}")))
+        } else {
+            let is_dir = entry.kind == EntryKind::Dir;
+            entry.check().and_then(|()| self.accept(entry.path.as_bytes(), is_dir, text))
+        };
+        match accepted {
+            Ok(()) => self.added(start).map(|()| Pushed::Taken),
+            Err(refused) => {
+                self.lines.truncate(start);
+                Ok(Pushed::Refused(refused))
+            }
+        }
+    }
+
+    /// Whether a reader would take the entry here: behind all others, below a folder, in a table that is not too long.
+    fn accept(&mut self, path: &[u8], is_dir: bool, path_text_bytes: usize) -> Result<()> {
+        if self.lines_entries == 0 {
+            let bytes = path_text_bytes as u64 + TABLE_LINE_BYTES;
+            if self.table_bytes + bytes > self.table_limit {
+                return Err(Error::failed("the index has no room for more segments"));
+            }
+        }
+        self.order.next(path, is_dir)
     }
 
     fn added(&mut self, start: usize) -> Result<()> {
+        if self.lines_entries == 0 {
+            self.table_bytes += path_text(&self.lines).len() as u64 + TABLE_LINE_BYTES;
+        }
         self.lines_entries += 1;
         if ends_after(&self.lines[start..], self.lines_entries, self.lines.len()) {
             self.end_segment()?;
@@ -126,21 +185,24 @@ impl IndexWriter {
         self.end_segment()?;
         let mut text = Vec::new();
         for problem in problems {
-            serde_json::to_writer(&mut text, &serde_json::json!({ "problem": problem }))
-                .map_err(|e| Error::failed("a problem cannot be written").because(e))?;
-            text.push(b'\n');
+            super::problem::write_line(problem, &mut text);
             self.flush_text(&mut text, TARGET_FRAME_BYTES)?;
         }
         self.flush_text(&mut text, 1)?;
         let table_offset = self.file.stream_bytes();
         let mut entries = 0;
+        let mut hasher = Hasher::default();
         for segment in std::mem::take(&mut self.table) {
             entries += segment.entries;
+            let start = text.len();
             segment.write_line(&mut text);
+            hasher.update(&text[start..]);
             self.flush_text(&mut text, TARGET_FRAME_BYTES)?;
             self.table.push(segment);
         }
         self.flush_text(&mut text, 1)?;
+        let table_bytes = self.file.stream_bytes() - table_offset;
+        let table = TableRecord { offset: table_offset, bytes: table_bytes, sha256: hasher.finish() };
         let segments = self.table.len() as u64;
         writeln!(text, "{{\"end\":{{\"table_offset\":{table_offset},\"segments\":{segments},\"entries\":{entries}}}}}")
             .expect("writing to memory does not fail");
@@ -151,7 +213,7 @@ impl IndexWriter {
         referenced.dedup();
         self.local.finish()?;
         let written = self.file.finish()?;
-        Ok(IndexTotals { written, segments, own_segments: self.own_segments, referenced })
+        Ok(IndexTotals { written, segments, own_segments: self.own_segments, table, referenced })
     }
 
     fn flush_text(&mut self, text: &mut Vec<u8>, at_least: usize) -> Result<()> {

@@ -90,105 +90,97 @@ impl Entry {
 
     /// Reads an index line, with or without its newline. Every value is checked: the line is untrusted.
     pub fn parse_line(line: &[u8]) -> Result<Self> {
-        let bad = |what: &str| {
-            let shown = String::from_utf8_lossy(&line[..line.len().min(160)]).into_owned();
-            Error::damage(format!("an index line {what}: {shown:?}"))
+        let fields = Fields::read(line)?;
+        let entry = Self::from_fields(fields).map_err(|fault| match fault {
+            Fault::What(what) => {
+                let shown = String::from_utf8_lossy(&line[..line.len().min(160)]).into_owned();
+                Error::damage(format!("an index line {what}: {shown:?}"))
+            }
+            Fault::Error(error) => error,
+        })?;
+        entry.check()?;
+        Ok(entry)
+    }
+
+    fn from_fields(raw: Fields<'_>) -> std::result::Result<Self, Fault> {
+        if !raw.has_only_keys_of_its_type() {
+            return Err(Fault::What("has keys that belong to another type"));
+        }
+        let name = |text: Option<Cow<'_, str>>| match text {
+            None => Ok(String::new()),
+            Some(text) if text.is_empty() => Err(Fault::What("has an empty name of a user or group")),
+            Some(text) => String::from_utf8(unescape(&text)?)
+                .map_err(|_| Fault::What("has the name of a user or group that is not UTF-8")),
         };
-        let raw = Fields::read(line).map_err(|e| bad("cannot be read").because(e))?;
-        let mode =
-            u32::from_str_radix(&raw.mode, 8).ok().filter(|m| *m <= 0o7777).ok_or_else(|| bad("has a bad mode"))?;
-        let name = |text: Option<Cow<'_, str>>| -> Result<String> {
-            text.map_or(Ok(String::new()), |t| {
-                String::from_utf8(unescape(&t)?).map_err(|_| bad("has a user or group name that is not UTF-8"))
-            })
-        };
-        let target = || raw.target.as_deref().ok_or_else(|| bad("is a link without a target"));
-        let device = || raw.device.ok_or_else(|| bad("is a device without numbers"));
-        let kind = match &*raw.kind {
+        let target = || raw.target.as_deref().ok_or(Fault::What("is a link without a target"));
+        let device = || raw.device.ok_or(Fault::What("is a device without numbers"));
+        let kind = match raw.kind {
             "file" => {
-                let size = raw.size.ok_or_else(|| bad("is a file without a size"))?;
-                let sha256 = raw.sha256.ok_or_else(|| bad("is a file without a digest"))?;
                 let (extents, in_pieces) = match (raw.content, raw.pieces) {
-                    (Some(content), None) if content.len() == 1 => (content, false),
+                    (Some(content), None) => (content, false),
                     (None, Some(pieces)) => (pieces, true),
-                    _ => return Err(bad("must have one content extent, or pieces")),
+                    _ => return Err(Fault::What("must have content, or pieces")),
                 };
-                let extents: Vec<_> = extents
-                    .into_iter()
-                    .map(|(backup, volume, offset, length)| Extent { backup, volume, offset, length })
-                    .collect();
-                let stored = extents.iter().try_fold(0_u64, |sum, e| {
-                    e.offset.checked_add(e.length).filter(|&end| end <= MAX_OFFSET)?;
-                    sum.checked_add(e.length)
-                });
-                let mut end = 0;
-                let regions_fit = raw.regions.as_ref().is_none_or(|regions| {
-                    regions.iter().all(|&(offset, length)| {
-                        let starts_behind = offset >= end;
-                        end = offset.saturating_add(length);
-                        starts_behind && end <= size
-                    })
-                });
-                let expected =
-                    raw.regions.as_ref().map_or(Some(size), |r| r.iter().try_fold(0_u64, |s, x| s.checked_add(x.1)));
-                if !regions_fit || size > MAX_OFFSET || stored.is_none() || stored != expected {
-                    return Err(bad("has extents or regions that do not fit its size"));
+                let extent = |(backup, volume, offset, length)| Extent { backup, volume, offset, length };
+                let chunk = |(length, sha256)| Chunk { length, sha256 };
+                EntryKind::File {
+                    size: raw.size.ok_or(Fault::What("is a file without a size"))?,
+                    sha256: raw.sha256.ok_or(Fault::What("is a file without a digest"))?,
+                    extents: extents.into_iter().map(extent).collect(),
+                    in_pieces,
+                    regions: raw.regions,
+                    chunks: raw.chunks.unwrap_or_default().into_iter().map(chunk).collect(),
+                    unsettled: raw.unsettled.unwrap_or(false),
                 }
-                let chunks: Vec<_> = raw
-                    .chunks
-                    .unwrap_or_default()
-                    .into_iter()
-                    .map(|(length, sha256)| Chunk { length, sha256 })
-                    .collect();
-                let chunked = chunks.iter().try_fold(0_u64, |s, c| s.checked_add(c.length));
-                if !chunks.is_empty() && chunked != stored {
-                    return Err(bad("has chunks that do not add up to its content"));
-                }
-                let unsettled = raw.unsettled.unwrap_or(false);
-                EntryKind::File { size, sha256, extents, in_pieces, regions: raw.regions, chunks, unsettled }
             }
             "dir" => EntryKind::Dir,
-            "symlink" => {
-                let target = unescape(target()?)?;
-                if target.is_empty() || target.contains(&0) || target.len() > 4096 {
-                    return Err(bad("has an impossible link target"));
-                }
-                EntryKind::Symlink { target }
-            }
+            "symlink" => EntryKind::Symlink { target: unescape(target()?)? },
             "hardlink" => EntryKind::Hardlink { target: EntryPath::from_escaped(target()?)? },
             "fifo" => EntryKind::Fifo,
             "char" => device().map(|(major, minor)| EntryKind::CharDevice { major, minor })?,
             "block" => device().map(|(major, minor)| EntryKind::BlockDevice { major, minor })?,
-            _ => return Err(bad("has an unknown type")),
+            _ => return Err(Fault::What("has an unknown type")),
         };
-        let xattrs = raw.xattrs.unwrap_or_default().into_iter().map(|(name, value)| {
-            let value = BASE64_STANDARD.decode(&*value).map_err(|_| bad("has an attribute that is not base64"))?;
-            let name = unescape(&name)?;
-            if name.is_empty() || name.len() > 255 || name.contains(&0) || value.len() > 1 << 20 {
-                return Err(bad("has an impossible attribute"));
-            }
-            Ok(Xattr { name, value })
-        });
-        let path = EntryPath::from_escaped(&raw.path)?;
-        // What comes later, or is the entry itself, cannot have been made before it.
-        if matches!(&kind, EntryKind::Hardlink { target } if *target >= path) {
-            return Err(bad("is a hard link to something that does not come before it"));
-        }
+        let xattr = |(name, value): (Cow<'_, str>, &str)| {
+            let value = BASE64_STANDARD.decode(value);
+            Ok(Xattr {
+                name: unescape(&name)?,
+                value: value.map_err(|_| Fault::What("has an attribute that is not base64"))?,
+            })
+        };
         Ok(Self {
-            path,
+            path: EntryPath::from_escaped(&raw.path)?,
             kind,
-            mode,
+            mode: octal(raw.mode).ok_or(Fault::What("has a mode that is not four octal digits"))?,
             uid: raw.uid,
             gid: raw.gid,
             user: name(raw.user)?,
             group: name(raw.group)?,
-            mtime: Timestamp::parse(&raw.mtime)?,
-            ctime: Timestamp::parse(&raw.ctime)?,
+            mtime: Timestamp::parse_exact(raw.mtime)?,
+            ctime: Timestamp::parse_exact(raw.ctime)?,
             inode: raw.inode,
-            xattrs: xattrs.collect::<Result<_>>()?,
+            xattrs: raw.xattrs.unwrap_or_default().into_iter().map(xattr).collect::<std::result::Result<_, Fault>>()?,
             home: Home { backup: raw.home.0, volume: raw.home.1, offset: raw.home.2 },
         })
     }
+}
+
+/// What is wrong with a line: words that need the line beside them, or an error that says all.
+enum Fault {
+    What(&'static str),
+    Error(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Exactly four octal digits.
+fn octal(text: &str) -> Option<u32> {
+    let digits = text.len() == 4 && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    digits.then(|| text.bytes().fold(0, |n, b| n << 3 | u32::from(b - b'0')))
 }
 
 /// The raw path of a line, which every line begins with.
@@ -252,9 +244,12 @@ pub(super) fn push_number(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// No offset or size of the format is larger: 2^60 bytes.
-pub(crate) const MAX_OFFSET: u64 = 1 << 60;
+pub const MAX_OFFSET: u64 = 1 << 60;
 
 /// Doubles backslashes.
-fn json(escaped: &str) -> Cow<'_, str> {
+pub(crate) fn json(escaped: &str) -> Cow<'_, str> {
     if escaped.contains('\\') { Cow::Owned(escaped.replace('\\', "\\\\")) } else { Cow::Borrowed(escaped) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::check::{MAX_FRAMES, MAX_TABLE_BYTES};
+use super::json::{check_twins, not_null, or_null};
 use super::line::MAX_OFFSET;
+use super::time::is_document_time;
 use super::{BackupId, Digest};
 use crate::error::{Error, Kind, Result};
 
@@ -10,6 +13,8 @@ use crate::error::{Error, Kind, Result};
 pub const FORMAT_NAME: &str = "ccbackup";
 /// The newest format version this program reads, and the one it writes.
 pub const FORMAT_VERSION: u32 = 1;
+/// The largest number that a backup may carry.
+pub const MAX_SEQUENCE: u64 = MAX_OFFSET;
 
 /// `repository.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +41,7 @@ pub enum BackupKind {
 
 /// How the archives and indexes of a backup are sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "cipher", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "cipher", rename_all = "kebab-case", try_from = "RawSealing")]
 pub enum Sealing {
     /// age, to one or more recipients.
     Age {
@@ -51,6 +56,43 @@ pub enum Sealing {
     },
     /// Not encrypted.
     None,
+}
+
+/// Keys and values of any cipher; what belongs to another is refused, also without encryption.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSealing {
+    cipher: String,
+    #[serde(default, deserialize_with = "not_null")]
+    recipients: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "not_null")]
+    key_id: Option<String>,
+}
+
+impl TryFrom<RawSealing> for Sealing {
+    type Error = &'static str;
+
+    fn try_from(raw: RawSealing) -> std::result::Result<Self, Self::Error> {
+        match (raw.cipher.as_str(), raw.recipients, raw.key_id) {
+            ("age", Some(recipients), None) => {
+                let sorted = !recipients.is_empty() && recipients.windows(2).all(|w| w[0] < w[1]);
+                if sorted { Ok(Self::Age { recipients }) } else { Err("the recipients are none or not sorted") }
+            }
+            ("aes-256-gcm", None, Some(key_id)) => {
+                if is_lower_hex(&key_id, 16) {
+                    Ok(Self::Aes256Gcm { key_id })
+                } else {
+                    Err("that is no id of a key")
+                }
+            }
+            ("none", None, None) => Ok(Self::None),
+            _ => Err("the cipher is unknown, or has not its own keys"),
+        }
+    }
+}
+
+fn is_lower_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl Sealing {
@@ -110,6 +152,20 @@ pub struct IndexRecord {
     pub segments: u64,
     /// Those of them that this file holds.
     pub own_segments: u64,
+    /// The segment table; earlier writers did not note it.
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableRecord>,
+}
+
+/// Where the segment table lies in the stream of an index file, so that a damaged one can still be used in part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRecord {
+    /// Where it begins, in bytes.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// SHA-256 of its lines.
+    pub sha256: Digest,
 }
 
 /// How many entries had a problem of one kind; the paths are in the sealed index.
@@ -148,6 +204,9 @@ pub struct ComponentRecord {
     pub index: IndexRecord,
     /// Problems met while capturing.
     pub problems: Vec<ProblemCount>,
+    /// How much was left out by rule; absent when nothing was.
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<u64>,
 }
 
 /// `manifest.json`.
@@ -168,6 +227,7 @@ pub struct Manifest {
     /// Full or incremental.
     pub kind: BackupKind,
     /// The backup before this one; it may have been pruned since.
+    #[serde(deserialize_with = "or_null")]
     pub parent: Option<Dependency>,
     /// Every backup that a home, an extent or an index segment refers to; all must be there.
     pub depends_on: Vec<Dependency>,
@@ -196,29 +256,15 @@ impl Manifest {
     /// Reads and checks a manifest; `bytes` are untrusted.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         check_version(bytes, "manifest.json")?;
+        check_twins(bytes, "manifest.json")?;
         let manifest: Self =
             serde_json::from_slice(bytes).map_err(|e| Error::damage("manifest.json cannot be read").because(e))?;
         let bad = |what: String| Error::damage(format!("manifest.json of {} {what}", manifest.id));
         let mut names = std::collections::BTreeSet::new();
         for component in &manifest.components {
-            if !is_component_name(&component.name) {
-                return Err(bad(format!("names a component {:?}, which is not a valid name", component.name)));
-            }
+            component.check(manifest.sealing.extension()).map_err(bad)?;
             if !names.insert(component.name.as_str()) {
                 return Err(bad(format!("names the component {:?} twice", component.name)));
-            }
-            let extension = manifest.sealing.extension();
-            if component.index.name != index_file_name(&component.name, extension) {
-                return Err(bad(format!("names an index file {:?} for {:?}", component.index.name, component.name)));
-            }
-            for (at, archive) in component.archives.iter().enumerate() {
-                let expected = archive_file_name(&component.name, archive.volume, extension);
-                if u32::try_from(at) != Ok(archive.volume) || archive.name != expected {
-                    return Err(bad(format!(
-                        "names an archive {:?} as volume {at} of {:?}",
-                        archive.name, component.name
-                    )));
-                }
             }
         }
         // Manifests are counted with before any signature is looked at.
@@ -228,18 +274,30 @@ impl Manifest {
         if stored.try_fold(0, adds_up).is_none() || problems.try_fold(0, adds_up).is_none() {
             return Err(bad("has impossible totals".into()));
         }
-        if manifest.sequence == 0 || manifest.sequence > MAX_OFFSET {
+        if manifest.sequence == 0 || manifest.sequence > MAX_SEQUENCE {
             return Err(bad(format!("has the impossible number {}", manifest.sequence)));
         }
-        if manifest.depends_on.iter().any(|d| d.id == manifest.id)
-            || manifest.parent.as_ref().is_some_and(|p| p.id == manifest.id)
-        {
-            return Err(bad("depends on itself".into()));
+        if !is_lower_hex(&manifest.repository_id, 32) {
+            return Err(bad("has a repository_id that is not 32 lower-case hex digits".into()));
         }
-        if manifest.kind == BackupKind::Full && !manifest.depends_on.is_empty() {
-            return Err(bad("is a full backup that depends on others".into()));
+        if ![&manifest.created_at, &manifest.finished_at].iter().all(|t| is_document_time(t)) {
+            return Err(bad("has a start or an end that is no time".into()));
         }
+        manifest.check_dependencies().map_err(|what| bad(what.into()))?;
         Ok(manifest)
+    }
+
+    fn check_dependencies(&self) -> std::result::Result<(), &'static str> {
+        if self.depends_on.windows(2).any(|w| w[0].id >= w[1].id) {
+            return Err("has dependencies that are not sorted, or one of them twice");
+        }
+        if self.depends_on.iter().chain(&self.parent).any(|d| d.id == self.id) {
+            return Err("depends on itself");
+        }
+        if self.kind == BackupKind::Full && !self.depends_on.is_empty() {
+            return Err("is a full backup that depends on others");
+        }
+        Ok(())
     }
 
     /// The record of a component.
@@ -263,6 +321,41 @@ impl Manifest {
 }
 
 impl ComponentRecord {
+    /// What is wrong with it in a manifest whose files have this extension.
+    fn check(&self, extension: &str) -> std::result::Result<(), String> {
+        let Self { name, index, archives, .. } = self;
+        if !is_component_name(name) {
+            return Err(format!("names a component {name:?}, which is not a valid name"));
+        }
+        if index.name != index_file_name(name, extension) {
+            return Err(format!("names an index file {:?} for {name:?}", index.name));
+        }
+        for (at, archive) in archives.iter().enumerate() {
+            let expected = archive_file_name(name, archive.volume, extension);
+            if u32::try_from(at) != Ok(archive.volume) || archive.name != expected {
+                return Err(format!("names an archive {:?} as volume {at} of {name:?}", archive.name));
+            }
+            if archive.frames > MAX_FRAMES as u64 || archive.size_bytes.max(archive.tar_bytes) > MAX_OFFSET {
+                return Err(format!("has impossible numbers of the archive {:?}", archive.name));
+            }
+        }
+        let counts = [self.entries, self.new_entries, self.content_bytes, self.bytes_read, self.bytes_stored];
+        let counts =
+            counts.into_iter().chain([index.size_bytes, index.segments, index.own_segments]).chain(self.left_out);
+        let table_fits = |t: &TableRecord| t.offset <= MAX_OFFSET && t.bytes <= MAX_TABLE_BYTES;
+        if counts.max() > Some(MAX_OFFSET) || !index.table.as_ref().is_none_or(table_fits) {
+            return Err(format!("has impossible numbers of the component {name:?}"));
+        }
+        if !is_document_time(&self.captured_from) || !is_document_time(&self.captured_until) {
+            return Err(format!("has a start or an end of {name:?} that is no time"));
+        }
+        let problems = &self.problems;
+        if problems.iter().any(|p| p.count == 0) || problems.windows(2).any(|w| w[0].kind >= w[1].kind) {
+            return Err(format!("has problems of {name:?} that are none, not sorted, or of one kind twice"));
+        }
+        Ok(())
+    }
+
     /// Number of problems met by the capture of this component.
     #[must_use]
     pub fn problem_count(&self) -> u64 {
@@ -274,10 +367,14 @@ impl RepositoryRecord {
     /// Reads and checks `repository.json`; `bytes` are untrusted.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         check_version(bytes, "repository.json")?;
+        check_twins(bytes, "repository.json")?;
         let record: Self =
             serde_json::from_slice(bytes).map_err(|e| Error::damage("repository.json cannot be read").because(e))?;
-        if record.repository_id.len() != 32 || !record.repository_id.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(Error::damage("repository.json has a repository_id that is not 32 hex digits"));
+        if !is_lower_hex(&record.repository_id, 32) {
+            return Err(Error::damage("repository.json has a repository_id that is not 32 lower-case hex digits"));
+        }
+        if !is_document_time(&record.created_at) {
+            return Err(Error::damage("repository.json has a created_at that is no time"));
         }
         Ok(record)
     }
@@ -329,3 +426,6 @@ pub fn archive_file_name(component: &str, volume: u32, extension: &str) -> Strin
 pub fn index_file_name(component: &str, extension: &str) -> String {
     format!("{component}.index.zst{extension}")
 }
+
+#[cfg(test)]
+mod tests;

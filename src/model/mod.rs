@@ -1,23 +1,30 @@
 //! The words of the format as types: parsed once, then carried. No I/O.
 
+mod check;
 mod digest;
 mod entry;
 mod fields;
 mod id;
+mod json;
 mod line;
 mod manifest;
 mod path;
+mod scan;
 mod time;
 
+pub(crate) use check::{MAX_FRAMES, MAX_PAX_BYTES, MAX_REGIONS, MAX_TABLE_BYTES, MAX_TARGET_BYTES, MAX_XATTR_BYTES};
 pub use digest::{Digest, Hasher};
 pub use entry::{Chunk, Entry, EntryKind, Extent, Home, Xattr};
 pub(crate) use fields::Fields;
 pub use id::BackupId;
-pub(crate) use line::line_path;
+pub use line::MAX_OFFSET;
+pub(crate) use line::{json, line_path};
 pub use manifest::{
-    ArchiveRecord, BackupKind, ComponentRecord, Dependency, FORMAT_NAME, FORMAT_VERSION, IndexRecord, Manifest,
-    ProblemCount, RepositoryRecord, Sealing, archive_file_name, index_file_name, is_component_name,
+    ArchiveRecord, BackupKind, ComponentRecord, Dependency, FORMAT_NAME, FORMAT_VERSION, IndexRecord, MAX_SEQUENCE,
+    Manifest, ProblemCount, RepositoryRecord, Sealing, TableRecord, archive_file_name, index_file_name,
+    is_component_name,
 };
-pub(crate) use path::tree_order;
 pub use path::{EntryPath, MAX_PATH_BYTES, escape_path};
+pub(crate) use path::{serialize_path, tree_order};
+pub(crate) use scan::Scan;
 pub use time::Timestamp;

@@ -71,6 +71,12 @@ impl EntryPath {
         self.0.iter().rposition(|&b| b == b'/').map(|at| &self.0[..at])
     }
 
+    /// Whether `folder` is one of the folders that lead to it.
+    #[must_use]
+    pub fn is_below(&self, folder: &Self) -> bool {
+        self.0.strip_prefix(&*folder.0).is_some_and(|rest| rest.first() == Some(&b'/'))
+    }
+
     /// The last component.
     #[must_use]
     pub fn name(&self) -> &[u8] {
@@ -137,6 +143,11 @@ pub fn escape_path(bytes: &[u8]) -> Cow<'_, str> {
     escape(bytes)
 }
 
+/// Writes a path of this host into a document, C-escaped; documents are UTF-8, paths are bytes.
+pub(crate) fn serialize_path<S: serde::Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&escape(path.as_os_str().as_bytes()))
+}
+
 pub(crate) fn escape(bytes: &[u8]) -> Cow<'_, str> {
     let plain = |b: u8| matches!(b, 0x21..=0x7e) && b != b'\\' && b != b'"';
     let inner_space = |i: usize| i > 0 && i + 1 < bytes.len();
@@ -157,7 +168,7 @@ pub(crate) fn escape(bytes: &[u8]) -> Cow<'_, str> {
                 '-' if at == 0 => out.push_str("\\055"),
                 ' ' if inner_space(at) => out.push(' '),
                 ' ' | '"' => octal(&mut out, c as u32),
-                c if c.is_ascii_graphic() || (!c.is_ascii() && printable(c)) => out.push(c),
+                c if stands_for_itself(c) => out.push(c),
                 c => c.encode_utf8(&mut [0; 4]).bytes().for_each(|b| octal(&mut out, b.into())),
             }
             at += c.len_utf8();
@@ -166,6 +177,23 @@ pub(crate) fn escape(bytes: &[u8]) -> Cow<'_, str> {
         at += piece.invalid().len();
     }
     Cow::Owned(out)
+}
+
+/// Whether this is how [`escape`] writes some bytes: each has one escaped form only, or two lines could say the same.
+pub(crate) fn is_canonical(text: &str) -> bool {
+    if text.contains('\\') {
+        return unescape(text).is_ok_and(|bytes| escape(&bytes) == text);
+    }
+    !text.starts_with(['-', ' ']) && !text.ends_with(' ') && text.chars().all(|c| c == ' ' || stands_for_itself(c))
+}
+
+/// Whether a character, other than a space, is its own escaped form inside a text.
+fn stands_for_itself(c: char) -> bool {
+    match c {
+        '"' | '\\' => false,
+        c if c.is_ascii() => c.is_ascii_graphic(),
+        c => printable(c),
+    }
 }
 
 fn octal(out: &mut String, value: u32) {
@@ -237,6 +265,58 @@ mod tests {
         let all: Vec<u8> = (0..=255).collect();
         assert_eq!(unescape(&escape(&all)).expect("own escapes are read"), all);
         assert_eq!(escape("grün".as_bytes()), "grün");
+    }
+
+    #[test]
+    fn bytes_have_one_escaped_form() {
+        for good in [
+            "",
+            "a b",
+            "\\055x",
+            "x-",
+            "a\\\\b",
+            "a\\nb",
+            "gr\u{fc}n",
+            "\\377\\376",
+            "\\040a\\040",
+            "\\303",
+            "\\342\\200\\256",
+        ] {
+            assert!(is_canonical(good), "{good:?}");
+        }
+        for bad in [
+            "-x",
+            " a",
+            "a ",
+            "a\nb",
+            "a\"b",
+            "a\u{202e}b",
+            "a\u{a0}b",
+            "a\u{7f}",
+            "\\141",
+            "\\012",
+            "\\134",
+            "a\\055",
+            "a\\040b",
+            "\\303\\274",
+            "\\303\u{bc}\\",
+            "\\x41",
+            "\\400",
+            "\\1",
+            "\\",
+        ] {
+            assert!(!is_canonical(bad), "{bad:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_escaped_is_canonical_and_nothing_else(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..12), text in ".{0,6}") {
+            proptest::prop_assert!(is_canonical(&escape(&bytes)));
+            proptest::prop_assert!(is_canonical(&escape(text.as_bytes())));
+            let one_form = unescape(&text).is_ok_and(|raw| escape(&raw) == text);
+            proptest::prop_assert_eq!(is_canonical(&text), one_form);
+        }
     }
 
     #[test]

@@ -33,9 +33,19 @@ impl Timestamp {
         }
     }
 
-    /// Reads the decimal form, `1700000000.5` or `-0.25`.
+    /// Reads the only form that a time has in an index: the one that is written.
+    pub fn parse_exact(text: &str) -> Result<Self> {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(whole, f)| (whole, Some(f)));
+        let exact = (whole == "0" || !whole.starts_with('0'))
+            && fraction.is_none_or(|f| (1..=9).contains(&f.len()) && !f.ends_with('0'))
+            && text != "-0";
+        if exact { Self::parse(text) } else { Err(bad(text)) }
+    }
+
+    /// Reads a decimal number, `1700000000.5` or `-0.25`, with any number of digits: the archives of others have such.
     pub fn parse(text: &str) -> Result<Self> {
-        let bad = || Error::damage(format!("{:?} is not a time in seconds", text.chars().take(64).collect::<String>()));
+        let bad = || bad(text);
         let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let decimal = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
@@ -53,6 +63,23 @@ impl Timestamp {
             }
         })
     }
+}
+
+/// Whether a text is a time as JSON documents have it: exactly `YYYY-MM-DDTHH:MM:SSZ`, a moment that exists, since 1970.
+pub(super) fn is_document_time(text: &str) -> bool {
+    let shape = |(b, form): (u8, u8)| if form == b'0' { b.is_ascii_digit() } else { b == form };
+    let form = b"0000-00-00T00:00:00Z";
+    if text.len() != form.len() || !text.bytes().zip(*form).all(shape) {
+        return false;
+    }
+    let part = |at: usize| text[at..at + 2].parse::<i8>().unwrap_or(-1);
+    let year = text[..4].parse().unwrap_or(0);
+    let moment = jiff::civil::DateTime::new(year, part(5), part(8), part(11), part(14), part(17), 0);
+    year >= 1970 && moment.is_ok()
+}
+
+fn bad(text: &str) -> Error {
+    Error::damage(format!("{:?} is not a time in seconds", text.chars().take(64).collect::<String>()))
 }
 
 /// The decimal form that PAX, `touch -d @…` and the index use.
@@ -84,9 +111,45 @@ mod tests {
             let time = Timestamp { seconds, nanoseconds };
             assert_eq!(time.to_string(), text);
             assert_eq!(Timestamp::parse(text).expect("own form is read"), time);
+            assert_eq!(Timestamp::parse_exact(text).expect("own form is read"), time);
         }
         for bad in ["", "-", "--1", "1e3", "1.x", "+1", "-+1", " 1", "99999999999999999999", "-9223372036854775808.5"] {
             assert!(Timestamp::parse(bad).is_err(), "{bad:?}");
+            assert!(Timestamp::parse_exact(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn documents_have_one_form_for_each_time() {
+        for good in ["1970-01-01T00:00:00Z", "2024-02-29T23:59:59Z", "9999-12-31T23:59:59Z"] {
+            assert!(is_document_time(good), "{good}");
+        }
+        for bad in [
+            "",
+            "1969-12-31T23:59:59Z",
+            "2023-02-29T00:00:00Z",
+            "2024-13-01T00:00:00Z",
+            "2024-00-01T00:00:00Z",
+            "2024-01-01T24:00:00Z",
+            "2024-01-01T00:60:00Z",
+            "2024-12-31T23:59:60Z",
+            "2024-01-01t00:00:00z",
+            "2024-01-01 00:00:00Z",
+            "2024-01-01T00:00:00+00:00",
+            "2024-01-01T00:00:00.0Z",
+            "2024-01-01T00:00:00",
+            "+024-01-01T00:00:00Z",
+            "2024-01-01T00:00:0\u{0661}",
+        ] {
+            assert!(!is_document_time(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_index_has_one_form_for_each_time_and_archives_of_others_have_more() {
+        for other in ["01", "-0", "-01", "00.5", "1.", "1.0", "1.50", "-0.0", "1.0000000001", "0.1234567891"] {
+            assert!(Timestamp::parse(other).is_ok(), "{other:?}");
+            assert!(Timestamp::parse_exact(other).is_err(), "{other:?}");
         }
     }
 }

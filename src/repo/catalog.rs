@@ -1,11 +1,13 @@
 //! What a repository holds: its backups in the order of their sequence numbers, and how people name them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::backup::MANIFEST_FILE;
+use super::backup::{Backup, MANIFEST_FILE, Trust};
+use super::state::Head;
 use super::{INCOMPLETE_PREFIX, Repository, read_small};
 use crate::error::{Context, Error, Kind, Result};
-use crate::model::{BackupId, Manifest};
+use crate::model::{BackupId, MAX_SEQUENCE, Manifest};
 
 /// One backup folder as listed. The manifest is read, not yet checked against a signature.
 #[derive(Debug)]
@@ -16,11 +18,52 @@ pub struct Listed {
     pub manifest: Result<Manifest>,
 }
 
-/// All backups, oldest first; those without a readable manifest stand where their name puts them.
+/// All backups, oldest first; those without a readable manifest stand where their name puts them. Anybody who can write
+/// to the repository can add some and choose their numbers: what matters is asked of [`Catalog::newest`].
 #[derive(Debug)]
 pub struct Catalog {
     /// The backups.
     pub backups: Vec<Listed>,
+}
+
+/// The newest backup that a trusted signature binds.
+#[derive(Debug)]
+pub struct Newest {
+    /// The backup, or that a newer program made it; none where nothing is trusted.
+    pub found: Option<(BackupId, Result<Backup>)>,
+    /// Those that stand behind it and do not count, newest first.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// A folder that is named like a backup and that no trusted signature binds.
+#[derive(Debug)]
+pub struct PassedOver {
+    /// The folder.
+    pub id: BackupId,
+    /// Why it does not count.
+    pub why: Error,
+}
+
+/// What a writer finds.
+#[derive(Debug)]
+pub struct Standing {
+    /// The newest backup that is trusted.
+    pub newest: Option<Manifest>,
+    /// Where nothing is trusted: the newest that somebody else signed. It counts only for who adopts it.
+    pub foreign: Option<Manifest>,
+    /// The number that the next backup gets.
+    pub next_sequence: u64,
+    /// Those that claim to be newer.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// What `latest` means.
+#[derive(Debug)]
+pub struct Latest {
+    /// The backup.
+    pub id: BackupId,
+    /// Those that claim to be newer.
+    pub passed_over: Vec<PassedOver>,
 }
 
 impl Catalog {
@@ -57,20 +100,81 @@ impl Catalog {
         Ok(Self { backups: known })
     }
 
-    /// The newest backup with a readable manifest.
+    /// The newest backup that is trusted. Signatures are checked from the newest on, until one holds.
     #[must_use]
-    pub fn newest(&self) -> Option<&Manifest> {
-        self.backups.iter().rev().find_map(|b| b.manifest.as_ref().ok())
+    pub fn newest(&self, repo: &Repository, trust: &Trust) -> Newest {
+        let mut passed_over = Vec::new();
+        for listed in self.backups.iter().rev() {
+            match Backup::open(repo, &listed.id, trust) {
+                // Its signature was looked at first, so somebody who is trusted uses a newer program.
+                Err(why) if why.kind() != Kind::NewerFormat => {
+                    passed_over.push(PassedOver { id: listed.id.clone(), why });
+                }
+                found => return Newest { found: Some((listed.id.clone(), found)), passed_over },
+            }
+        }
+        Newest { found: None, passed_over }
     }
 
-    /// Finds the backup that `text` names: `latest`, an id, or the beginning of just one id. Older spellings,
-    /// `20251118_020000` and `backup-20251118`, are understood.
-    pub fn resolve(&self, text: &str) -> Result<BackupId> {
-        if text == "latest" {
-            return self.backups.last().map(|b| b.id.clone()).ok_or_else(|| {
-                Error::new(Kind::NotFound, "the repository holds no backup yet").hint("`ccbackup create` makes one")
-            });
+    /// What a new backup follows, and its number. `known_sequence` is the number of the last backup that this host made.
+    pub fn standing(&self, repo: &Repository, trust: &Trust, known_sequence: u64) -> Result<Standing> {
+        let is_newer = |b: &&Listed| b.manifest.as_ref().is_err_and(|e| e.kind() == Kind::NewerFormat);
+        for listed in self.backups.iter().filter(is_newer) {
+            // Its number is not known, so nothing can follow it.
+            if let Err(e) = Backup::open(repo, &listed.id, trust) {
+                if e.kind() == Kind::NewerFormat {
+                    return Err(e);
+                }
+            }
         }
+        let Newest { found, passed_over } = self.newest(repo, trust);
+        let newest = found.and_then(|(_, backup)| backup.ok()).map(|b| b.manifest);
+        let foreign = if newest.is_none() { foreign(repo, &passed_over) } else { None };
+        let counted = newest.as_ref().or(foreign.as_ref()).map_or(0, |m| m.sequence);
+        // A number that readers refuse is none: what carries it counts nowhere.
+        let known = if known_sequence <= MAX_SEQUENCE { known_sequence } else { 0 };
+        let next_sequence = self.free_sequence(counted.max(known))?;
+        Ok(Standing { newest, foreign, next_sequence, passed_over })
+    }
+
+    /// The first number above `last` that nothing here carries, trusted or not.
+    fn free_sequence(&self, last: u64) -> Result<u64> {
+        let taken: BTreeSet<_> =
+            self.backups.iter().filter_map(|b| b.manifest.as_ref().ok()).map(|m| m.sequence).collect();
+        let mut next = last.saturating_add(1);
+        while taken.contains(&next) && next <= MAX_SEQUENCE {
+            next += 1;
+        }
+        if next <= MAX_SEQUENCE {
+            return Ok(next);
+        }
+        let message =
+            format!("the last backup has the number {last}; the largest that the format allows is {MAX_SEQUENCE}");
+        Err(Error::failed(message).hint("no backup can follow it here; begin a new repository with --repo"))
+    }
+
+    /// What `latest` means: the newest backup that is trusted. What this host made itself is never passed over, nor what
+    /// only could not be read now: to go back behind those is for a person to decide. Where nothing is trusted it is
+    /// the last of the list, and whoever opens that says what is wrong.
+    pub fn latest(&self, repo: &Repository, trust: &Trust, head: Option<&Head>) -> Result<Latest> {
+        let Newest { found, passed_over } = self.newest(repo, trust);
+        let must_count = |p: &&PassedOver| p.why.kind() == Kind::Failed || head.is_some_and(|h| h.id == p.id);
+        if let Some(meant) = passed_over.iter().find(must_count) {
+            return Ok(Latest { id: meant.id.clone(), passed_over: Vec::new() });
+        }
+        match (found, self.backups.last()) {
+            (Some((id, _)), _) => Ok(Latest { id, passed_over }),
+            (None, Some(last)) => Ok(Latest { id: last.id.clone(), passed_over: Vec::new() }),
+            (None, None) => {
+                Err(Error::new(Kind::NotFound, "the repository holds no backup yet")
+                    .hint("`ccbackup create` makes one"))
+            }
+        }
+    }
+
+    /// Finds the backup that `text` names: an id, or the beginning of just one id. Older spellings, `20251118_020000`
+    /// and `backup-20251118`, are understood.
+    pub fn resolve(&self, text: &str) -> Result<BackupId> {
         let plain = text.strip_prefix("backup-").unwrap_or(text).replace('_', "-");
         if let Some(exact) = self.backups.iter().find(|b| b.id.as_str() == plain) {
             return Ok(exact.id.clone());
@@ -88,6 +192,13 @@ impl Catalog {
             }
         }
     }
+}
+
+/// The newest backup with a valid signature of somebody who is not trusted.
+fn foreign(repo: &Repository, passed_over: &[PassedOver]) -> Option<Manifest> {
+    let waived = Trust { signers: Vec::new(), allow_unsigned: true };
+    let mut signed = passed_over.iter().filter(|p| p.why.kind() == Kind::WrongSigner);
+    signed.find_map(|p| Backup::open(repo, &p.id, &waived).ok()).map(|b| b.manifest)
 }
 
 /// Names of the folders that are named like backups.
@@ -109,9 +220,13 @@ pub(crate) fn folder_names(root: &Path) -> Result<Vec<BackupId>> {
 pub fn incomplete_ids(root: &Path) -> Result<Vec<BackupId>> {
     let mut ids = Vec::new();
     for item in std::fs::read_dir(root).at("cannot list", root)? {
-        let name = item.at("cannot list", root)?.file_name();
+        let item = item.at("cannot list", root)?;
+        let name = item.file_name();
         let id = name.to_str().and_then(|n| n.strip_prefix(INCOMPLETE_PREFIX)).and_then(|n| n.parse().ok());
-        ids.extend(id);
+        // A link of such a name would lead elsewhere.
+        if item.file_type().at("cannot look at", item.path())?.is_dir() {
+            ids.extend(id);
+        }
     }
     ids.sort();
     Ok(ids)

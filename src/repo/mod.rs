@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod catalog;
+pub mod places;
 pub mod publish;
 pub mod signing;
 pub mod state;
@@ -12,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::durable::Disk;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, path_text};
 use crate::model::{Digest, FORMAT_NAME, FORMAT_VERSION, RepositoryRecord};
 use signing::SignerKey;
 
@@ -41,7 +42,7 @@ impl Repository {
         let path = root.join(REPOSITORY_FILE);
         let bytes = match read_small(&path) {
             Err(_) if is_absent(root) => {
-                return Err(Error::new(Kind::NotFound, format!("there is no repository at {}", root.display()))
+                return Err(Error::new(Kind::NotFound, format!("there is no repository at {}", path_text(root)))
                     .hint("`ccbackup create` makes one; --repo names another place"));
             }
             Err(_) if is_absent(&path) => {
@@ -125,13 +126,7 @@ impl Repository {
 
 fn lock(root: &Path) -> Result<LockGuard> {
     let path = root.join(LOCK_FILE);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .at("cannot open the lock", &path)?;
+    let file = open_lock(&path)?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(LockGuard { file }),
         Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -142,10 +137,35 @@ fn lock(root: &Path) -> Result<LockGuard> {
     }
 }
 
-/// Whether nothing is there but what a run leaves that died while it made the repository.
+/// Whoever writes to the repository could have put anything in the lock's place: a link would make a file elsewhere, a
+/// pipe would wait for ever.
+fn open_lock(path: &Path) -> Result<File> {
+    let other = || {
+        Error::damage(format!("the lock {} is not a regular file", path.display()))
+            .hint("find out who put it there, then remove it; the next run makes the lock anew")
+    };
+    if path.symlink_metadata().is_ok_and(|meta| !meta.is_file()) {
+        return Err(other());
+    }
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+        .at("cannot open the lock", path)?;
+    if file.metadata().at("cannot look at", path)?.is_file() { Ok(file) } else { Err(other()) }
+}
+
+/// Whether nothing is there but what a run leaves that died while it made the repository, or what a new file system
+/// holds.
 fn is_free(root: &Path) -> Result<bool> {
     let is_trace = |name: &std::ffi::OsStr| {
-        name.to_string_lossy().starts_with(".staged-") || name == LOCK_FILE || name == ALLOWED_SIGNERS_FILE
+        name.to_string_lossy().starts_with(".staged-")
+            || [LOCK_FILE, ALLOWED_SIGNERS_FILE, "lost+found"].iter().any(|known| name == *known)
     };
     match std::fs::read_dir(root) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),

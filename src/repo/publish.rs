@@ -2,13 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use super::backup::{MANIFEST_FILE, SIGNATURE_FILE, SUMS_FILE};
+use super::backup::{MANIFEST_FILE, SIGNATURE_FILE, SUMS_FILE, parse_sums};
 use super::signing::Signer;
-use super::{INCOMPLETE_PREFIX, LATEST_LINK, Repository, open_regular, pretty_json, read_small};
+use super::{INCOMPLETE_PREFIX, LATEST_LINK, Repository, open_regular, pretty_json};
 use crate::durable::{Disk, DurableFile};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::model::{BackupId, ComponentRecord, Digest, Manifest};
 
 /// A backup that is being built.
@@ -17,23 +15,6 @@ pub struct Staging {
     dir: PathBuf,
     id: BackupId,
     disk: Disk,
-}
-
-/// What a finished component leaves in the staging folder, so that a later run can take it over.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FinishedComponent {
-    /// Describes what was captured and on what it is based; it must be equal for the component to be taken over.
-    pub fingerprint: Digest,
-    /// The manifest's record.
-    pub record: ComponentRecord,
-    /// Backups that the component refers to.
-    pub depends_on: Vec<BackupId>,
-    /// Digest of the local index copy.
-    pub copy_sha256: Digest,
-    /// When the capture began, Unix seconds.
-    pub captured_from_seconds: i64,
-    /// Problems met, with their paths.
-    pub problems: Vec<crate::source::Problem>,
 }
 
 impl Staging {
@@ -75,25 +56,15 @@ impl Staging {
         self.disk.create(&path)
     }
 
-    /// Notes that a component is finished.
-    pub fn note_finished(&self, component: &FinishedComponent) -> Result<()> {
-        let name = finished_name(&component.record.name);
-        self.disk.replace(&self.dir.join(name), &pretty_json(component)?)
-    }
-
-    /// A component that an earlier run finished with the same fingerprint and whose files are all there, unharmed.
-    pub fn finished(&self, name: &str, fingerprint: Digest) -> Option<FinishedComponent> {
-        let bytes = read_small(&self.dir.join(finished_name(name))).ok()?;
-        let found: FinishedComponent = serde_json::from_slice(&bytes).ok()?;
-        let record = &found.record;
-        let index = (&record.index.name, record.index.sha256);
-        let files: Vec<_> = record.archives.iter().map(|a| (&a.name, a.sha256)).chain([index]).collect();
+    /// Whether the files of a component that an earlier run finished are all there, unharmed.
+    #[must_use]
+    pub fn holds(&self, record: &ComponentRecord) -> bool {
+        let files = record.archives.iter().map(|a| (&a.name, a.sha256));
         let whole = |(name, sha256): (&String, Digest)| digest_file(&self.dir.join(name)).is_ok_and(|d| d == sha256);
-        let usable = found.fingerprint == fingerprint && record.name == name && files.into_iter().all(whole);
-        usable.then_some(found)
+        files.chain([(&record.index.name, record.index.sha256)]).all(whole)
     }
 
-    /// Writes manifest, digests and signature.
+    /// Writes manifest, digests and signature; nothing that a reader would refuse.
     ///
     /// `texts` are the files for people, name and content. Returns the digest of SHA256SUMS.
     pub fn seal(&self, manifest: &Manifest, texts: &[(&str, String)], signer: &Signer) -> Result<Digest> {
@@ -107,15 +78,20 @@ impl Staging {
             sums.insert((*name).to_owned(), Digest::of(text.as_bytes()));
         }
         let manifest_bytes = pretty_json(manifest)?;
+        let own = |e: Error| Error::failed("this backup could not be read again; nothing was published").because(e);
+        if Manifest::parse(&manifest_bytes).map_err(own)? != *manifest {
+            return Err(own(Error::damage("manifest.json would say something else than was captured")));
+        }
         self.put(MANIFEST_FILE, &manifest_bytes)?;
         sums.insert(MANIFEST_FILE.to_owned(), Digest::of(&manifest_bytes));
         let text: String = sums.iter().map(|(name, digest)| format!("{digest}  {name}\n")).collect();
+        parse_sums(text.as_bytes()).map_err(own)?;
         self.put(SUMS_FILE, text.as_bytes())?;
         self.put(SIGNATURE_FILE, signer.sign(text.as_bytes())?.as_bytes())?;
         Ok(Digest::of(text.as_bytes()))
     }
 
-    /// Removes what is not part of the backup, publishes it under its name, then moves `latest`.
+    /// Removes what is not part of the backup and publishes it under its name. This is the commit.
     pub fn publish(self, repo: &Repository, manifest: &Manifest, texts: &[(&str, String)]) -> Result<()> {
         let mut wanted: std::collections::BTreeSet<String> =
             [MANIFEST_FILE, SUMS_FILE, SIGNATURE_FILE].iter().map(|&n| n.to_owned()).collect();
@@ -126,13 +102,17 @@ impl Staging {
         }
         for item in std::fs::read_dir(&self.dir).at("cannot list", &self.dir)? {
             let item = item.at("cannot list", &self.dir)?;
-            if !item.file_name().to_str().is_some_and(|n| wanted.contains(n)) {
+            if item.file_name().to_str().is_some_and(|n| wanted.contains(n)) {
+                continue;
+            }
+            if item.file_type().at("cannot look at", item.path())?.is_dir() {
+                self.disk.remove_dir_all(&item.path())?;
+            } else {
                 self.disk.remove_file_if_there(&item.path())?;
             }
         }
         self.disk.sync_dir(&self.dir)?;
-        self.disk.publish(&self.dir, &repo.root().join(self.id.as_str()))?;
-        self.disk.replace_symlink(&repo.root().join(LATEST_LINK), self.id.as_str())
+        self.disk.publish(&self.dir, &repo.root().join(self.id.as_str()))
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -140,8 +120,13 @@ impl Staging {
     }
 }
 
-fn finished_name(component: &str) -> String {
-    format!(".finished-{component}.json")
+/// Points `latest` at a backup that is published. It is a convenience for people: a failure is told, and harms nothing.
+pub fn point_latest(repo: &Repository, id: &BackupId, disk: &Disk) -> Result<()> {
+    let path = repo.root().join(LATEST_LINK);
+    if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        return Err(Error::failed(format!("{} is a folder and no link", path.display())));
+    }
+    disk.replace_symlink(&path, id.as_str())
 }
 
 /// SHA-256 of a whole file.

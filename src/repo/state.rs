@@ -11,7 +11,8 @@ use super::{pretty_json, read_small};
 use crate::durable::Disk;
 use crate::error::{Error, Result};
 use crate::index::LocalIndex;
-use crate::model::{BackupId, Digest};
+use crate::model::{BackupId, ComponentRecord, Digest};
+use crate::source::Problem;
 
 /// The last backup that this host published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,11 +25,17 @@ pub struct Head {
     pub sums_sha256: Digest,
 }
 
+/// Number of the rules by which lines of an index are accepted; grows when readers begin to refuse more.
+pub const ACCEPTANCE: u32 = 1;
+
 /// Describes the local index copies of one backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalRecord {
     /// Digest of the backup's SHA256SUMS: the copies belong to exactly that backup.
     pub sums_sha256: Digest,
+    /// Which acceptance its lines have passed, [`ACCEPTANCE`] when it was written last.
+    #[serde(default)]
+    pub accepted: u32,
     /// For every component, digest of its copy and when its capture began.
     pub components: BTreeMap<String, LocalComponent>,
 }
@@ -40,6 +47,24 @@ pub struct LocalComponent {
     pub copy_sha256: Digest,
     /// When the capture began, Unix seconds: later timestamps are not trusted by the next run.
     pub captured_from_seconds: i64,
+}
+
+/// A component that a run has finished, so that a later one can take it over when the run is killed. Kept here and not
+/// beside the archives: whoever can write to the repository could put another one there, and the next run would sign it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FinishedComponent {
+    /// Describes what was captured and on what it is based; it must be equal for the component to be taken over.
+    pub fingerprint: Digest,
+    /// The manifest's record.
+    pub record: ComponentRecord,
+    /// Backups that the component refers to.
+    pub depends_on: Vec<BackupId>,
+    /// Digest of the local index copy.
+    pub copy_sha256: Digest,
+    /// When the capture began, Unix seconds.
+    pub captured_from_seconds: i64,
+    /// Problems met, with their paths.
+    pub problems: Vec<Problem>,
 }
 
 /// The local state folder of one repository.
@@ -105,6 +130,18 @@ impl LocalState {
         (record.sums_sha256 == sums_sha256).then_some(record)
     }
 
+    /// Notes that a component of the backup that is being made is finished.
+    pub fn note_finished(&self, id: &BackupId, component: &FinishedComponent) -> Result<()> {
+        self.disk.replace(&self.copies_dir(id).join(finished_name(&component.record.name)), &pretty_json(component)?)
+    }
+
+    /// The note about a component, if there is one that can be read.
+    #[must_use]
+    pub fn finished(&self, id: &BackupId, component: &str) -> Option<FinishedComponent> {
+        let bytes = read_small(&self.copies_dir(id).join(finished_name(component))).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
     /// The copy of one component.
     #[must_use]
     pub fn copy(&self, id: &BackupId, component: &str) -> LocalIndex {
@@ -155,4 +192,8 @@ impl LocalState {
         let about = || format!("cannot read {}", path.display());
         serde_json::from_slice(&read_small(&path)?).map(Some).map_err(|e| Error::failed(about()).because(e))
     }
+}
+
+fn finished_name(component: &str) -> String {
+    format!("{component}.finished.json")
 }

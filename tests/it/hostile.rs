@@ -439,7 +439,7 @@ fn a_manifest_that_lies_is_refused() {
         assert!(!report.ok, "{about}");
         assert!(report.findings.iter().all(|f| (f.kind == "newer-format") == (kind == Kind::NewerFormat)), "{about}");
         // A listing shows it, and does not fall over.
-        query::list(&forge.sandbox.repo(), &forge.sandbox.state()).unwrap();
+        query::list(&forge.sandbox.repo(), &forge.sandbox.state(), &forge.sandbox.trust()).unwrap();
     }
     // Links to other backups that are paths.
     forge.seal_as(|m| m["parent"] = json!({"id": "../..", "sums_sha256": Digest::of(b"").to_string()}));

@@ -15,6 +15,7 @@
 mod byhand;
 mod byhand_damage;
 mod byhand_names;
+mod bytes;
 mod captures;
 mod cli;
 mod crash;
@@ -25,12 +26,21 @@ mod golden;
 mod hostile;
 mod incremental;
 mod kill;
+mod left_out;
+mod limits;
+mod losses;
+mod motion;
 mod other_docs;
+mod own_keys;
+mod places;
 mod property;
 mod readme;
 mod refusals;
 mod resume;
 mod support;
+mod threads;
+mod torture;
+mod trusted;
 
 /// A file that nobody lists is a test that nobody runs.
 #[test]

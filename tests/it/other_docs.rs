@@ -47,11 +47,12 @@ fn json_documents_are_those_that_are_promised() {
     created.problems.push(problem.clone());
     created.components[0].problems.push(problem.clone());
     check_output("create", &created);
-    check_output("list", &query::list(&sandbox.repo(), &sandbox.state()).unwrap());
+    check_output("list", &query::list(&sandbox.repo(), &sandbox.state(), &sandbox.trust()).unwrap());
 
     let target = sandbox.scratch("out");
     let mut restored = sandbox.try_restore(&created.id, &target, |_| {}).unwrap();
     fs::remove_file(sandbox.root().join(created.id.as_str()).join("README.txt")).unwrap();
+    write(&sandbox.root().join("lost+found/x"), b"x");
     let report = sandbox.verify_with(&created.id, Depth::Deep(100.0), false).unwrap();
     let finding: Finding = report.findings[0].clone();
     check_output("verify", &report);
@@ -71,7 +72,7 @@ fn exit_codes_are_those_that_are_promised() {
     let text = doc("OUTPUT.md");
     use Kind::{
         ClockBack, Damage, Failed, Interrupted, Locked, NewerFormat, NoKey, NotConfirmed, NotFound, OtherHost,
-        Unsigned, Usage, WouldOverwrite, WrongKey, WrongSigner,
+        OtherRepository, Unreadable, Unsigned, Usage, WouldOverwrite, WrongKey, WrongSigner,
     };
     let kinds = [
         Failed,
@@ -81,10 +82,12 @@ fn exit_codes_are_those_that_are_promised() {
         WrongKey,
         Usage,
         Damage,
+        Unreadable,
         Locked,
         Unsigned,
         WrongSigner,
         OtherHost,
+        OtherRepository,
         ClockBack,
         WouldOverwrite,
         NotConfirmed,
@@ -184,6 +187,6 @@ fn numbers_in_a_forged_manifest_are_no_reason_to_panic() {
     write(&manifest, forged.to_string().as_bytes());
     let listed = &Catalog::load(&sandbox.repo()).unwrap().backups[0].manifest;
     assert_eq!(listed.as_ref().unwrap_err().kind(), Kind::Damage);
-    query::list(&sandbox.repo(), &sandbox.state()).unwrap();
+    query::list(&sandbox.repo(), &sandbox.state(), &sandbox.trust()).unwrap();
     assert!(sandbox.create().full_because.is_some(), "nothing is built on a forged manifest");
 }

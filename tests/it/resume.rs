@@ -51,6 +51,9 @@ fn identity(path: &Path) -> Option<(u64, i64, i64)> {
     fs::metadata(path).ok().map(|m| (m.ino(), m.mtime(), m.mtime_nsec()))
 }
 
+/// What a run notes about its first component.
+const NOTE: &str = "first.finished.json";
+
 const TAKEN_OVER: &str = "first: taken over from the run that was cut short";
 
 impl Cut {
@@ -85,6 +88,12 @@ impl Cut {
         let dir = sandbox.root().join(format!(".incomplete-{id}"));
         let archive = identity(&dir.join("first.tar.zst")).unwrap();
         Self { sandbox, id, dir, archive }
+    }
+
+    /// A file of the first component; notes lie in the state folder.
+    fn file(&self, name: &str) -> PathBuf {
+        let folder = if name == NOTE { self.sandbox.state().copies_dir(&self.id) } else { self.dir.clone() };
+        folder.join(name)
     }
 
     /// The next run; whether it took the first component over.
@@ -142,9 +151,9 @@ fn a_change_after_the_cut_is_in_the_next_backup_at_the_latest() {
 
 #[test]
 fn a_staged_file_that_was_damaged_is_not_taken_over() {
-    for name in ["first.tar.zst", "first.index.zst", ".finished-first.json"] {
+    for name in ["first.tar.zst", "first.index.zst", NOTE] {
         let mut cut = Cut::new(1);
-        let path = cut.dir.join(name);
+        let path = cut.file(name);
         let mut bytes = fs::read(&path).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
@@ -157,10 +166,10 @@ fn a_staged_file_that_was_damaged_is_not_taken_over() {
 
 #[test]
 fn a_staged_file_that_is_gone_or_cut_off_is_not_taken_over() {
-    for name in ["first.tar.zst", "first.index.zst", ".finished-first.json"] {
+    for name in ["first.tar.zst", "first.index.zst", NOTE] {
         for length in [None, Some(0), Some(20)] {
             let mut cut = Cut::new(0);
-            let path = cut.dir.join(name);
+            let path = cut.file(name);
             match length {
                 None => fs::remove_file(&path).unwrap(),
                 Some(length) => fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap(),
@@ -170,6 +179,25 @@ fn a_staged_file_that_is_gone_or_cut_off_is_not_taken_over() {
             cut.assert_restores(&report.id, &["first", "second"]);
         }
     }
+}
+
+/// Whoever can write to the repository has no say in what the next run signs.
+#[test]
+fn the_repository_holds_no_notes_about_finished_components_and_none_there_is_believed() {
+    let mut cut = Cut::new(0);
+    let names: Vec<_> = fs::read_dir(&cut.dir).unwrap().map(|item| item.unwrap().file_name()).collect();
+    let is_data = |name: &std::ffi::OsString| name.to_string_lossy().ends_with(".zst");
+    assert!(!names.is_empty() && names.iter().all(is_data), "{names:?}");
+    let planted = noise(9, 1000);
+    let mut note: serde_json::Value = serde_json::from_slice(&fs::read(cut.file(NOTE)).unwrap()).unwrap();
+    note["record"]["archives"][0]["sha256"] = ccbackup::model::Digest::of(&planted).to_string().into();
+    write(&cut.dir.join("first.tar.zst"), &planted);
+    for name in [".finished-first.json", NOTE] {
+        write(&cut.dir.join(name), note.to_string().as_bytes());
+    }
+    let (report, taken) = cut.go_on();
+    assert!(!taken);
+    cut.assert_restores(&report.id, &["first", "second"]);
 }
 
 /// Without it the run after would have nothing to compare with.
@@ -194,7 +222,8 @@ fn a_component_whose_local_index_copy_is_damaged_or_gone_is_not_taken_over() {
 #[test]
 fn a_component_whose_settings_changed_is_not_taken_over() {
     #[expect(clippy::type_complexity, reason = "a table that is read once")]
-    let changes: [(&str, fn(&mut Sandbox)); 4] = [
+    let changes: [(&str, fn(&mut Sandbox)); 5] = [
+        ("rehash", |s| s.settings.rehash = true),
         ("exclude", |s| s.settings.components[0].exclude = vec!["nothing*".into()]),
         ("level", |s| s.settings.level = 5),
         ("volumes", |s| s.settings.volume_bytes = 1 << 20),

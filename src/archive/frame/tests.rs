@@ -161,12 +161,15 @@ fn zeekstd_reads_our_table_and_we_read_its() {
     encoder.finish().unwrap();
     let table = read_table(&theirs).unwrap();
     assert!(table.frames() >= 8 && table.size() == data.len() as u64, "{table:?}");
+    // Its frames do not say their size, so they are no frames of ours.
     let mut joined = Vec::new();
     for at in 0..table.frames() {
         let span = table.frame(at);
         let from = usize::try_from(span.stored_offset).unwrap();
         let stored = &theirs[from..from + usize::try_from(span.stored_length).unwrap()];
-        joined.extend(open(stored, span.length.try_into().unwrap()).unwrap());
+        let content = zstd::bulk::decompress(stored, span.length.try_into().unwrap()).unwrap();
+        assert_eq!(content.len() as u64, span.length);
+        joined.extend(content);
     }
     assert!(joined == data);
 }
@@ -195,16 +198,40 @@ fn a_frame_that_holds_more_or_less_than_the_table_says_is_refused() {
 }
 
 #[test]
-fn a_bomb_without_a_content_size_stops_at_the_length_of_the_table() {
+fn a_frame_without_a_content_size_is_refused_before_it_can_burst() {
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+    encoder.include_checksum(true).unwrap();
     encoder.write_all(&vec![0; 8 << 20]).unwrap();
     let bomb = encoder.finish().unwrap();
     assert_eq!(zstd_safe::get_frame_content_size(&bomb).ok(), Some(None), "the frame was to hide its size");
     let mut out = Vec::with_capacity(16 << 20);
     let error = Decompressor::new().unwrap().decompress(&bomb, 4096, &mut out).unwrap_err();
     assert!(error.kind() == Kind::Damage && out.is_empty(), "{error:?}");
-    is_damage(open(&bomb, (8 << 20) + 1), "the seek table says");
-    assert!(open(&bomb, 8 << 20).unwrap().iter().all(|&b| b == 0));
+    is_damage(open(&bomb, 8 << 20), "does not say the size");
+}
+
+#[test]
+fn each_frame_has_a_checksum_no_dictionary_and_a_window_within_the_limit() {
+    let input = sample(10_000);
+    let mut compressor = zstd::bulk::Compressor::new(3).unwrap();
+    is_damage(open(&compressor.compress(&input).unwrap(), input.len()), "no checksum");
+    let good = frame_of(&input);
+    let with_descriptor = |bits: u8| [&good[..4], &[good[4] | bits, good[5]], &good[6..]].concat();
+    // One more byte is a part of the header then, so that nothing else fits either; it must not be accepted.
+    assert!(open(&with_descriptor(1), input.len()).is_err());
+    // The same content in one raw block, by hand, with a window of its own.
+    let content = b"twenty bytes of text";
+    let checksum = frame_of(content).split_off(frame_of(content).len() - 4);
+    let by_hand = |descriptor: u8, window: &[u8], size: &[u8]| {
+        let block = (1 | content.len() << 3).to_le_bytes();
+        [&FRAME_MAGIC[..], &[descriptor], window, size, &block[..3], content, &checksum].concat()
+    };
+    let size = [20, 0, 0, 0];
+    assert_eq!(open(&by_hand(0b1010_0100, &[], &size), 20).unwrap(), content);
+    assert_eq!(open(&by_hand(0b1000_0100, &[17 << 3], &size), 20).unwrap(), content);
+    is_damage(open(&by_hand(0b1000_0100, &[17 << 3 | 1], &size), 20), "window");
+    assert!(open(&by_hand(0b1000_0100, &[0xff], &size), 20).is_err());
+    is_damage(open(&by_hand(0b0000_0100, &[0], &[]), 20), "does not say the size");
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl Read for InOrder<'_> {
 /// The bytes of an age header and the nonce behind it.
 fn age_head(stored: &dyn ReadAt, name: &str) -> Result<Vec<u8>> {
     let mut source = BufReader::with_capacity(4096, InOrder { stored, position: 0 }).take(HEADER_MAX);
-    let failed = |e| Error::failed(format!("cannot read the header of {name}")).because(e);
+    let failed = |e| cannot_read(format!("the header of {name}"), e);
     let mut head = Vec::new();
     for _ in 0..LINES_MAX {
         let line = head.len();
@@ -217,7 +217,11 @@ pub(super) fn open_aes(stored: &dyn ReadAt, key_id: &str, keys: &Keys, name: &st
 pub(super) fn read(stored: &dyn ReadAt, buffer: &mut [u8], offset: u64, name: &str) -> Result<()> {
     stored.read_exact_at(buffer, offset).map_err(|e| {
         let end = offset.saturating_add(buffer.len() as u64);
-        let kind = if e.kind() == io::ErrorKind::UnexpectedEof { Kind::Damage } else { Kind::Failed };
-        Error::new(kind, format!("cannot read bytes {offset} to {end} of {name}")).because(e)
+        cannot_read(format!("bytes {offset} to {end} of {name}"), e)
     })
+}
+
+fn cannot_read(what: String, cause: io::Error) -> Error {
+    let kind = if cause.kind() == io::ErrorKind::UnexpectedEof { Kind::Damage } else { Kind::Unreadable };
+    Error::new(kind, format!("cannot read {what}")).because(cause)
 }

@@ -1,7 +1,8 @@
 //! Reads any part of a sealed file, from many threads (FORMAT.md §8).
 //!
 //! Invariant: `size` and every byte handed out are authenticated. The last chunk is opened first: it carries the flag
-//! that says where the payload ends, so a file that was cut is refused before anything else is read.
+//! that says where the payload ends, so a file that was cut is refused before anything else is read. Only a file that is
+//! known to be damaged is read without that, see [`SealedReader::salvage`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -39,6 +40,14 @@ impl SealedReader {
     /// Fails with [`crate::Kind::NoKey`] if no key of that sort is given, [`crate::Kind::WrongKey`] if none fits, and
     /// [`crate::Kind::Damage`] if the file is damaged or cut.
     pub fn open(stored: Arc<dyn ReadAt>, sealing: &Sealing, keys: &Keys, name: &str) -> Result<Self> {
+        let reader = Self::salvage(stored, sealing, keys, name)?;
+        reader.check_end()?;
+        Ok(reader)
+    }
+
+    /// As [`Self::open`], but does not ask whether the end is there: for what is left of a damaged file, where something
+    /// else tells which bytes are right.
+    pub fn salvage(stored: Arc<dyn ReadAt>, sealing: &Sealing, keys: &Keys, name: &str) -> Result<Self> {
         let (start, cipher) = match sealing {
             Sealing::None => {
                 return Ok(Self { size: stored.size(), stored, name: name.to_owned(), payload: Payload::Plain });
@@ -49,19 +58,24 @@ impl SealedReader {
         let payload = stored.size().saturating_sub(start);
         let layout = Layout::of(payload)
             .ok_or_else(|| Error::damage(format!("{name} was cut: no payload is {payload} bytes long")))?;
-        let last = layout.chunks - 1;
-        // Both products are below the payload's length.
-        let (at, plaintext_before) = (last * SEALED_CHUNK as u64, last * CHUNK as u64);
-        let mut chunk = vec![0; usize::try_from(payload - at).unwrap_or(SEALED_CHUNK)];
-        header::read(&*stored, &mut chunk, start + at, name)?;
-        cipher.open(last, true, &mut chunk).map_err(|_| {
-            Error::damage(format!("{name} was cut or its end is damaged, from byte {plaintext_before} of the content"))
-        })?;
         Ok(Self {
             size: layout.plaintext,
             stored,
             name: name.to_owned(),
             payload: Payload::Sealed { cipher, start, layout },
+        })
+    }
+
+    fn check_end(&self) -> Result<()> {
+        let Payload::Sealed { cipher, start, layout } = &self.payload else { return Ok(()) };
+        let last = layout.chunks - 1;
+        // Both products are below the payload's length.
+        let (at, plaintext_before) = (last * SEALED_CHUNK as u64, last * CHUNK as u64);
+        let mut chunk = vec![0; usize::try_from(self.stored.size() - start - at).unwrap_or(SEALED_CHUNK)];
+        header::read(&*self.stored, &mut chunk, start + at, &self.name)?;
+        cipher.open(last, true, &mut chunk).map(drop).map_err(|_| {
+            let name = &self.name;
+            Error::damage(format!("{name} was cut or its end is damaged, from byte {plaintext_before} of the content"))
         })
     }
 

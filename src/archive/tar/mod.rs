@@ -19,7 +19,7 @@ pub use writer::{write_member_header, write_piece_header};
 
 use std::fmt::Display;
 
-use crate::model::{Entry, EntryKind, Timestamp, Xattr};
+use crate::model::{Entry, EntryKind, Extent, Timestamp, Xattr};
 
 /// Size of a tar block in bytes.
 pub const BLOCK: usize = 512;
@@ -148,6 +148,22 @@ impl Member {
             return differs("modification time", &self.mtime, &entry.mtime);
         }
         self.difference_of_kind(entry).or_else(|| self.difference_of_xattrs(entry))
+    }
+
+    /// What is wrong with the place that the index gives for the content: it must be where this member has it, so that
+    /// whoever unpacks the archive gets what a restore gives. None when nothing is, or the content lies in pieces.
+    #[must_use]
+    pub fn misplaced_content(&self, entry: &Entry) -> Option<String> {
+        let EntryKind::File { extents, in_pieces: false, .. } = &entry.kind else { return None };
+        let home = &entry.home;
+        let offset = home.offset.checked_add(self.header_bytes);
+        let fits = |e: &Extent| {
+            (&e.backup, e.volume, Some(e.offset), e.length) == (&home.backup, home.volume, offset, self.content_bytes)
+        };
+        if matches!(extents.as_slice(), [only] if fits(only)) {
+            return None;
+        }
+        Some("the content is elsewhere in the index than in its member".into())
     }
 
     fn difference_of_kind(&self, entry: &Entry) -> Option<String> {

@@ -4,12 +4,12 @@
 //! damage and is never skipped: a skipped record would be lost or, worse, a forged one believed.
 
 use crate::error::{Error, Result};
-use crate::model::{Timestamp, Xattr};
+use crate::model::{self, Timestamp, Xattr};
 
 use super::shown;
 
 /// Most bytes of pax records of one member.
-pub const MAX_PAX_BYTES: usize = 8 << 20;
+pub const MAX_PAX_BYTES: usize = model::MAX_PAX_BYTES;
 
 /// Keys of extended attributes start with this.
 pub(super) const XATTR: &[u8] = b"SCHILY.xattr.";
@@ -149,7 +149,7 @@ impl<'a> Records<'a> {
             _ => {
                 if let Some(name) = key.strip_prefix(XATTR) {
                     let name = xattr_name(name);
-                    if !can_hold_xattr(&name) || value.len() > 1 << 20 {
+                    if !can_hold_xattr(&name) || value.len() > model::MAX_XATTR_BYTES {
                         return Err(Error::damage(format!("the attribute {} is impossible", shown(&name))));
                     }
                     self.xattrs.push(Xattr { name, value: value.to_vec() });

@@ -6,7 +6,7 @@
 use tar::Header;
 
 use crate::error::{Error, Result};
-use crate::model::{EntryPath, Timestamp};
+use crate::model::{EntryPath, MAX_TARGET_BYTES, Timestamp};
 
 use super::pax::{MAX_PAX_BYTES, Records, check_global};
 use super::sparse::{Parsed, parse_map};
@@ -14,8 +14,6 @@ use super::{BLOCK, END, Member, MemberKind, field, shown};
 
 /// No member is larger: 2^60 bytes.
 const MAX_SIZE: u64 = 1 << 60;
-/// Longest link text that Linux knows.
-const MAX_TARGET_BYTES: usize = 4096;
 /// Longest name in the old GNU form.
 const MAX_LONG_NAME_BYTES: usize = 64 << 10;
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use super::{BLOCK, padding};
 
 /// Most regions of a file that can be read back.
-pub const MAX_REGIONS: usize = 1_000_000;
+pub const MAX_REGIONS: usize = crate::model::MAX_REGIONS;
 
 /// Longest entry: two numbers of 20 digits, each with its newline.
 const MAX_ENTRY_BYTES: u64 = 42;

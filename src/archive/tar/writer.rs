@@ -54,8 +54,11 @@ pub fn write_member_header(entry: &Entry, out: &mut Vec<u8>) -> u64 {
             sparse::put_map(&mut map, regions, *size);
             content = regions.iter().fold(0, |sum, r| r.1.saturating_add(sum));
             sparse_size = Some(*size);
-            let base = name.iter().rposition(|&b| b == b'/').map_or(0, |at| at + 1);
-            name.splice(base..base, [SPARSE_DIR, b"/"].concat());
+            match name.iter().rposition(|&b| b == b'/') {
+                Some(at) => drop(name.splice(at + 1..at + 1, [SPARSE_DIR, b"/"].concat())),
+                // As GNU tar does for a file without a folder.
+                None => drop(name.splice(..0, [b"./", SPARSE_DIR, b"/"].concat())),
+            }
             b'0'
         }
         EntryKind::Hardlink { target: first } => {

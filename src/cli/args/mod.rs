@@ -68,7 +68,7 @@ pub struct Global {
     ///
     /// Only backups of these signers and those of the configuration are accepted.
     #[arg(long, global = true, value_name = "KEY|FILE")]
-    pub signer: Vec<String>,
+    pub signer: Vec<OsString>,
 
     /// Accept backups without a signature of a trusted signer
     #[arg(long, global = true)]

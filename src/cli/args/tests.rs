@@ -110,6 +110,8 @@ fn wrong_values_are_usage_errors() {
         "create --tag =x",
         "create --component No",
         "create --exclude [",
+        "create --exclude-if-present a/b",
+        "create --exclude-if-present ..",
         "create --component a --path b",
         "show ../x",
         "verify 2026 --all",

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::str::FromStr;
 
 use crate::config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, path_text};
 use crate::model::{EntryPath, is_component_name};
 
 /// Names a backup: `latest`, an id, a unique beginning of one, or a folder of an older layout. The repository resolves
@@ -57,8 +57,10 @@ impl fmt::Display for BackupRef {
 pub struct ComponentPath {
     /// A valid component name.
     pub component: String,
-    /// Path inside the component.
+    /// Path inside the component, as it was typed.
     pub path: EntryPath,
+    /// What was typed, read as the escaped form in which paths are listed.
+    pub unescaped: Option<EntryPath>,
 }
 
 pub(super) fn component_path(text: OsString) -> Result<ComponentPath> {
@@ -67,7 +69,10 @@ pub(super) fn component_path(text: OsString) -> Result<ComponentPath> {
     let slash = bytes.iter().position(|&b| b == b'/').ok_or_else(bad)?;
     let component = std::str::from_utf8(&bytes[..slash]).ok().filter(|name| is_component_name(name));
     let component = component.ok_or_else(bad)?.to_owned();
-    Ok(ComponentPath { component, path: EntryPath::new(&bytes[slash + 1..])? })
+    let path = &bytes[slash + 1..];
+    let escaped = std::str::from_utf8(path).ok().filter(|text| text.contains('\\'));
+    let unescaped = escaped.and_then(|text| EntryPath::from_escaped(text).ok());
+    Ok(ComponentPath { component, path: EntryPath::new(path)?, unescaped })
 }
 
 /// A label, `K=V`; it lies in the manifest in clear text.
@@ -103,8 +108,15 @@ pub(super) fn component_name(text: &str) -> Result<String> {
     }
 }
 
-pub(super) fn glob(text: &str) -> Result<String> {
-    config::check_glob(text).map(|()| text.to_owned())
+pub(super) fn glob(text: OsString) -> Result<String> {
+    let text = text.into_string().map_err(|text| {
+        Error::usage(format!("the glob {} is not UTF-8; write `?` for such a byte", path_text(text.as_ref())))
+    })?;
+    config::check_glob(&text).map(|()| text)
+}
+
+pub(super) fn file_name(text: &str) -> Result<String> {
+    config::check_file_name(text).map(|()| text.to_owned())
 }
 
 pub(super) fn threads(text: &str) -> Result<usize> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand, ValueHint};
 
-use super::values::{BackupRef, ComponentPath, Tag, component_name, component_path, glob, level};
+use super::values::{BackupRef, ComponentPath, Tag, component_name, component_path, file_name, glob, level};
 use crate::config::{Cipher, Percent, check_recipient};
 use crate::error::{Error, Result};
 
@@ -34,6 +34,7 @@ pub struct Init {
 ///
 /// Full the first time, then incremental: what is unchanged is referenced, not read. Exit code 0 means that every
 /// expected component is present, complete and checked; 3 that the backup was made with problems, listed at the end.
+/// What --exclude and its like leave out, in every component of the run, is counted and listed by `show`; it is no problem.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
@@ -64,8 +65,14 @@ pub struct Create {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, conflicts_with = "component")]
     pub path: Vec<PathBuf>,
     /// Leave out what matches; may be repeated
-    #[arg(long, value_name = "GLOB", value_parser = glob)]
+    #[arg(long, value_name = "GLOB", value_parser = OsStringValueParser::new().try_map(glob))]
     pub exclude: Vec<String>,
+    /// Leave out what is in caches: folders with a CACHEDIR.TAG
+    #[arg(long)]
+    pub exclude_caches: bool,
+    /// Leave out what is in folders that hold a file of this name; may be repeated
+    #[arg(long, value_name = "NAME", value_parser = file_name)]
+    pub exclude_if_present: Vec<String>,
     /// Leave out what lies on other file systems
     #[arg(long)]
     pub one_file_system: bool,
@@ -75,7 +82,7 @@ pub struct Create {
     /// Label of the backup, kept in clear text; may be repeated
     #[arg(long, value_name = "K=V")]
     pub tag: Vec<Tag>,
-    /// Take over a repository that another host wrote
+    /// Take over a repository that another host wrote, or begin with one that was not at this place before
     #[arg(long)]
     pub adopt: bool,
     /// Show what would be done, touch nothing
@@ -135,7 +142,7 @@ pub struct Ls {
     #[arg(value_name = "ID", default_value = BackupRef::LATEST)]
     pub id: BackupRef,
     /// Only entries that match
-    #[arg(value_name = "GLOB", value_parser = glob)]
+    #[arg(value_name = "GLOB", value_parser = OsStringValueParser::new().try_map(glob))]
     pub glob: Option<String>,
     /// With mode, owner, size and time
     #[arg(short, long)]
@@ -167,7 +174,7 @@ Examples:
   ccbackup find 'grafana/**/*.yaml'")]
 pub struct Find {
     /// What to look for
-    #[arg(value_name = "GLOB", value_parser = glob)]
+    #[arg(value_name = "GLOB", value_parser = OsStringValueParser::new().try_map(glob))]
     pub glob: String,
 }
 
@@ -180,7 +187,7 @@ pub struct Cat {
     /// Backup: an id, the beginning of one, or `latest`
     #[arg(value_name = "ID")]
     pub id: BackupRef,
-    /// The file
+    /// The file; its path as it is, or escaped as `ls` prints it
     #[arg(value_name = "COMPONENT/PATH", value_parser = OsStringValueParser::new().try_map(component_path))]
     pub path: ComponentPath,
 }
@@ -231,10 +238,10 @@ pub struct Restore {
     #[arg(long, value_name = "NAME", value_parser = component_name)]
     pub component: Vec<String>,
     /// Only what matches; may be repeated
-    #[arg(long, value_name = "GLOB", value_parser = glob)]
+    #[arg(long, value_name = "GLOB", value_parser = OsStringValueParser::new().try_map(glob))]
     pub include: Vec<String>,
     /// Leave out what matches; may be repeated
-    #[arg(long, value_name = "GLOB", value_parser = glob)]
+    #[arg(long, value_name = "GLOB", value_parser = OsStringValueParser::new().try_map(glob))]
     pub exclude: Vec<String>,
     /// Rewrite what differs from the backup
     #[arg(long)]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::DONE_WITH_PROBLEMS;
-use super::site::{make_identity, make_signer, own_signer};
+use super::site::{make_identity, make_signer, named_signers, own_signer};
+use super::{DONE_WITH_PROBLEMS, escaped};
 use crate::archive::seal::Sealer;
 use crate::cli::args::Create;
 use crate::cli::{Align, Context, Table, Terminal, human_bytes};
@@ -12,7 +12,7 @@ use crate::config::{Cipher, ComponentConfig, Config, discover};
 use crate::durable::Disk;
 use crate::engine::Clock;
 use crate::engine::create::{self as engine, ComponentSpec, Preview, Report, Settings, VOLUME_BYTES, identity_of};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, path_text};
 use crate::keys::{AesKey, recipients_of};
 use crate::model::BackupKind;
 use crate::monitor::Monitor as _;
@@ -77,6 +77,8 @@ fn settings(
     host_id: Option<String>,
 ) -> Result<Settings> {
     let state_dir = context.home.state_dir()?;
+    let mut trusted = named_signers(context, config)?;
+    trusted.extend(own_signer(context)?.map(|s| s.public()));
     Ok(Settings {
         components,
         full: args.full,
@@ -87,7 +89,8 @@ fn settings(
         threads: context.threads(config),
         volume_bytes: VOLUME_BYTES,
         tags: args.tag.iter().map(|t| (t.key.clone(), t.value.clone())).collect::<BTreeMap<_, _>>(),
-        skip_identities: identity_of(&state_dir).into_iter().collect(),
+        skip_identities: own_files(context).iter().filter_map(|path| identity_of(path).ok()).collect(),
+        trusted,
         state_dir,
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         host_id,
@@ -96,11 +99,22 @@ fn settings(
     })
 }
 
+/// What no backup may hold: whoever opens one would open all others too. The keys that this run needs are made by now.
+fn own_files(context: &Context) -> Vec<PathBuf> {
+    let home = &context.home;
+    let keys = [home.identity(), home.signer(), home.aes_key()].into_iter().filter_map(Result::ok);
+    let named = context.identities().into_iter().chain(context.environment.passphrase_file.clone());
+    // A folder that was named by mistake must not be left out.
+    keys.chain(named).filter(|path| path.is_file()).chain(home.state_dir()).collect()
+}
+
 /// `--path`, else the configuration, else what is found in the current folder.
 fn components(args: &Create, context: &Context, config: Option<&Config>) -> Result<Vec<ComponentSpec>> {
     let defaults = config.map(|c| c.defaults.clone()).unwrap_or_default();
     let with_flags = |mut spec: ComponentSpec| {
         spec.exclude.extend(args.exclude.iter().cloned());
+        spec.exclude_caches |= args.exclude_caches;
+        spec.exclude_if_present.extend(args.exclude_if_present.iter().cloned());
         spec.one_file_system |= args.one_file_system;
         spec
     };
@@ -109,6 +123,8 @@ fn components(args: &Create, context: &Context, config: Option<&Config>) -> Resu
             name: "files".into(),
             roots: args.path.iter().map(|p| context.absolute(p)).collect(),
             exclude: defaults.exclude,
+            exclude_caches: defaults.exclude_caches,
+            exclude_if_present: defaults.exclude_if_present,
             one_file_system: defaults.one_file_system,
             min_entries: None,
             max_shrink: None,
@@ -136,9 +152,7 @@ fn discovered(context: &Context) -> Result<Vec<ComponentConfig>> {
     }
     let names: Vec<_> = found
         .iter()
-        .map(|c| {
-            format!("{} ({})", c.name, c.paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "))
-        })
+        .map(|c| format!("{} ({})", c.name, c.paths.iter().map(|p| path_text(p)).collect::<Vec<_>>().join(", ")))
         .collect();
     context.monitor.note(&format!("no configuration; found {}", names.join("; ")));
     Ok(found)
@@ -149,6 +163,8 @@ fn spec_of(config: ComponentConfig) -> ComponentSpec {
         name: config.name,
         roots: config.paths,
         exclude: config.exclude,
+        exclude_caches: config.exclude_caches,
+        exclude_if_present: config.exclude_if_present,
         one_file_system: config.one_file_system,
         min_entries: config.expect.min_entries,
         max_shrink: config.expect.max_shrink,
@@ -197,7 +213,7 @@ fn make_sealer(
             let key = AesKey::generate(&path)?;
             context.terminal.warn(&format!(
                 "a new AES key was made in {}\nIt both makes and opens these backups. Copy it to another place now, off this machine.",
-                path.display()
+                path_text(&path)
             ));
             Ok(Sealer::aes(&key))
         }
@@ -231,7 +247,7 @@ fn print(terminal: &Terminal, report: &Report, root: &Path) -> Result<()> {
     let sealed = if report.encrypted { "encrypted" } else { "not encrypted" };
     let parent = report.parent.as_ref().filter(|_| report.kind == BackupKind::Incremental);
     let parent = parent.map(|p| format!(", on top of {p}")).unwrap_or_default();
-    terminal.print(format!("backup {} ({kind}{parent}, {sealed}) in {}", report.id, root.display()))?;
+    terminal.print(format!("backup {} ({kind}{parent}, {sealed}) in {}", report.id, path_text(root)))?;
     let columns = [
         ("component", Align::Left),
         ("entries", Align::Right),
@@ -252,6 +268,9 @@ fn print(terminal: &Terminal, report: &Report, root: &Path) -> Result<()> {
         ]);
     }
     terminal.print_table(&table)?;
+    if report.left_out > 0 {
+        terminal.print(format!("left out by rules: {}; `ccbackup show` lists them", report.left_out))?;
+    }
     terminal.print(format!("stored {} in {:.1} s", human_bytes(report.bytes_stored), report.duration_seconds))
 }
 
@@ -259,10 +278,10 @@ fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_becau
     context.monitor.finish();
     let problems: usize = previews.iter().map(|p| p.problems.len()).sum();
     let document = serde_json::json!({
-        "dry_run": true, "repository": root.to_string_lossy(), "full_because": full_because, "components": previews,
+        "dry_run": true, "repository": escaped(root), "full_because": full_because, "components": previews,
     });
     context.result(&document, |terminal| {
-        terminal.print(format!("a backup into {} would hold:", root.display()))?;
+        terminal.print(format!("a backup into {} would hold:", path_text(root)))?;
         let columns = [
             ("component", Align::Left),
             ("entries", Align::Right),
@@ -274,6 +293,10 @@ fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_becau
             table.row([p.name.clone(), p.entries.to_string(), p.new_entries.to_string(), human_bytes(p.bytes_to_read)]);
         }
         terminal.print_table(&table)?;
+        let left_out: u64 = previews.iter().map(|p| p.left_out).sum();
+        if left_out > 0 {
+            terminal.print(format!("left out by rules: {left_out}"))?;
+        }
         if let Some(why) = full_because {
             terminal.print(format!("it would be a full backup: {why}"))?;
         }

@@ -11,11 +11,11 @@ use std::time::Instant;
 use serde::Serialize;
 use walkdir::WalkDir;
 
-use super::{DAMAGE_FOUND, dispatch};
+use super::{DAMAGE_FOUND, dispatch, escaped};
 use crate::cli::args::{Cli, Demo};
 use crate::cli::{Context, Environment, StopFlag, Terminal, run_in};
 use crate::durable::Disk;
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Result, path_text};
 use crate::monitor::Monitor as _;
 
 /// The sample stack: path and content of every file.
@@ -78,12 +78,12 @@ pub(super) fn demo(args: &Demo, context: &Context) -> Result<u8> {
     let compared = outcome?;
     let seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
     let document = serde_json::json!({
-        "ok": true, "steps": show.steps, "files_compared": compared, "duration_seconds": seconds, "kept": kept,
+        "ok": true, "steps": show.steps, "files_compared": compared, "duration_seconds": seconds, "kept": kept.as_deref().map(escaped),
     });
     context.result(&document, |terminal| {
         terminal.print(format!("\nDone in {seconds} s: {compared} files came back exactly as they were."))?;
         match &kept {
-            Some(path) => terminal.print(format!("Everything is still in {}", path.display())),
+            Some(path) => terminal.print(format!("Everything is still in {}", path_text(path))),
             None => terminal.print("The scratch folder was removed. Next, where your stack is: ccbackup init"),
         }
     })?;
@@ -92,7 +92,7 @@ pub(super) fn demo(args: &Demo, context: &Context) -> Result<u8> {
 
 fn play(show: &mut Show<'_>, stack: &Path, scratch: &Path) -> Result<usize> {
     let disk = Disk::default();
-    show.say(&format!("A sample stack lies in {}", stack.display()))?;
+    show.say(&format!("A sample stack lies in {}", path_text(stack)))?;
     for (path, bytes) in SAMPLE {
         let file = stack.join(path);
         disk.make_dirs(file.parent().unwrap_or(stack))?;
@@ -110,7 +110,7 @@ fn play(show: &mut Show<'_>, stack: &Path, scratch: &Path) -> Result<usize> {
     show.step("What is there", "ccbackup list", 0)?;
     show.step("Check every byte of the chain; this needs no key", "ccbackup verify --all", 0)?;
     let victim = newest_archive(&stack.join("backups"))?;
-    let shown = victim.strip_prefix(stack).unwrap_or(&victim).display().to_string();
+    let shown = path_text(victim.strip_prefix(stack).unwrap_or(&victim)).into_owned();
     show.say(&format!("\n# One bit of {shown} turns over"))?;
     flip(&victim)?;
     show.step("The damage is found, without a key: exit code 4", "ccbackup verify", DAMAGE_FOUND)?;

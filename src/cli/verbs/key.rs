@@ -1,10 +1,11 @@
 //! `ccbackup key generate|list|export`.
 
+use super::escaped;
 use super::site::{make_identity, make_signer, own_signer};
 use crate::cli::args::{Key, KeyAction, KeyExport, KeyGenerate};
 use crate::cli::{Align, Context, Table};
 use crate::config::Cipher;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, path_text};
 use crate::keys::{AesKey, recipients_of};
 use crate::repo::read_small;
 
@@ -23,7 +24,7 @@ fn generate(args: &KeyGenerate, context: &Context) -> Result<u8> {
         let key = if path.exists() { AesKey::load(&path)? } else { AesKey::generate(&path)? };
         let document = serde_json::json!({ "aes_key_id": key.id(), "signer": signer.public().to_string() });
         context.result(&document, |t| {
-            t.print(format!("AES key  {}  {}", key.id(), path.display()))?;
+            t.print(format!("AES key  {}  {}", key.id(), path_text(&path)))?;
             t.print(format!("signer   {}", signer.public()))
         })?;
         return Ok(0);
@@ -42,17 +43,17 @@ fn generate(args: &KeyGenerate, context: &Context) -> Result<u8> {
 fn list(context: &Context) -> Result<u8> {
     let mut rows: Vec<(&str, String, String)> = Vec::new();
     if let Some(signer) = own_signer(context)? {
-        rows.push(("signer", signer.public().to_string(), context.home.signer()?.display().to_string()));
+        rows.push(("signer", signer.public().to_string(), escaped(&context.home.signer()?)));
     }
     let path = context.home.identity()?;
     if path.exists() {
         for recipient in recipients_of(&path)? {
-            rows.push(("recipient", recipient, path.display().to_string()));
+            rows.push(("recipient", recipient, escaped(&path)));
         }
     }
     let path = context.home.aes_key()?;
     if path.exists() {
-        rows.push(("aes-256-gcm", AesKey::load(&path)?.id(), path.display().to_string()));
+        rows.push(("aes-256-gcm", AesKey::load(&path)?.id(), escaped(&path)));
     }
     let document: Vec<_> = rows
         .iter()
@@ -79,7 +80,7 @@ fn export(args: &KeyExport, context: &Context) -> Result<u8> {
             return Err(Error::usage("`key export --secret` writes an identity file; it has no --json"));
         }
         if !identity.exists() {
-            return Err(Error::new(Kind::NotFound, format!("there is no identity at {}", identity.display()))
+            return Err(Error::new(Kind::NotFound, format!("there is no identity at {}", path_text(&identity)))
                 .hint("hosts that only hold a recipient have nothing secret to export"));
         }
         let text =

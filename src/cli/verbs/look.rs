@@ -1,21 +1,24 @@
 //! `ccbackup list`, `show`, `ls`, `find`, `diff` and `cat`: verbs that only look.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::site::Site;
-use crate::cli::args::{Cat, Diff, Find, Ls, Show};
-use crate::cli::{Align, Context, Table, human_bytes, shown};
-use crate::durable::Disk;
+use crate::cli::args::{Cat, ComponentPath, Diff, Find, Ls, Show};
+use crate::cli::{Align, Context, Table, Terminal, human_bytes, shown};
 use crate::engine::chain::Chain;
 use crate::engine::query::{self, Change};
+use crate::engine::restore::UNSETTLED;
 use crate::engine::select::Selection;
+use crate::engine::verify::Finding;
 use crate::error::{Error, Kind, Result};
-use crate::model::{BackupId, BackupKind, Digest, Entry, EntryKind, Sealing};
-use crate::repo::Repository;
+use crate::model::{BackupId, BackupKind, ComponentRecord, Digest, Entry, EntryKind, Sealing};
 use crate::repo::catalog::Catalog;
-use crate::repo::state::LocalState;
+
+/// Backups without trust that are named.
+const SHOWN_STRANGERS: usize = 5;
 
 fn kind_name(kind: BackupKind) -> &'static str {
     match kind {
@@ -25,9 +28,8 @@ fn kind_name(kind: BackupKind) -> &'static str {
 }
 
 pub(super) fn list(context: &Context) -> Result<u8> {
-    let repo = Repository::open(&context.repository(context.config()?.as_ref())?)?;
-    let state = LocalState::new(&context.home.state_dir()?, &repo.record().repository_id, Disk::default());
-    let backups = query::list(&repo, &state)?;
+    let site = Site::open(context)?;
+    let backups = query::list(&site.repo, &site.state, &site.trust)?;
     context.result(&backups, |terminal| {
         if backups.is_empty() {
             return terminal.print("no backups yet");
@@ -46,7 +48,7 @@ pub(super) fn list(context: &Context) -> Result<u8> {
             let yes_no = |yes: bool| if yes { "yes" } else { "no" };
             table.row([
                 b.id.to_string(),
-                b.kind.map_or("DAMAGED", kind_name).to_owned(),
+                listed_kind(b),
                 b.parent.as_ref().map_or_else(|| "-".into(), ToString::to_string),
                 b.components.join(","),
                 human_bytes(b.bytes_stored),
@@ -56,11 +58,35 @@ pub(super) fn list(context: &Context) -> Result<u8> {
         }
         terminal.print_table(&table)
     })?;
-    let damaged: Vec<_> = backups.iter().filter_map(|b| b.damage.as_ref().map(|why| (&b.id, why))).collect();
-    for (id, why) in &damaged {
-        context.terminal.warn(&format!("backup {id} cannot be read: {why}; run `ccbackup verify --all`"));
+    for (b, why) in backups.iter().filter_map(|b| b.damage.as_ref().map(|why| (b, why))) {
+        context.terminal.warn(&format!("backup {} cannot be read: {why}; run `ccbackup verify --all`", b.id));
     }
-    Ok(if damaged.is_empty() { 0 } else { super::DAMAGE_FOUND })
+    let strangers: Vec<_> = backups.iter().filter(|b| b.trusted == Some(false)).map(|b| b.id.as_str()).collect();
+    if let Some(named) = strangers.chunks(SHOWN_STRANGERS).next() {
+        let more = if strangers.len() > named.len() { ", …" } else { "" };
+        context.terminal.warn(&format!(
+            "{} of {} backups are not bound by a trusted signature and do not count: {}{more}",
+            strangers.len(),
+            backups.len(),
+            named.join(", ")
+        ));
+    }
+    if backups.iter().any(|b| b.damage.is_some()) {
+        return Ok(super::DAMAGE_FOUND);
+    }
+    match backups.iter().find_map(|b| b.newer_format.as_ref().map(|why| (b, why))) {
+        Some((b, why)) => Err(Error::new(Kind::NewerFormat, format!("backup {} needs a newer program: {why}", b.id))),
+        None => Ok(0),
+    }
+}
+
+fn listed_kind(b: &query::Listed) -> String {
+    let kind = match b.kind {
+        Some(kind) => kind_name(kind),
+        None if b.newer_format.is_some() => "NEWER",
+        None => "DAMAGED",
+    };
+    format!("{kind}{}", if b.trusted == Some(false) { ", NOT TRUSTED" } else { "" })
 }
 
 pub(super) fn show(args: &Show, context: &Context) -> Result<u8> {
@@ -69,7 +95,8 @@ pub(super) fn show(args: &Show, context: &Context) -> Result<u8> {
     let chain = Chain::open(&site.repo, &id, &site.trust, site.keys.clone())?;
     let manifest = &chain.backup.manifest;
     let signer = chain.backup.signer.as_ref().map(crate::repo::signing::SignerKey::fingerprint);
-    let document = serde_json::json!({ "signer": signer, "manifest": manifest });
+    let left_out = left_out(&chain, context);
+    let document = serde_json::json!({ "signer": signer, "manifest": manifest, "left_out": left_out });
     context.result(&document, |terminal| {
         let line = |name: &str, value: String| terminal.print(format!("{name:<12}{}", shown(&value)));
         line("backup", format!("{} (number {})", manifest.id, manifest.sequence))?;
@@ -108,9 +135,62 @@ pub(super) fn show(args: &Show, context: &Context) -> Result<u8> {
                 c.problem_count().to_string(),
             ]);
         }
-        terminal.print_table(&table)
+        terminal.print_table(&table)?;
+        for component in &manifest.components {
+            print_left_out(terminal, component, left_out.as_deref())?;
+        }
+        Ok(())
     })?;
     Ok(0)
+}
+
+/// What a rule left out, as `show --json` shows it.
+#[derive(Serialize)]
+struct LeftOut {
+    component: String,
+    path: String,
+    reason: String,
+}
+
+/// What rules left out, from the indexes; none when one of them cannot be opened: to show a backup needs no key.
+fn left_out(chain: &Arc<Chain>, context: &Context) -> Option<Vec<LeftOut>> {
+    let mut all = Vec::new();
+    for component in chain.backup.manifest.components.iter().filter(|c| c.left_out.is_some()) {
+        let inventory = match chain.inventory(&component.name) {
+            Ok(inventory) => inventory,
+            Err(e) if matches!(e.kind(), Kind::NoKey | Kind::WrongKey) => {
+                context.detail(&format!("what was left out is counted, but not listed: {}", e.one_line()));
+                return None;
+            }
+            Err(e) => {
+                context.terminal.warn(&format!("what was left out cannot be listed: {}", e.one_line()));
+                return None;
+            }
+        };
+        all.extend(inventory.left_out().iter().map(|line| LeftOut {
+            component: component.name.clone(),
+            path: line.path.clone(),
+            reason: line.detail.clone(),
+        }));
+    }
+    Some(all)
+}
+
+fn print_left_out(terminal: &Terminal, component: &ComponentRecord, listed: Option<&[LeftOut]>) -> Result<()> {
+    let Some(count) = component.left_out else { return Ok(()) };
+    let name = &component.name;
+    let Some(listed) = listed else {
+        return terminal.print(format!("left out of {name} by rules: {count} (with a key they are listed)"));
+    };
+    terminal.print(format!("left out of {name} by rules: {count}"))?;
+    let own: Vec<_> = listed.iter().filter(|line| line.component == *name).collect();
+    for line in &own {
+        terminal.print(format!("  {name}/{}: {}", shown(&line.path), shown(&line.reason)))?;
+    }
+    match count.saturating_sub(own.len() as u64) {
+        0 => Ok(()),
+        more => terminal.print(format!("  … and {more} more, which the index does not list")),
+    }
 }
 
 /// An entry as `--json` shows it.
@@ -164,7 +244,7 @@ pub(super) fn ls(args: &Ls, context: &Context) -> Result<u8> {
     let globs: Vec<_> = args.glob.iter().cloned().collect();
     let selection = Selection::new(&globs, &[])?;
     let mut all = Vec::new();
-    query::entries(&chain, &selection, &mut |component, entry| {
+    let findings = query::entries(&chain, &selection, &mut |component, entry| {
         if context.json() {
             all.push(Shown::new(component, entry, None));
             Ok(())
@@ -177,14 +257,22 @@ pub(super) fn ls(args: &Ls, context: &Context) -> Result<u8> {
     if context.json() {
         context.terminal.print_json(&all)?;
     }
-    Ok(0)
+    Ok(damage_of(context, &findings))
+}
+
+/// Says what could not be looked at; gives the exit code.
+fn damage_of(context: &Context, findings: &[Finding]) -> u8 {
+    for finding in findings {
+        context.terminal.warn(&format!("{}: {}\n{}", finding.path, finding.detail, finding.next));
+    }
+    if findings.is_empty() { 0 } else { super::DAMAGE_FOUND }
 }
 
 pub(super) fn diff(args: &Diff, context: &Context) -> Result<u8> {
     let site = Site::open(context)?;
     let (a, b) = (site.chain(&args.a)?, site.chain(&args.b)?);
     let mut all = Vec::new();
-    query::diff(&a, &b, &mut |change, component, entry| {
+    let findings = query::diff(&a, &b, &mut |change, component, entry| {
         if context.json() {
             all.push(Shown::new(component, entry, Some(change)));
             return Ok(());
@@ -200,7 +288,7 @@ pub(super) fn diff(args: &Diff, context: &Context) -> Result<u8> {
     if context.json() {
         context.terminal.print_json(&all)?;
     }
-    Ok(0)
+    Ok(damage_of(context, &findings))
 }
 
 /// One version of an entry and the backups that hold it.
@@ -217,7 +305,7 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
     let site = Site::open(context)?;
     let selection = Selection::new(std::slice::from_ref(&args.glob), &[])?;
     let mut versions: BTreeMap<(String, Vec<u8>), Vec<Version>> = BTreeMap::new();
-    let mut unreadable = Vec::new();
+    let (mut looked_through, mut unreadable, mut findings) = (0, Vec::new(), Vec::new());
     for listed in Catalog::load(&site.repo)?.backups {
         let id = listed.id;
         let looked = Chain::open(&site.repo, &id, &site.trust, site.keys.clone()).and_then(|chain| {
@@ -236,8 +324,20 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
             })
         });
         match looked {
-            Err(e) if e.kind() == Kind::Damage => unreadable.push((id, e)),
-            other => other?,
+            Ok(found) => {
+                looked_through += 1;
+                findings.extend(found);
+            }
+            // What somebody else put there must not hide what is found in the others.
+            Err(e) if e.is_damage() || matches!(e.kind(), Kind::NewerFormat | Kind::Unsigned | Kind::WrongSigner) => {
+                unreadable.push((id, e));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    if looked_through == 0 && unreadable.iter().all(|(_, e)| !e.is_damage()) {
+        if let Some((_, e)) = unreadable.pop() {
+            return Err(e);
         }
     }
     let all: Vec<_> = versions.into_values().flatten().collect();
@@ -258,8 +358,13 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
     for (id, error) in &unreadable {
         context.terminal.warn(&format!("backup {id} could not be looked through: {}", error.one_line()));
     }
-    if !unreadable.is_empty() {
+    let code = damage_of(context, &findings);
+    let is = |kind: Kind| unreadable.iter().any(|(_, e)| e.kind() == kind);
+    if code != 0 || unreadable.iter().any(|(_, e)| e.is_damage()) {
         return Ok(super::DAMAGE_FOUND);
+    }
+    if is(Kind::NewerFormat) {
+        return Ok(Kind::NewerFormat.exit_code());
     }
     if all.is_empty() {
         return Err(Error::new(Kind::NotFound, format!("no backup holds an entry that matches {:?}", args.glob)));
@@ -282,6 +387,19 @@ pub(super) fn cat(args: &Cat, context: &Context) -> Result<u8> {
         return Err(Error::usage("`cat` writes the file itself to stdout; it has no --json"));
     }
     let chain = Site::open(context)?.chain(&args.id)?;
-    context.terminal.with_out(|out| query::cat(&chain, &args.path.component, &args.path.path, out))?;
+    let ComponentPath { component, path, unescaped } = &args.path;
+    let mut clean = true;
+    context.terminal.with_out(|out| {
+        clean = match (query::cat(&chain, component, path, out), unescaped) {
+            // Nothing was written; `ls` prints names with unusual bytes escaped.
+            (Err(e), Some(path)) if e.kind() == Kind::NotFound => query::cat(&chain, component, path, out)
+                .map_err(|other| if other.kind() == e.kind() { e } else { other })?,
+            (outcome, _) => outcome?,
+        };
+        Ok(())
+    })?;
+    if !clean {
+        context.terminal.warn(&format!("{component}/{path}: {UNSETTLED}"));
+    }
     Ok(0)
 }

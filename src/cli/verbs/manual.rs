@@ -5,7 +5,7 @@ use clap::CommandFactory as _;
 use crate::cli::Context;
 use crate::cli::args::{Cli, Completions, Man};
 use crate::durable::Disk;
-use crate::error::{Context as _, Result};
+use crate::error::{Context as _, Result, path_text};
 
 pub(super) fn completions(args: &Completions, context: &Context) -> Result<u8> {
     let mut text = Vec::new();
@@ -34,6 +34,6 @@ pub(super) fn man(args: &Man, context: &Context) -> Result<u8> {
         let name = format!("ccbackup-{}", verb.get_name());
         disk.replace(&dir.join(format!("{name}.1")), &page(verb.clone())?)?;
     }
-    context.terminal.print(format!("wrote man pages into {}", dir.display()))?;
+    context.terminal.print(format!("wrote man pages into {}", path_text(&dir)))?;
     Ok(0)
 }

@@ -36,6 +36,11 @@ pub fn dispatch(cli: Cli, context: &Context) -> Result<u8> {
     }
 }
 
+/// A path in a JSON document: C-escaped like all others, so that any bytes survive.
+fn escaped(path: &std::path::Path) -> String {
+    crate::model::escape_path(path.as_os_str().as_encoded_bytes()).into_owned()
+}
+
 /// Exit code of a run that was done, but with problems.
 const DONE_WITH_PROBLEMS: u8 = 3;
 /// Exit code of a run that found damage.

@@ -10,8 +10,7 @@ use crate::cli::{Context, Terminal, human_bytes, shown};
 use crate::durable::Disk;
 use crate::engine::restore::{self as engine, Options, Report};
 use crate::engine::select::Selection;
-use crate::error::Result;
-use crate::model::escape_path;
+use crate::error::{Result, path_text};
 
 /// Paths that are listed one by one before a deletion.
 const SHOWN_PATHS: usize = 20;
@@ -44,7 +43,7 @@ pub(super) fn restore(args: &Restore, context: &Context) -> Result<u8> {
             let count = plan.deleted.len();
             context.terminal.confirm(&format!(
                 "remove {count} entries below {} that the backup does not have?",
-                target.display()
+                path_text(&target)
             ))?;
         }
     }
@@ -66,7 +65,7 @@ fn conclude(context: &Context, report: &Report) -> Result<u8> {
     if !report.findings.is_empty() {
         context
             .terminal
-            .warn(&format!("{} entries are damaged and were not restored (listed above)", report.findings.len()));
+            .warn(&format!("{} findings: what they name is damaged and was not restored", report.findings.len()));
         return Ok(DAMAGE_FOUND);
     }
     Ok(if report.problems.is_empty() { 0 } else { DONE_WITH_PROBLEMS })
@@ -74,8 +73,7 @@ fn conclude(context: &Context, report: &Report) -> Result<u8> {
 
 fn print(terminal: &Terminal, report: &Report) -> Result<()> {
     let (would, bytes) = (if report.dry_run { "would write" } else { "wrote" }, human_bytes(report.bytes_written));
-    let target = escape_path(report.target.as_os_str().as_encoded_bytes()).into_owned();
-    terminal.print(format!("backup {} → {}", report.id, shown(&target)))?;
+    terminal.print(format!("backup {} → {}", report.id, shown(&path_text(&report.target))))?;
     terminal.print(format!(
         "{} entries: {would} {} ({bytes}), {} were there already",
         report.entries, report.written, report.unchanged

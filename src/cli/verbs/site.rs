@@ -3,20 +3,24 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::cli::Context;
 use crate::cli::args::BackupRef;
+use crate::cli::{Context, Terminal};
 use crate::config::{Config, SignerRef};
 use crate::durable::Disk;
 use crate::engine::chain::Chain;
 use crate::engine::{Clock, rfc3339};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::keys::{Keys, generate_identity};
 use crate::model::BackupId;
 use crate::repo::backup::Trust;
 use crate::repo::catalog::Catalog;
+use crate::repo::places::{Places, joined};
 use crate::repo::signing::{Signer, SignerKey};
 use crate::repo::state::LocalState;
 use crate::repo::{Repository, read_small};
+
+/// Backups that were passed over and are named.
+const SHOWN_PASSED_OVER: usize = 5;
 
 /// An opened repository with all that reading it takes.
 #[derive(Debug)]
@@ -25,27 +29,63 @@ pub(super) struct Site {
     pub(super) state: LocalState,
     pub(super) keys: Keys,
     pub(super) trust: Trust,
+    terminal: Terminal,
 }
 
 impl Site {
     /// Opens the repository that is meant.
     pub(super) fn open(context: &Context) -> Result<Self> {
         let config = context.config()?;
-        let repo = Repository::open(&context.repository(config.as_ref())?)?;
+        let repo = open_repository(context, config.as_ref())?;
         let state = LocalState::new(&context.home.state_dir()?, &repo.record().repository_id, Disk::default());
         let keys = keys(context)?;
         let trust = trust(context, config.as_ref(), &state, &keys)?;
-        Ok(Self { repo, state, keys, trust })
+        Ok(Self { repo, state, keys, trust, terminal: context.terminal.clone() })
     }
 
-    /// The backup that is meant.
+    /// The backup that is meant. Says so when `latest` is not the last that is listed, or not the last that was made.
     pub(super) fn resolve(&self, id: &BackupRef) -> Result<BackupId> {
-        Catalog::load(&self.repo)?.resolve(id.as_str())
+        let catalog = Catalog::load(&self.repo)?;
+        if !id.is_latest() {
+            return catalog.resolve(id.as_str());
+        }
+        // Notes that are lost are no reason not to look.
+        let head = self.state.head().unwrap_or_default();
+        let latest = catalog.latest(&self.repo, &self.trust, head.as_ref())?;
+        for passed_over in latest.passed_over.iter().take(SHOWN_PASSED_OVER) {
+            let (id, why) = (&passed_over.id, passed_over.why.one_line());
+            self.terminal.warn(&format!("backup {id} does not count, though it claims to be newer: {why}"));
+        }
+        if let Some(head) = head.filter(|head| catalog.backups.iter().all(|b| b.id != head.id)) {
+            self.terminal.warn(&format!(
+                "backup {}, the last that this host made, is not in the repository; the latest is {}",
+                head.id, latest.id
+            ));
+        }
+        Ok(latest.id)
     }
 
     /// The backup that is meant with all it depends on.
     pub(super) fn chain(&self, id: &BackupRef) -> Result<Arc<Chain>> {
         Chain::open(&self.repo, &self.resolve(id)?, &self.trust, self.keys.clone())
+    }
+}
+
+/// Opens the repository that is meant. Where this host knows another at this place, it says so.
+fn open_repository(context: &Context, config: Option<&Config>) -> Result<Repository> {
+    let root = context.repository(config)?;
+    let known = context.home.state_dir().map(|dir| Places::new(&dir, Disk::default()).known(&root)).unwrap_or_default();
+    let was_here = || format!("this host has written to the repository {} at {}", joined(&known), root.display());
+    match Repository::open(&root) {
+        Err(e) if e.kind() == Kind::NotFound && !known.is_empty() => {
+            Err(e.hint(format!("{}: is its disk mounted?", was_here())))
+        }
+        Ok(repo) if !known.is_empty() && !known.contains(&repo.record().repository_id) => {
+            let id = &repo.record().repository_id;
+            context.terminal.warn(&format!("this is the repository {id}; {}", was_here()));
+            Ok(repo)
+        }
+        other => other,
     }
 }
 
@@ -81,7 +121,7 @@ fn trust(context: &Context, config: Option<&Config>, state: &LocalState, keys: &
     Ok(Trust { signers, allow_unsigned: context.global.allow_unsigned })
 }
 
-fn named_signers(context: &Context, config: Option<&Config>) -> Result<Vec<SignerKey>> {
+pub(super) fn named_signers(context: &Context, config: Option<&Config>) -> Result<Vec<SignerKey>> {
     let mut keys = Vec::new();
     for named in context.signers(config)? {
         match named {

@@ -6,15 +6,15 @@ use crate::cli::args::Verify;
 use crate::cli::{Context, Terminal, human_bytes, shown};
 use crate::engine::verify::{self as engine, Depth, Options, Report};
 use crate::engine::{Clock, rfc3339};
-use crate::error::Result;
-use crate::repo::catalog::Catalog;
+use crate::error::{Kind, Result};
+use crate::monitor::Monitor as _;
 
 /// Findings that are printed one by one; the rest is counted. `--json` has them all.
 const SHOWN_FINDINGS: usize = 100;
 
 pub(super) fn verify(args: &Verify, context: &Context) -> Result<u8> {
     let site = Site::open(context)?;
-    let id = Catalog::load(&site.repo)?.resolve(if args.all { "latest" } else { args.id.as_str() })?;
+    let id = site.resolve(&args.id)?;
     let depth = match (args.deep, args.sample) {
         (_, Some(sample)) => Depth::Deep(sample.as_f64()),
         (true, None) => Depth::Deep(100.0),
@@ -29,13 +29,26 @@ pub(super) fn verify(args: &Verify, context: &Context) -> Result<u8> {
             context.detail(&format!("the date of this verification was not noted: {}", error.one_line()));
         }
     }
-    context.result(&report, |terminal| print(terminal, &report))?;
-    Ok(if report.ok { 0 } else { DAMAGE_FOUND })
+    context.result(&report, |terminal| {
+        for note in report.notes.iter().take(SHOWN_FINDINGS) {
+            context.monitor.note(&format!("{}: {}", shown(&note.path), shown(&note.detail)));
+        }
+        if report.notes.len() > SHOWN_FINDINGS {
+            context.monitor.note(&format!("… and {} more; --json lists all", report.notes.len() - SHOWN_FINDINGS));
+        }
+        print(terminal, &report)
+    })?;
+    Ok(match report.ok {
+        true => 0,
+        false if report.is_only_newer() => Kind::NewerFormat.exit_code(),
+        false => DAMAGE_FOUND,
+    })
 }
 
 fn print(terminal: &Terminal, report: &Report) -> Result<()> {
     for finding in report.findings.iter().take(SHOWN_FINDINGS) {
-        terminal.print(format!("DAMAGE  {}: {}", finding.kind, shown(&finding.path)))?;
+        let word = if finding.is_newer() { "NEWER" } else { "DAMAGE" };
+        terminal.print(format!("{word:<8}{}: {}", finding.kind, shown(&finding.path)))?;
         if !finding.backup.is_empty() {
             let component = finding.component.as_ref().map(|c| format!(", component {c}")).unwrap_or_default();
             terminal.print(format!("        in backup {}{component}", shown(&finding.backup)))?;

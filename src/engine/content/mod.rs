@@ -15,6 +15,7 @@ use crate::archive::{FramedReader, Scratch};
 use crate::error::{Error, Kind, Result};
 use crate::model::{BackupId, Digest, Entry, Extent};
 use crate::monitor::Monitor;
+use crate::threads;
 pub(super) use streams::Streams;
 use streams::Task;
 
@@ -105,13 +106,11 @@ pub(super) fn read_all(
     // No room in between: a frame is only given away to somebody who waits for work.
     let (task_sender, tasks) = bounded(0);
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|_| {
-                let (work, tasks): (Receiver<Work>, _) = (receiver.clone(), tasks.clone());
-                let streams = Streams::new(archives, task_sender.clone(), threads, monitor);
-                scope.spawn(move || serve(&work, &tasks, streams?, sink, monitor))
-            })
-            .collect();
+        let workers = threads::start_pool(scope, "content", threads, || {
+            let (work, tasks): (Receiver<Work>, _) = (receiver.clone(), tasks.clone());
+            let streams = Streams::new(archives, task_sender.clone(), threads, monitor);
+            move || serve(&work, &tasks, streams?, sink, monitor)
+        })?;
         drop((receiver, task_sender));
         let mut grouper = Grouper { archives, sink, sender, open: HashMap::new(), plain: Vec::new() };
         let mut outcome = Ok(());

@@ -2,16 +2,20 @@
 //! with the reason.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::component::LastIndex;
 use super::{ComponentSpec, Settings};
 use crate::error::{Error, Kind, Result};
-use crate::model::{BackupId, ComponentRecord, Dependency, Digest, Manifest};
+use crate::model::{BackupId, ComponentRecord, Dependency, Digest, Entry, EntryKind, Extent, Fields, Manifest};
 use crate::repo::Repository;
-use crate::repo::backup::{MANIFEST_FILE, SUMS_FILE, parse_sums};
+use crate::repo::backup::{MANIFEST_FILE, SUMS_FILE, Trust, parse_sums};
 use crate::repo::catalog::Catalog;
 use crate::repo::read_small;
-use crate::repo::state::LocalState;
+use crate::repo::state::{ACCEPTANCE, LocalState};
+
+/// Backups that were passed over and are named.
+const SHOWN_PASSED_OVER: usize = 5;
 
 /// What was found, and what follows from it.
 #[derive(Debug)]
@@ -21,9 +25,11 @@ pub(super) struct Decision {
     pub(super) parent_manifest: Option<Manifest>,
     /// Why nothing is built upon although there are earlier backups.
     pub(super) full_because: Option<String>,
+    /// Backups that were passed over.
+    pub(super) notes: Vec<String>,
     last: BTreeMap<String, LastIndex>,
-    /// Digests of the backups that may be referred to.
-    sums: BTreeMap<BackupId, Digest>,
+    /// The backups that may be referred to, with the digests of their SHA256SUMS.
+    bases: BTreeMap<BackupId, (Digest, Manifest)>,
 }
 
 impl Decision {
@@ -34,37 +40,33 @@ impl Decision {
             parent: None,
             parent_manifest: None,
             full_because: None,
+            notes: Vec::new(),
             last: BTreeMap::new(),
-            sums: BTreeMap::new(),
+            bases: BTreeMap::new(),
         }
     }
 
-    /// Looks at the newest backup. Refuses to write when it is another host's or lies in the future.
+    /// Looks at the newest backup that is trusted. Refuses to write when it is another host's or lies in the future.
     pub(super) fn make(repo: &Repository, catalog: &Catalog, state: &LocalState, settings: &Settings) -> Result<Self> {
         let head = state.head().unwrap_or_default();
-        let known_sequence = head.as_ref().map_or(0, |h| h.sequence);
-        let Some(newest) = catalog.newest() else {
-            let full_because = if head.is_some() {
-                Some("the backups that this host made here are gone".to_owned())
-            } else {
-                (!catalog.backups.is_empty())
-                    .then(|| "no earlier backup can be read; run `ccbackup verify --all`".into())
-            };
-            return Ok(Self { next_sequence: known_sequence + 1, full_because, ..Self::first() });
-        };
-        let stranger = settings.host_id.as_ref().is_some_and(|id| *id != newest.host_id);
-        if stranger && !settings.adopt {
-            return Err(Error::new(
-                Kind::OtherHost,
-                format!(
-                    "the repository {} was last written by host {:?}, this is {:?}",
-                    repo.root().display(),
-                    newest.host,
-                    settings.host
-                ),
-            )
-            .hint("give every host a repository of its own; --adopt takes this one over"));
+        let trust = Trust { signers: [&settings.trusted[..], &state.pinned()?].concat(), allow_unsigned: false };
+        let standing = catalog.standing(repo, &trust, head.as_ref().map_or(0, |h| h.sequence))?;
+        let notes = standing.passed_over.iter().take(SHOWN_PASSED_OVER).map(|p| {
+            let why = p.why.one_line();
+            format!("backup {} does not count, though it claims to be newer: {why}; run `ccbackup verify --all`", p.id)
+        });
+        let first = Self { next_sequence: standing.next_sequence, notes: notes.collect(), ..Self::first() };
+        let is_other = |m: &Manifest| settings.host_id.as_ref().is_some_and(|id| *id != m.host_id);
+        let stranger = standing.newest.as_ref().filter(|m| is_other(m)).or(standing.foreign.as_ref());
+        if let Some(stranger) = stranger.filter(|_| !settings.adopt) {
+            return Err(other_host(repo, stranger, settings));
         }
+        let Some(newest) = &standing.newest.or(standing.foreign) else {
+            let gone = || head.is_some().then(|| "the backups that this host made here are gone".into());
+            let unusable = |why: String| format!("no earlier backup can be used: {why}; run `ccbackup verify --all`");
+            let full_because = standing.passed_over.first().map(|p| unusable(p.why.one_line())).or_else(gone);
+            return Ok(Self { full_because, ..first });
+        };
         let now = settings.clock.now_seconds();
         if now < newest.id.unix_seconds() {
             return Err(Error::new(
@@ -74,26 +76,23 @@ impl Decision {
             .hint("set the clock right; a backup from the future can be moved out of the repository"));
         }
         let sums = read_small(&repo.root().join(newest.id.as_str()).join(SUMS_FILE));
-        let next_sequence = newest.sequence.max(known_sequence).checked_add(1).ok_or_else(|| {
-            Error::damage(format!("the newest backup {} has the impossible number {}", newest.id, newest.sequence))
-                .hint("`ccbackup verify --all` tells whether somebody changed it")
-        })?;
         let Ok(sums) = sums else {
             let why = format!("the newest backup {} has no readable SHA256SUMS; run `ccbackup verify`", newest.id);
-            return Ok(Self { next_sequence, full_because: Some(why), ..Self::first() });
+            return Ok(Self { full_because: Some(why), ..first });
         };
         let sums_sha256 = Digest::of(&sums);
         let mut decision = Self {
-            next_sequence,
             parent: Some(Dependency { id: newest.id.clone(), sums_sha256 }),
             parent_manifest: Some(newest.clone()),
-            ..Self::first()
+            ..first
         };
         match decision.find_last(repo, newest, &sums, state, settings) {
             Ok(()) => {}
             Err(why) => {
                 decision.last.clear();
-                decision.full_because = Some(why);
+                // What was passed over may be the one that this run would have been built on.
+                let passed_over = standing.passed_over.first().map(|p| format!("{}; ", p.why.one_line()));
+                decision.full_because = Some(passed_over.unwrap_or_default() + &why);
             }
         }
         Ok(decision)
@@ -119,16 +118,13 @@ impl Decision {
             .copies_of(&newest.id, sums_sha256)
             .ok_or_else(|| format!("this host has no index copy that belongs to the newest backup {}", newest.id))?;
         // The copies vouch for SHA256SUMS. The manifest names digests that this run will sign, so it must be the listed one.
-        if !is_listed(repo, newest, sums) {
-            return Err(format!("the manifest of the newest backup {} was changed; run `ccbackup verify`", newest.id));
-        }
-        self.sums.insert(newest.id.clone(), sums_sha256);
-        for dependency in &newest.depends_on {
-            let sums = read_small(&repo.root().join(dependency.id.as_str()).join(SUMS_FILE));
-            if sums.map(|s| Digest::of(&s)).ok() != Some(dependency.sums_sha256) {
-                return Err(format!("backup {}, on which the last one depends, is missing or changed", dependency.id));
-            }
-            self.sums.insert(dependency.id.clone(), dependency.sums_sha256);
+        let head = Dependency { id: newest.id.clone(), sums_sha256 };
+        for base in std::iter::once(&head).chain(&newest.depends_on) {
+            let manifest = whole_base(repo, base).map_err(|why| match base.id == newest.id {
+                true => format!("the newest backup {} {why}; run `ccbackup verify`", base.id),
+                false => format!("backup {}, on which the last one depends, {why}; run `ccbackup verify`", base.id),
+            })?;
+            self.bases.insert(base.id.clone(), (base.sums_sha256, manifest));
         }
         let complete = settings.components.iter().filter(|s| newest.component(&s.name).is_some());
         for spec in complete {
@@ -140,13 +136,26 @@ impl Decision {
                 Ok(_) => return Err(format!("the index copy of {} is damaged", spec.name)),
                 Err(_) => return Err(format!("the index copy of {} cannot be read", spec.name)),
             }
-            let last = LastIndex { copy, captured_from_seconds: local.captured_from_seconds };
+            let last = LastIndex {
+                copy,
+                captured_from_seconds: local.captured_from_seconds,
+                accepted: copies.accepted == ACCEPTANCE,
+                volumes: self.volumes(&spec.name),
+            };
             self.last.insert(spec.name.clone(), last);
         }
         if self.last.is_empty() {
             return Err(format!("the newest backup {} holds other components", newest.id));
         }
         Ok(())
+    }
+
+    fn volumes(&self, component: &str) -> Volumes {
+        let archives = self.bases.iter().flat_map(|(id, (_, manifest))| {
+            let archives = manifest.component(component).map(|c| c.archives.as_slice()).unwrap_or_default();
+            archives.iter().map(|a| ((id.clone(), a.volume), a.tar_bytes))
+        });
+        Volumes(Arc::new(archives.collect()))
     }
 
     /// The index that a component builds on.
@@ -156,8 +165,8 @@ impl Decision {
 
     /// A backup that is referred to, with its digest.
     pub(super) fn dependency(&self, id: BackupId) -> Result<Dependency> {
-        match self.sums.get(&id) {
-            Some(&sums_sha256) => Ok(Dependency { id, sums_sha256 }),
+        match self.bases.get(&id) {
+            Some(&(sums_sha256, _)) => Ok(Dependency { id, sums_sha256 }),
             None => Err(Error::failed(format!(
                 "the index copy refers to backup {id}, which the newest backup does not depend on"
             ))),
@@ -165,11 +174,69 @@ impl Decision {
     }
 }
 
-/// Whether `manifest` is the one whose digest its backup's SHA256SUMS has.
-fn is_listed(repo: &Repository, manifest: &Manifest, sums: &[u8]) -> bool {
-    let bytes = read_small(&repo.root().join(manifest.id.as_str()).join(MANIFEST_FILE));
-    let listed = parse_sums(sums).ok().and_then(|sums| sums.get(MANIFEST_FILE).copied());
-    bytes.is_ok_and(|b| listed == Some(Digest::of(&b)) && Manifest::parse(&b).is_ok_and(|m| m == *manifest))
+/// The manifest of a backup that is to be referred to, if SHA256SUMS is the one that is meant, lists it, and all archives
+/// and indexes are there with their sizes; else what is wrong. Their bytes are `verify`'s work.
+fn whole_base(repo: &Repository, base: &Dependency) -> std::result::Result<Manifest, String> {
+    let dir = repo.root().join(base.id.as_str());
+    let sums = read_small(&dir.join(SUMS_FILE)).map_err(|_| "is missing or changed: it has no readable SHA256SUMS")?;
+    if Digest::of(&sums) != base.sums_sha256 {
+        return Err("is missing or changed: it has another SHA256SUMS than this host wrote".into());
+    }
+    let sums = parse_sums(&sums).map_err(|e| e.one_line())?;
+    let bytes = read_small(&dir.join(MANIFEST_FILE)).map_err(|_| "has no readable manifest.json")?;
+    if sums.get(MANIFEST_FILE) != Some(&Digest::of(&bytes)) {
+        return Err("has a manifest.json that was changed".into());
+    }
+    let manifest = Manifest::parse(&bytes).map_err(|e| e.one_line())?;
+    for component in &manifest.components {
+        let archives = component.archives.iter().map(|a| (&a.name, a.size_bytes));
+        for (name, size) in archives.chain([(&component.index.name, component.index.size_bytes)]) {
+            match dir.join(name).symlink_metadata() {
+                Ok(meta) if meta.is_file() && meta.len() == size => {}
+                Ok(meta) if meta.is_file() => {
+                    return Err(format!("has a {name} of {} bytes instead of {size}", meta.len()));
+                }
+                _ => return Err(format!("has lost its {name}")),
+            }
+        }
+    }
+    Ok(manifest)
+}
+
+/// How long the archive volumes of one component are in the backups that may be referred to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Volumes(Arc<BTreeMap<(BackupId, u32), u64>>);
+
+impl Volumes {
+    /// Whether the home and all extents of a line lie inside of them.
+    pub(super) fn hold(&self, line: &Fields<'_>) -> bool {
+        let (home, volume, offset) = &line.home;
+        let extents = line.content.iter().chain(&line.pieces).flatten();
+        self.have(home, *volume, *offset, 1) && extents.into_iter().all(|e| self.have(&e.0, e.1, e.2, e.3))
+    }
+
+    /// The same for an entry.
+    pub(super) fn hold_entry(&self, entry: &Entry) -> bool {
+        let extents = if let EntryKind::File { extents, .. } = &entry.kind { extents.as_slice() } else { &[] };
+        let home = &entry.home;
+        self.have(&home.backup, home.volume, home.offset, 1) && extents.iter().all(|e| self.hold_extent(e))
+    }
+
+    /// Whether an extent lies inside of them.
+    pub(super) fn hold_extent(&self, extent: &Extent) -> bool {
+        self.have(&extent.backup, extent.volume, extent.offset, extent.length)
+    }
+
+    fn have(&self, backup: &BackupId, volume: u32, offset: u64, length: u64) -> bool {
+        let end = offset.checked_add(length);
+        self.0.get(&(backup.clone(), volume)).is_some_and(|&bytes| end.is_some_and(|end| end <= bytes))
+    }
+}
+
+fn other_host(repo: &Repository, newest: &Manifest, settings: &Settings) -> Error {
+    let (root, theirs, ours) = (repo.root().display(), &newest.host, &settings.host);
+    Error::new(Kind::OtherHost, format!("the repository {root} was last written by host {theirs:?}, this is {ours:?}"))
+        .hint("give every host a repository of its own; --adopt takes this one over")
 }
 
 /// Missing or shrunken parts fail the backup before anything is published.

@@ -8,15 +8,20 @@ use crossbeam_channel::Receiver;
 use super::large::{Compressed, Done, Part};
 use super::pack::{Frame, Line, Packed};
 use super::plan::{Kept, Slot};
+use super::problems::Problems;
+use super::{ComponentSpec, Settings};
 use crate::archive::frame::Compressor;
-use crate::archive::seal::Sealer;
 use crate::archive::{FramedWriter, tar};
 use crate::error::{Error, Result};
-use crate::index::IndexWriter;
-use crate::model::{ArchiveRecord, BackupId, Chunk, Entry, EntryKind, IndexRecord, archive_file_name, index_file_name};
+use crate::index::{IndexWriter, Pushed};
+use crate::model::{
+    ArchiveRecord, BackupId, Chunk, Digest, Entry, EntryKind, EntryPath, IndexRecord, MAX_OFFSET, ProblemCount,
+    archive_file_name, escape_path, index_file_name, line_path,
+};
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
 use crate::source::Problem;
+use crate::source::files::{LeftOut, root_name};
 
 /// What a component came to.
 #[derive(Debug)]
@@ -29,54 +34,52 @@ pub(super) struct Collected {
     pub(super) content_bytes: u64,
     pub(super) bytes_read: u64,
     pub(super) problems: Vec<Problem>,
+    pub(super) problem_counts: Vec<ProblemCount>,
+    pub(super) left_out: u64,
 }
 
 /// Writes the archive volumes and the index of one component.
 #[derive(Debug)]
 pub(super) struct Collector<'a> {
-    component: &'a str,
+    spec: &'a ComponentSpec,
     staging: &'a Staging,
-    sealer: &'a Sealer,
-    volume_bytes: u64,
+    settings: &'a Settings,
     open: Option<FramedWriter>,
     archives: Vec<ArchiveRecord>,
     index: IndexWriter,
-    level: i32,
     depends_on: BTreeSet<BackupId>,
     entries: u64,
     new_entries: u64,
     content_bytes: u64,
     bytes_read: u64,
-    problems: Vec<Problem>,
-    /// Files that could not be captured; further names of them cannot be either.
-    lost: HashSet<String>,
+    problems: Problems,
+    left_out: LeftOut,
+    /// Digests of the paths of entries that were refused; further names of them must be too.
+    refused: HashSet<Digest>,
 }
 
 impl<'a> Collector<'a> {
     pub(super) fn new(
-        component: &'a str,
+        spec: &'a ComponentSpec,
         staging: &'a Staging,
-        sealer: &'a Sealer,
-        volume_bytes: u64,
-        level: i32,
+        settings: &'a Settings,
         index: IndexWriter,
     ) -> Self {
         Self {
-            component,
+            spec,
             staging,
-            sealer,
-            volume_bytes,
+            settings,
             open: None,
             archives: Vec::new(),
             index,
-            level,
             depends_on: BTreeSet::new(),
             entries: 0,
             new_entries: 0,
             content_bytes: 0,
             bytes_read: 0,
-            problems: Vec::new(),
-            lost: HashSet::new(),
+            problems: Problems::default(),
+            left_out: LeftOut::default(),
+            refused: HashSet::new(),
         }
     }
 
@@ -89,10 +92,11 @@ impl<'a> Collector<'a> {
                 Slot::Kept(kept) => self.kept(&kept)?,
                 Slot::Batch(packed) => self.batch(packed.recv().map_err(gone)??)?,
                 Slot::Large(parts) => self.large(&parts, monitor)?,
-                Slot::Problem(problem) => self.problem(problem),
-                Slot::Note(note) => monitor.note(&format!("{}: {note}", self.component)),
+                Slot::Problem(problem) => self.problems.add(problem),
+                Slot::LeftOut(left_out) => self.left_out = left_out,
+                Slot::Note(note) => monitor.note(&format!("{}: {note}", self.spec.name)),
             }
-            if self.open.as_ref().is_some_and(|a| a.compressed_bytes() >= self.volume_bytes) {
+            if self.open.as_ref().is_some_and(|a| a.compressed_bytes() >= self.settings.volume_bytes) {
                 self.end_volume()?;
             }
         }
@@ -106,7 +110,7 @@ impl<'a> Collector<'a> {
             self.put(frame)?;
         }
         self.bytes_read += packed.bytes_read;
-        packed.problems.into_iter().for_each(|p| self.problem(p));
+        packed.problems.into_iter().for_each(|p| self.problems.add(p));
         packed.lines.into_iter().try_for_each(|line| self.line(line, place, None))
     }
 
@@ -126,7 +130,7 @@ impl<'a> Collector<'a> {
                 Part::Done(done) => {
                     let Done { line, problems, bytes_read } = *done;
                     self.bytes_read += bytes_read;
-                    problems.into_iter().for_each(|p| self.problem(p));
+                    problems.into_iter().for_each(|p| self.problems.add(p));
                     return line.map_or(Ok(()), |line| self.line(line, place, Some(chunks)));
                 }
             }
@@ -141,8 +145,9 @@ impl<'a> Collector<'a> {
 
     fn put(&mut self, frame: &Frame) -> Result<()> {
         if self.open.is_none() {
-            let name = archive_file_name(self.component, self.place().0, self.sealer.sealing().extension());
-            self.open = Some(FramedWriter::new(self.staging.create_file(&name)?, self.sealer)?);
+            let sealer = &self.settings.sealer;
+            let name = archive_file_name(&self.spec.name, self.place().0, sealer.sealing().extension());
+            self.open = Some(FramedWriter::new(self.staging.create_file(&name)?, sealer)?);
         }
         if let Some(archive) = &mut self.open {
             archive.put(&frame.compressed, frame.length)?;
@@ -152,33 +157,59 @@ impl<'a> Collector<'a> {
 
     /// What they refer to was noted where they were compared.
     fn kept(&mut self, kept: &Kept) -> Result<()> {
-        self.entries += kept.entries;
-        self.content_bytes += kept.content_bytes;
-        kept.lines.split_inclusive(|&b| b == b'\n').try_for_each(|line| self.index.push_line(line))
+        self.add_content(kept.content_bytes);
+        for line in kept.lines.split_inclusive(|&b| b == b'\n') {
+            match self.index.push_line(line)? {
+                Pushed::Taken => self.entries += 1,
+                Pushed::Refused(why) => {
+                    let path = line_path(line)?;
+                    // It was counted with the others.
+                    let size = Entry::parse_line(line).map_or(0, |entry| entry.size());
+                    self.content_bytes = self.content_bytes.saturating_sub(size);
+                    self.refuse(&path, &why);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn line(&mut self, line: Line, place: (u32, u64), chunks: Option<Vec<Chunk>>) -> Result<()> {
-        match line {
-            Line::Kept(kept) => self.kept(&kept),
-            Line::Same { line, entry } => {
-                self.account(&entry);
-                self.index.push_line(&line)
-            }
+        let (pushed, entry, is_new) = match line {
+            Line::Kept(kept) => return self.kept(&kept),
+            Line::Same { line, entry } => match self.lost_first(&entry) {
+                Some(first) => (Pushed::Refused(further_name(first)), entry, false),
+                None => (self.index.push_line(&line)?, entry, false),
+            },
             Line::New(mut entry) => {
-                if let EntryKind::Hardlink { target } = &entry.kind {
-                    if self.lost.contains(&*target.escaped()) {
-                        let detail = format!("it is a further name of {target}, which could not be read");
-                        let path = entry.path.escaped().into_owned();
-                        self.problem(Problem { kind: "unreadable".into(), path, detail });
-                        return Ok(());
-                    }
-                }
                 self.settle(&mut entry, place, chunks);
-                self.new_entries += 1;
-                self.account(&entry);
-                self.index.push(&entry)
+                match self.lost_first(&entry) {
+                    Some(first) => (Pushed::Refused(further_name(first)), entry, true),
+                    None => (self.index.push(&entry)?, entry, true),
+                }
             }
+        };
+        match pushed {
+            Pushed::Taken => {
+                self.new_entries += u64::from(is_new);
+                self.account(&entry);
+            }
+            Pushed::Refused(why) => self.refuse(entry.path.as_bytes(), &why),
         }
+        Ok(())
+    }
+
+    /// The first name of the same file, if it was refused.
+    fn lost_first<'e>(&self, entry: &'e Entry) -> Option<&'e EntryPath> {
+        let EntryKind::Hardlink { target } = &entry.kind else { return None };
+        let is_lost = !self.refused.is_empty() && self.refused.contains(&Digest::of(target.as_bytes()));
+        is_lost.then_some(target)
+    }
+
+    /// What readers would not take costs the entry, never the backup.
+    fn refuse(&mut self, path: &[u8], why: &Error) {
+        self.refused.insert(Digest::of(path));
+        let path = escape_path(path).into_owned();
+        self.problems.add(Problem { kind: "unsupported".into(), path, detail: why.one_line() });
     }
 
     /// Turns offsets that are relative to the slot into offsets in the volume.
@@ -199,7 +230,7 @@ impl<'a> Collector<'a> {
 
     fn account(&mut self, entry: &Entry) {
         self.entries += 1;
-        self.content_bytes += entry.size();
+        self.add_content(entry.size());
         let mut need = |backup: &BackupId| {
             if !self.depends_on.contains(backup) {
                 self.depends_on.insert(backup.clone());
@@ -211,22 +242,32 @@ impl<'a> Collector<'a> {
         }
     }
 
-    fn problem(&mut self, problem: Problem) {
-        if matches!(problem.kind.as_str(), "unreadable" | "vanished") {
-            self.lost.insert(problem.path.clone());
+    /// Sparse files can promise more than any number of the format.
+    fn add_content(&mut self, bytes: u64) {
+        self.content_bytes = self.content_bytes.saturating_add(bytes).min(MAX_OFFSET);
+    }
+
+    /// An empty component is never what somebody wanted.
+    fn note_emptiness(&mut self) {
+        if self.entries > 0 || !self.problems.is_empty() {
+            return;
         }
-        self.problems.push(problem);
+        for root in &self.spec.roots {
+            let path = root_name(root).map_or_else(|_| "root".to_owned(), |name| name.to_string());
+            let detail = "nothing of it was captured: it is a socket, or own data of the backup".to_owned();
+            self.problems.add(Problem { kind: "unsupported".into(), path, detail });
+        }
     }
 
     fn end_volume(&mut self) -> Result<()> {
         let Some(mut archive) = self.open.take() else { return Ok(()) };
         let mut compressed = Vec::new();
-        Compressor::new(self.level)?.compress(&tar::END, &mut compressed)?;
+        Compressor::new(self.settings.level)?.compress(&tar::END, &mut compressed)?;
         archive.put(&compressed, tar::END.len() as u64)?;
         let written = archive.finish()?;
         let (volume, _) = self.place();
         self.archives.push(ArchiveRecord {
-            name: archive_file_name(self.component, volume, self.sealer.sealing().extension()),
+            name: archive_file_name(&self.spec.name, volume, self.settings.sealer.sealing().extension()),
             volume,
             size_bytes: written.size_bytes,
             sha256: written.sha256,
@@ -238,15 +279,19 @@ impl<'a> Collector<'a> {
 
     fn finish(mut self) -> Result<Collected> {
         self.end_volume()?;
-        let totals = self.index.finish(&self.problems)?;
+        self.note_emptiness();
+        let (problems, problem_counts) = self.problems.finish();
+        let listed: Vec<_> = problems.iter().chain(&self.left_out.listed).cloned().collect();
+        let totals = self.index.finish(&listed)?;
         self.depends_on.extend(totals.referenced);
         self.depends_on.remove(self.staging.id());
         let index = IndexRecord {
-            name: index_file_name(self.component, self.sealer.sealing().extension()),
+            name: index_file_name(&self.spec.name, self.settings.sealer.sealing().extension()),
             size_bytes: totals.written.size_bytes,
             sha256: totals.written.sha256,
             segments: totals.segments,
             own_segments: totals.own_segments,
+            table: Some(totals.table),
         };
         Ok(Collected {
             archives: self.archives,
@@ -256,7 +301,13 @@ impl<'a> Collector<'a> {
             new_entries: self.new_entries,
             content_bytes: self.content_bytes,
             bytes_read: self.bytes_read,
-            problems: self.problems,
+            problems,
+            problem_counts,
+            left_out: self.left_out.count,
         })
     }
+}
+
+fn further_name(first: &EntryPath) -> Error {
+    Error::failed(format!("it is a further name of {first}, which could not be stored"))
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use crossbeam_channel::{Receiver, bounded, select};
 
+use super::base::Volumes;
 use super::collect::{Collected, Collector};
 use super::known::KnownContent;
 use super::large::{LargeFile, Tasks};
@@ -18,7 +19,8 @@ use crate::index::{IndexWriter, LocalIndex};
 use crate::model::{BackupId, index_file_name};
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
-use crate::source::files::{Exclude, Names, Walk, WalkOptions, walk};
+use crate::source::files::{Exclude, Names, Step, Walk, WalkOptions, walk};
+use crate::threads;
 
 /// The last index that a component builds on.
 #[derive(Clone, Debug)]
@@ -26,15 +28,21 @@ pub(super) struct LastIndex {
     pub(super) copy: LocalIndex,
     /// When that capture began, Unix seconds.
     pub(super) captured_from_seconds: i64,
+    /// Its lines passed the acceptance of readers as they are today.
+    pub(super) accepted: bool,
+    /// What it may refer to.
+    pub(super) volumes: Volumes,
 }
-
-/// Timestamps of the kernel and of network file systems may lie this far behind the clock; FAT counts in 2 s steps.
-const TIMESTAMP_SLACK_SECONDS: i64 = 2;
 
 impl LastIndex {
     pub(super) fn base(&self, rehash: bool) -> Result<Base> {
-        let trusted_before_seconds = self.captured_from_seconds - TIMESTAMP_SLACK_SECONDS;
-        Ok(Base { lines: self.copy.lines()?, trusted_before_seconds, rehash })
+        Ok(Base {
+            lines: self.copy.lines()?,
+            captured_from_seconds: self.captured_from_seconds,
+            accepted: self.accepted,
+            volumes: self.volumes.clone(),
+            rehash,
+        })
     }
 }
 
@@ -42,6 +50,8 @@ impl LastIndex {
 pub(super) fn start_walk(spec: &ComponentSpec, settings: &Settings) -> Result<Walk> {
     let options = WalkOptions {
         exclude: Exclude::new(&spec.exclude)?,
+        exclude_caches: spec.exclude_caches,
+        exclude_if_present: spec.exclude_if_present.clone(),
         one_file_system: spec.one_file_system,
         skip_identities: settings.skip_identities.clone(),
         threads: settings.threads,
@@ -56,6 +66,7 @@ pub(super) fn capture(
     staging: &Staging,
     local: &LocalIndex,
     last: Option<&LastIndex>,
+    walk: impl Iterator<Item = Step> + Send,
     monitor: &dyn Monitor,
 ) -> Result<Collected> {
     let last_segments = last.map(|l| l.copy.last_segments()).transpose()?;
@@ -68,23 +79,19 @@ pub(super) fn capture(
         settings.level,
         last_segments,
     )?;
-    let collector = Collector::new(&spec.name, staging, &settings.sealer, settings.volume_bytes, settings.level, index);
-    let shared =
-        Shared { backup: staging.id(), names: Names::system(), known: KnownContent::new(last.map(|l| l.copy.clone())) };
-    let walk = start_walk(spec, settings)?;
+    let collector = Collector::new(spec, staging, settings, index);
+    let shared = Shared { backup: staging.id(), names: Names::system(), known: KnownContent::new(last) };
     let workers = settings.threads.max(1);
     let (slot_sender, slots) = bounded(workers * 2 + 2);
     let (work_sender, work) = bounded(workers * 2 + 2);
     let (task_sender, task_receiver) = bounded(workers);
     let tasks = Tasks { sender: task_sender, receiver: task_receiver };
     std::thread::scope(|scope| {
-        let joiner = scope.spawn(move || plan::join(walk, base, &slot_sender, &work_sender));
-        let pool: Vec<_> = (0..workers)
-            .map(|_| {
-                let (shared, tasks, work) = (&shared, tasks.clone(), work.clone());
-                scope.spawn(move || serve(shared, tasks, &work, settings.level, monitor))
-            })
-            .collect();
+        let joiner = threads::start(scope, "join", move || plan::join(walk, base, &slot_sender, &work_sender))?;
+        let pool = threads::start_pool(scope, "pack", workers, || {
+            let (shared, tasks, work) = (&shared, tasks.clone(), work.clone());
+            move || serve(shared, tasks, &work, settings.level, monitor)
+        })?;
         drop((work, tasks));
         let collected = collector.run(&slots, monitor);
         // Whoever still waits for a place in a queue is let go before the threads are waited for.

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::sync::OnceLock;
 
+use super::base::Volumes;
+use super::component::LastIndex;
 use crate::error::{Error, Result};
 use crate::index::LocalIndex;
 use crate::model::{BackupId, Digest, Entry, EntryKind, Extent};
@@ -18,7 +20,7 @@ pub(super) const MIN_REFERENCED_BYTES: u64 = 512;
 /// Looks content up in the last index of a component.
 #[derive(Debug)]
 pub(super) struct KnownContent {
-    source: Option<LocalIndex>,
+    source: Option<(LocalIndex, Volumes)>,
     table: OnceLock<std::result::Result<Table, String>>,
 }
 
@@ -41,8 +43,8 @@ struct Place {
 
 impl KnownContent {
     /// Content of the index at `source`; with none, nothing is known.
-    pub(super) fn new(source: Option<LocalIndex>) -> Self {
-        Self { source, table: OnceLock::new() }
+    pub(super) fn new(source: Option<&LastIndex>) -> Self {
+        Self { source: source.map(|l| (l.copy.clone(), l.volumes.clone())), table: OnceLock::new() }
     }
 
     /// Whether anything can be known at all.
@@ -51,8 +53,8 @@ impl KnownContent {
     }
 
     fn table(&self) -> Result<Option<&Table>> {
-        let Some(source) = &self.source else { return Ok(None) };
-        match self.table.get_or_init(|| Table::build(source).map_err(|e| e.one_line())) {
+        let Some((copy, volumes)) = &self.source else { return Ok(None) };
+        match self.table.get_or_init(|| Table::build(copy, volumes).map_err(|e| e.one_line())) {
             Ok(table) => Ok(Some(table)),
             Err(why) => Err(Error::failed(format!("cannot use the local copy of the last index: {why}"))),
         }
@@ -77,14 +79,16 @@ impl KnownContent {
 }
 
 impl Table {
-    fn build(source: &LocalIndex) -> Result<Self> {
+    fn build(source: &LocalIndex, volumes: &Volumes) -> Result<Self> {
         let mut table = Self::default();
         let mut numbers = BTreeMap::new();
         let mut lines = source.lines()?;
         let mut line = Vec::new();
         while lines.next_line(&mut line)? {
-            let entry = Entry::parse_line(&line)?;
-            table.add(&entry, &mut numbers);
+            // What readers would refuse is not referred to.
+            if let Ok(entry) = Entry::parse_line(&line) {
+                table.add(&entry, volumes, &mut numbers);
+            }
         }
         table.places.sort_unstable_by_key(|p| p.0);
         table.places.dedup_by_key(|p| p.0);
@@ -92,8 +96,11 @@ impl Table {
         Ok(table)
     }
 
-    fn add(&mut self, entry: &Entry, numbers: &mut BTreeMap<BackupId, u32>) {
+    fn add(&mut self, entry: &Entry, volumes: &Volumes, numbers: &mut BTreeMap<BackupId, u32>) {
         let EntryKind::File { size, sha256, extents, chunks, unsettled: false, .. } = &entry.kind else { return };
+        if !extents.iter().all(|e| volumes.hold_extent(e)) {
+            return;
+        }
         let mut put = |sha256: Digest, extent: &Extent, skip: u64, length: u64| {
             let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
             let backup = *numbers.entry(extent.backup.clone()).or_insert_with(|| {

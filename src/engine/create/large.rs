@@ -8,13 +8,17 @@ use std::io;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use super::pack::{Frame, Line, Packer, Shared, changed, file_entry, may_be_stub, problem_of};
+use super::links::Name;
+use super::pack::{
+    Captured, Frame, Line, Packer, Shared, accepted, capture_other, changed, file_entry, may_be_stub, problem_of,
+    says_the_same,
+};
 use super::plan::Job;
 use super::stream::{ChunkSizes, Chunker, StoredStream};
 use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
 use crate::archive::tar;
 use crate::error::Result;
-use crate::model::{Chunk, Digest, Entry, EntryKind, Extent, Hasher};
+use crate::model::{Chunk, Digest, Entry, EntryKind, EntryPath, Extent, Hasher};
 use crate::monitor::Monitor;
 use crate::source::Problem;
 use crate::source::files::{Found, Stat};
@@ -120,10 +124,13 @@ impl<'a, 'p> LargeFile<'a, 'p> {
     }
 
     fn capture_job(&mut self, job: Job) -> Result<std::result::Result<Done, GivenUp>> {
-        let Job { found, previous, .. } = job;
+        let Job { found, previous, name } = job;
+        if let Some(first) = name.as_ref().and_then(Name::first) {
+            return self.link(&found, first, previous, name);
+        }
         let lost = |error: &io::Error| Done { line: None, problems: vec![problem_of(&found, error)], bytes_read: 0 };
-        let file = match found.open() {
-            Ok((file, _)) => file,
+        let (file, is_the_one_found) = match found.open() {
+            Ok((file, stat)) => (file, stat.is_same_file(&found.stat)),
             Err(error) => return Ok(Ok(lost(&error))),
         };
         let mut bytes_read = 0;
@@ -152,7 +159,10 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             if stored.is_err() {
                 return Ok(Err(GivenUp));
             }
-            let trouble = trouble_of(&stream, &stat, &found, &file);
+            let trouble = match trouble_of(&mut stream, &stat, &found, &file) {
+                Ok(trouble) => trouble,
+                Err(error) => return Ok(Ok(lost(&error))),
+            };
             if trouble.is_some() && attempt == 1 {
                 attempt = 2;
                 if self.end_frame().is_err() || self.send(Ok(Part::Again)).is_err() {
@@ -160,26 +170,74 @@ impl<'a, 'p> LargeFile<'a, 'p> {
                 }
                 continue;
             }
-            if let EntryKind::File { unsettled, in_pieces, .. } = &mut entry.kind {
+            if let EntryKind::File { unsettled, in_pieces, extents, .. } = &mut entry.kind {
                 *unsettled = trouble.is_some();
                 // The first member of that name holds the first attempt. By hand the pieces are laid over it.
                 *in_pieces = pieces || attempt == 2;
+                extents.retain(|e| e.length > 0 || !*in_pieces);
             }
-            if pieces {
-                entry.home.offset = self.before + self.raw.len() as u64;
-                tar::write_member_header(&entry, &mut self.raw);
+            problems.extend(trouble);
+            let entry = match accepted(Captured { entry, is_the_one_found, bytes_read }) {
+                Ok(captured) => captured.entry,
+                Err(error) => return Ok(Ok(lost(&error))),
+            };
+            if let Some(name) = name.filter(|_| is_the_one_found) {
+                name.stands(&found.path);
             }
+            let line = match previous {
+                // Only its timestamps were not trusted: the stub that the last backup holds will do.
+                Some((line, old)) if pieces && same_as_before(&entry, &old) => Line::Same { line, entry: old },
+                _ => Line::New(self.stub(entry, pieces)),
+            };
             if self.end_frame().is_err() {
                 return Ok(Err(GivenUp));
             }
             self.monitor.advance(0, 1);
-            problems.extend(trouble.map(|detail| changed(&found, &detail)));
-            let line = match previous {
-                Some((line, old)) if pieces && same_as_before(&entry, &old) => Line::Same { line, entry: old },
-                _ => Line::New(entry),
-            };
             return Ok(Ok(Done { line: Some(line), problems, bytes_read }));
         }
+    }
+
+    /// A further name of a file that was captured under another.
+    fn link(
+        &mut self,
+        found: &Found,
+        first: EntryPath,
+        previous: Option<(Vec<u8>, Entry)>,
+        name: Option<Name>,
+    ) -> Result<std::result::Result<Done, GivenUp>> {
+        let mut problems = Vec::new();
+        let captured = capture_other(found, Some(first.clone()), self.shared, &mut problems)
+            .and_then(|(entry, same)| accepted(Captured { entry, is_the_one_found: same, bytes_read: 0 }));
+        let line = match (captured, previous) {
+            (Err(error), _) => {
+                problems.push(problem_of(found, &error));
+                None
+            }
+            (Ok(captured), Some((line, old))) if says_the_same(&captured.entry, &old) => {
+                Some(Line::Same { line, entry: old })
+            }
+            (Ok(captured), _) => {
+                tar::write_member_header(&captured.entry, &mut self.raw);
+                Some(Line::New(captured.entry))
+            }
+        };
+        if let Some(name) = name.filter(|_| line.is_some()) {
+            name.stands(&first);
+        }
+        if self.end_frame().is_err() {
+            return Ok(Err(GivenUp));
+        }
+        self.monitor.advance(0, 1);
+        Ok(Ok(Done { line, problems, bytes_read: 0 }))
+    }
+
+    /// Writes the stub of a file in pieces, whose home that is.
+    fn stub(&mut self, mut entry: Entry, pieces: bool) -> Entry {
+        if pieces {
+            entry.home.offset = self.before + self.raw.len() as u64;
+            tar::write_member_header(&entry, &mut self.raw);
+        }
+        entry
     }
 
     /// The whole content behind one header.
@@ -330,13 +388,14 @@ fn same_as_before(new: &Entry, old: &Entry) -> bool {
     new == *old
 }
 
-fn trouble_of(stream: &StoredStream<'_>, before: &Stat, found: &Found, file: &File) -> Option<String> {
-    if let Some(fault) = &stream.fault {
-        return Some(format!("{fault} while it was read; zeros stand for the rest"));
+/// An error when nothing of the file could be read.
+fn trouble_of(stream: &mut StoredStream<'_>, before: &Stat, found: &Found, file: &File) -> io::Result<Option<Problem>> {
+    if let Some(fault) = stream.fault(found)? {
+        return Ok(Some(fault));
     }
-    match found.stat_again(file) {
+    Ok(match found.stat_again(file) {
         Ok(after) if before.same_content(&after) => None,
-        Ok(_) => Some("it was written to while it was read, twice".into()),
-        Err(error) => Some(format!("it could not be looked at after it was read: {error}")),
-    }
+        Ok(_) => Some(changed(found, "it was written to while it was read, twice")),
+        Err(error) => Some(changed(found, &format!("it could not be looked at after it was read: {error}"))),
+    })
 }

@@ -8,8 +8,10 @@ mod collect;
 mod component;
 mod known;
 mod large;
+mod links;
 mod pack;
 mod plan;
+mod problems;
 mod stream;
 mod texts;
 
@@ -24,18 +26,19 @@ use crate::archive::seal::Sealer;
 use crate::archive::tar::PIECES_DIR;
 use crate::config::Percent;
 use crate::durable::Disk;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::model::{
-    BackupId, BackupKind, ComponentRecord, Dependency, Digest, FORMAT_NAME, FORMAT_VERSION, Manifest, ProblemCount,
+    BackupId, BackupKind, ComponentRecord, Dependency, Digest, FORMAT_NAME, FORMAT_VERSION, Manifest, escape_path,
 };
 use crate::monitor::Monitor;
 use crate::repo::Repository;
 use crate::repo::catalog::Catalog;
-use crate::repo::publish::{FinishedComponent, Staging};
-use crate::repo::signing::Signer;
-use crate::repo::state::{Head, LocalComponent, LocalRecord, LocalState};
+use crate::repo::places::Places;
+use crate::repo::publish::{Staging, point_latest};
+use crate::repo::signing::{Signer, SignerKey};
+use crate::repo::state::{ACCEPTANCE, FinishedComponent, Head, LocalComponent, LocalRecord, LocalState};
 use crate::source::Problem;
-use crate::source::files::root_name;
+use crate::source::files::{Step, root_name};
 use base::Decision;
 use component::LastIndex;
 use plan::Item;
@@ -46,9 +49,14 @@ pub struct ComponentSpec {
     /// Name in the backup.
     pub name: String,
     /// Files and folders; each lies under its last name.
+    #[serde(serialize_with = "serialize_paths")]
     pub roots: Vec<PathBuf>,
     /// Globs of what is left out.
     pub exclude: Vec<String>,
+    /// Leave out what is in folders that are caches by their `CACHEDIR.TAG`.
+    pub exclude_caches: bool,
+    /// Leave out what is in folders that hold one of these names.
+    pub exclude_if_present: Vec<String>,
     /// Do not cross into other file systems.
     pub one_file_system: bool,
     /// Fewer entries than this fail the backup.
@@ -56,6 +64,10 @@ pub struct ComponentSpec {
     /// Losing more than this part of its bytes since the last backup fails the backup.
     #[serde(skip)]
     pub max_shrink: Option<Percent>,
+}
+
+fn serialize_paths<S: serde::Serializer>(paths: &[PathBuf], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_seq(paths.iter().map(|path| escape_path(path.as_os_str().as_encoded_bytes())))
 }
 
 /// How a backup is made.
@@ -67,7 +79,7 @@ pub struct Settings {
     pub full: bool,
     /// Read files even if they look unchanged.
     pub rehash: bool,
-    /// Take over a repository that another host has written.
+    /// Take over a repository that another host has written, or that is not the one that was at this place.
     pub adopt: bool,
     /// How archives are sealed.
     pub sealer: Sealer,
@@ -79,8 +91,11 @@ pub struct Settings {
     pub volume_bytes: u64,
     /// Labels for the manifest.
     pub tags: BTreeMap<String, String>,
-    /// Folders that are never entered, `(device, inode)`: the repository and the local state.
+    /// Files and folders that are never captured, `(device, inode)`: keys, and what [`create`] adds, which is the
+    /// repository and the local state.
     pub skip_identities: Vec<(u64, u64)>,
+    /// Signers whose backups may be built upon, besides those that are pinned in the state folder.
+    pub trusted: Vec<SignerKey>,
     /// State folder of this host.
     pub state_dir: PathBuf,
     /// Name of this host, for people.
@@ -113,6 +128,8 @@ pub struct ComponentReport {
     pub bytes_stored: u64,
     /// When the capture began.
     pub captured_at: String,
+    /// What rules left out; a folder counts once.
+    pub left_out: u64,
     /// Problems with their paths.
     pub problems: Vec<Problem>,
 }
@@ -137,6 +154,8 @@ pub struct Report {
     pub bytes_stored: u64,
     /// Wall time.
     pub duration_seconds: f64,
+    /// What rules left out of all components.
+    pub left_out: u64,
     /// All problems of all components.
     pub problems: Vec<Problem>,
 }
@@ -152,6 +171,8 @@ pub struct Preview {
     pub new_entries: u64,
     /// Bytes that a run would read.
     pub bytes_to_read: u64,
+    /// What rules leave out.
+    pub left_out: u64,
     /// What the walk met.
     pub problems: Vec<Problem>,
 }
@@ -164,7 +185,7 @@ impl Preview {
                 self.entries += 1;
                 self.new_entries += 1;
                 let stat = &job.found.stat;
-                if job.link_to.is_none() && stat.kind == crate::source::files::FileKind::File {
+                if stat.kind == crate::source::files::FileKind::File {
                     self.bytes_to_read += stat.size.min(stat.blocks_512.saturating_mul(512).max(4096));
                 }
             }
@@ -174,6 +195,7 @@ impl Preview {
 
 /// Says what a run would do; changes nothing, takes no lock.
 pub fn preview(root: &Path, settings: &Settings) -> Result<(Vec<Preview>, Option<String>)> {
+    check_place(root, settings)?;
     let decision = match Repository::open(root) {
         Ok(repo) => {
             let state = LocalState::new(&settings.state_dir, &repo.record().repository_id, settings.disk.clone());
@@ -190,26 +212,44 @@ pub fn preview(root: &Path, settings: &Settings) -> Result<(Vec<Preview>, Option
     Ok((previews.collect::<Result<_>>()?, decision.full_because.clone()))
 }
 
+/// Starts the walk of a component; a call gives all its steps in order.
+pub type Walks<'a> = &'a dyn Fn(&ComponentSpec, &Settings) -> Result<Box<dyn Iterator<Item = Step> + Send>>;
+
 /// Makes a backup in the repository at `root`, which is made if nothing is there.
 pub fn create(root: &Path, settings: &Settings, signer: &Signer, monitor: &dyn Monitor) -> Result<Report> {
+    create_from(root, settings, signer, &|spec, settings| Ok(Box::new(component::start_walk(spec, settings)?)), monitor)
+}
+
+/// The same from any walks: a test changes the tree between what a walk saw and what is read.
+pub fn create_from(
+    root: &Path,
+    settings: &Settings,
+    signer: &Signer,
+    walks: Walks<'_>,
+    monitor: &dyn Monitor,
+) -> Result<Report> {
     let begun = Instant::now();
     let now = settings.clock.now_seconds();
     check_components(&settings.components)?;
+    let places = check_place(root, settings)?;
     let (repo, _lock) = Repository::open_or_create(root, &settings.disk, &rfc3339(now), &signer.public())?;
     let mut settings = settings.clone();
     settings.skip_identities.push(identity_of(root)?);
-    let settings = &settings;
     let state = LocalState::new(&settings.state_dir, &repo.record().repository_id, settings.disk.clone());
     state.pin(&signer.public())?;
+    places.remember(root, &repo.record().repository_id)?;
+    settings.skip_identities.push(identity_of(&settings.state_dir)?);
+    let settings = &settings;
     let catalog = Catalog::load(&repo)?;
     let decision = Decision::make(&repo, &catalog, &state, settings)?;
+    decision.notes.iter().for_each(|note| monitor.note(note));
     if let Some(why) = &decision.full_because {
         monitor.note(&format!("this is a full backup: {why}"));
     }
     let staging = stage(&repo, &catalog, &decision, settings, &state, now)?;
     let mut finished = Vec::new();
     for spec in &settings.components {
-        finished.push(capture_component(spec, settings, &staging, &state, &decision, monitor)?);
+        finished.push(capture_component(spec, settings, &staging, &state, &decision, walks, monitor)?);
     }
     let manifest = manifest(&repo, &decision, settings, staging.id(), &finished, now, signer.public().fingerprint())?;
     let texts = texts::texts(&manifest, &signer.public());
@@ -220,11 +260,20 @@ pub fn create(root: &Path, settings: &Settings, signer: &Signer, monitor: &dyn M
         let local = LocalComponent { copy_sha256: f.copy_sha256, captured_from_seconds: f.captured_from_seconds };
         (f.record.name.clone(), local)
     });
-    state.describe_copies(staging.id(), &LocalRecord { sums_sha256, components: copies.collect() })?;
+    let copies = LocalRecord { sums_sha256, accepted: ACCEPTANCE, components: copies.collect() };
+    state.describe_copies(staging.id(), &copies)?;
     let id = staging.id().clone();
     monitor.check()?;
     staging.publish(&repo, &manifest, &texts)?;
-    state.set_head(&Head { id: id.clone(), sequence: manifest.sequence, sums_sha256 })?;
+    // The backup is made. What fails from here on is told, and makes no failure of it.
+    let head = Head { id: id.clone(), sequence: manifest.sequence, sums_sha256 };
+    let told = |what: &str, result: Result<()>| {
+        if let Err(e) = result {
+            monitor.note(&format!("the backup is made, but {what}: {}", e.one_line()));
+        }
+    };
+    told("`latest` was not moved", point_latest(&repo, &id, &settings.disk));
+    told("this host could not note it", state.set_head(&head));
     Ok(report(manifest, finished, decision.full_because, begun))
 }
 
@@ -252,11 +301,19 @@ fn check_components(components: &[ComponentSpec]) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a place at which another repository was, or one that is gone.
+fn check_place(root: &Path, settings: &Settings) -> Result<Places> {
+    let places = Places::new(&settings.state_dir, settings.disk.clone());
+    if !settings.adopt {
+        places.check(root)?;
+    }
+    Ok(places)
+}
+
 /// Device and inode, by which walks know what to stay out of.
 pub fn identity_of(dir: &Path) -> Result<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
 
-    use crate::error::Context;
     let meta = std::fs::metadata(dir).at("cannot look at", dir)?;
     Ok((meta.dev(), meta.ino()))
 }
@@ -272,6 +329,12 @@ fn stage(
 ) -> Result<Staging> {
     let mut reusable = None;
     for id in crate::repo::catalog::incomplete_ids(repo.root())? {
+        let dir = Staging::path_of(repo, &id);
+        if !dir.symlink_metadata().at("cannot look at", &dir)?.is_dir() {
+            // No run made this.
+            settings.disk.remove_file_if_there(&dir)?;
+            continue;
+        }
         let staging = Staging::adopt(repo, id.clone(), &settings.disk);
         let young = (now - id.unix_seconds()).abs() <= MAX_RESUMED_SECONDS;
         let newer = catalog.backups.iter().all(|b| b.id.unix_seconds() < id.unix_seconds());
@@ -280,7 +343,7 @@ fn stage(
         if young && newer && useful && reusable.is_none() {
             reusable = Some(staging);
         } else {
-            settings.disk.remove_dir_all(&Staging::path_of(repo, &id))?;
+            settings.disk.remove_dir_all(&dir)?;
             drop(std::fs::remove_dir_all(state.copies_dir(&id)));
         }
     }
@@ -309,15 +372,20 @@ fn take_over(
     state: &LocalState,
     decision: &Decision,
 ) -> Option<FinishedComponent> {
-    let found = staging.finished(&spec.name, fingerprint(spec, settings, decision).ok()?)?;
+    let found = state.finished(staging.id(), &spec.name)?;
     let copy = state.copy(staging.id(), &spec.name);
-    copy.digest().is_ok_and(|d| d == found.copy_sha256).then_some(found)
+    let usable = fingerprint(spec, settings, decision).is_ok_and(|f| f == found.fingerprint)
+        && found.record.name == spec.name
+        && staging.holds(&found.record)
+        && copy.digest().is_ok_and(|d| d == found.copy_sha256);
+    usable.then_some(found)
 }
 
 /// What a finished component depends on; equal means it would be made the same way again.
 fn fingerprint(spec: &ComponentSpec, settings: &Settings, decision: &Decision) -> Result<Digest> {
     let base = decision.last_index(&spec.name).and(decision.parent.as_ref());
-    let facts = serde_json::json!([spec, settings.sealer.sealing(), settings.level, base, settings.volume_bytes]);
+    let Settings { level, volume_bytes, rehash, .. } = settings;
+    let facts = serde_json::json!([spec, settings.sealer.sealing(), level, base, volume_bytes, rehash]);
     Ok(Digest::of(facts.to_string().as_bytes()))
 }
 
@@ -327,6 +395,7 @@ fn capture_component(
     staging: &Staging,
     state: &LocalState,
     decision: &Decision,
+    walks: Walks<'_>,
     monitor: &dyn Monitor,
 ) -> Result<FinishedComponent> {
     if let Some(found) = take_over(spec, settings, staging, state, decision) {
@@ -339,12 +408,10 @@ fn capture_component(
     copy.remove(&settings.disk)?;
     let last: Option<&LastIndex> = decision.last_index(&spec.name);
     let captured_from_seconds = settings.clock.now_seconds();
-    let collected = component::capture(spec, settings, staging, &copy, last, monitor)
+    let walk = walks(spec, settings)?;
+    let collected = component::capture(spec, settings, staging, &copy, last, walk, monitor)
         .map_err(|e| e.within(format!("cannot capture the component {}", spec.name)))?;
     let stored: u64 = collected.archives.iter().map(|a| a.size_bytes).sum();
-    let mut counts = BTreeMap::<&str, u64>::new();
-    collected.problems.iter().for_each(|p| *counts.entry(&p.kind).or_default() += 1);
-    let problems = counts.into_iter().map(|(kind, count)| ProblemCount { kind: kind.into(), count }).collect();
     let record = ComponentRecord {
         name: spec.name.clone(),
         kind: "files".into(),
@@ -357,7 +424,8 @@ fn capture_component(
         bytes_stored: stored + collected.index.size_bytes,
         archives: collected.archives,
         index: collected.index,
-        problems,
+        problems: collected.problem_counts,
+        left_out: (collected.left_out > 0).then_some(collected.left_out),
     };
     base::check_expectations(spec, &record, decision.parent_manifest.as_ref())?;
     let finished = FinishedComponent {
@@ -368,7 +436,7 @@ fn capture_component(
         captured_from_seconds,
         problems: collected.problems,
     };
-    staging.note_finished(&finished)?;
+    state.note_finished(staging.id(), &finished)?;
     Ok(finished)
 }
 
@@ -413,6 +481,7 @@ fn report(
     begun: Instant,
 ) -> Report {
     let problems = finished.iter().flat_map(|f| f.problems.clone()).collect();
+    let left_out = finished.iter().filter_map(|f| f.record.left_out).fold(0, u64::saturating_add);
     let components = finished.into_iter().map(|f| ComponentReport {
         name: f.record.name,
         kind: f.record.kind,
@@ -421,6 +490,7 @@ fn report(
         bytes_read: f.record.bytes_read,
         bytes_stored: f.record.bytes_stored,
         captured_at: f.record.captured_from,
+        left_out: f.record.left_out.unwrap_or(0),
         problems: f.problems,
     });
     Report {
@@ -432,6 +502,7 @@ fn report(
         parent: manifest.parent.map(|p| p.id),
         full_because,
         duration_seconds: (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+        left_out,
         problems,
     }
 }

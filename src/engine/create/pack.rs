@@ -7,12 +7,13 @@ use std::fs::File;
 use std::io;
 
 use super::known::{KnownContent, MIN_REFERENCED_BYTES};
+use super::links::Name;
 use super::plan::{Item, Job, Kept};
 use super::stream::{LARGE_FILE_BYTES, StoredStream};
 use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
 use crate::archive::tar;
 use crate::error::Result;
-use crate::model::{BackupId, Digest, Entry, EntryKind, Extent, Home, Xattr};
+use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Extent, Home, MAX_OFFSET, Xattr, escape_path};
 use crate::monitor::Monitor;
 use crate::source::Problem;
 use crate::source::files::{FileKind, Found, Names, Stat, data_regions, problem_kind};
@@ -50,6 +51,23 @@ pub(super) struct Packed {
     pub(super) lines: Vec<Line>,
     pub(super) problems: Vec<Problem>,
     pub(super) bytes_read: u64,
+}
+
+/// An entry as it was captured.
+#[derive(Debug)]
+pub(super) struct Captured {
+    pub(super) entry: Entry,
+    /// Not something else that has its name now.
+    pub(super) is_the_one_found: bool,
+    pub(super) bytes_read: u64,
+}
+
+/// What readers refuse is not written: it costs the entry, not the backup.
+pub(super) fn accepted(captured: Captured) -> io::Result<Captured> {
+    match captured.entry.check() {
+        Ok(()) => Ok(captured),
+        Err(refused) => Err(io::Error::new(io::ErrorKind::Unsupported, refused.one_line())),
+    }
 }
 
 /// Packs batches; reuses its buffers and compression context.
@@ -108,24 +126,31 @@ impl<'a> Packer<'a> {
 
     /// Captures one entry; returns the bytes read. Whatever goes wrong with it becomes a problem, not an error.
     fn capture(&mut self, job: Job, packed: &mut Packed) -> Result<u64> {
-        let Job { found, previous, link_to } = job;
+        let Job { found, previous, name } = job;
+        let first = name.as_ref().and_then(Name::first);
         let start = self.raw.len();
-        let outcome = if found.stat.kind == FileKind::File && link_to.is_none() {
+        let problems = packed.problems.len();
+        let outcome = if found.stat.kind == FileKind::File && first.is_none() {
             self.capture_file(&found, previous.as_ref().map(|p| &p.1), packed)?
         } else {
-            capture_other(&found, link_to, self.shared, &mut packed.problems).map(|entry| {
+            capture_other(&found, first.clone(), self.shared, &mut packed.problems).map(|(entry, same)| {
                 tar::write_member_header(&entry, &mut self.raw);
-                (entry, 0)
+                Captured { entry, is_the_one_found: same, bytes_read: 0 }
             })
         };
-        let (mut entry, read) = match outcome {
+        let Captured { mut entry, is_the_one_found, bytes_read } = match outcome.and_then(accepted) {
             Ok(captured) => captured,
             Err(error) => {
                 self.raw.truncate(start);
+                packed.problems.truncate(problems);
                 packed.problems.push(problem_of(&found, &error));
                 return Ok(0);
             }
         };
+        // Another file under this name does not stand for the names of the one that was found.
+        if let Some(name) = name.filter(|_| is_the_one_found) {
+            name.stands(first.as_ref().unwrap_or(&found.path));
+        }
         match previous {
             Some((line, old)) if says_the_same(&entry, &old) => {
                 self.raw.truncate(start);
@@ -136,7 +161,7 @@ impl<'a> Packer<'a> {
                 packed.lines.push(Line::New(entry));
             }
         }
-        Ok(read)
+        Ok(bytes_read)
     }
 
     /// Reads a file that fits a frame. One that changes under the reading is read once more.
@@ -145,38 +170,38 @@ impl<'a> Packer<'a> {
         found: &Found,
         previous: Option<&Entry>,
         packed: &mut Packed,
-    ) -> Result<io::Result<(Entry, u64)>> {
+    ) -> Result<io::Result<Captured>> {
         let start = self.raw.len();
         let problems = packed.problems.len();
-        let mut read = 0;
+        let mut bytes_read = 0;
         let mut attempt = 1;
         loop {
             self.raw.truncate(start);
             packed.problems.truncate(problems);
             match self.read_file(found, &mut packed.problems) {
-                Ok((entry, length, trouble)) => {
-                    read += length;
+                Ok((mut captured, trouble)) => {
+                    bytes_read += captured.bytes_read;
                     if trouble.is_some() && attempt == 1 {
                         attempt = 2;
                         continue;
                     }
-                    if let Some(detail) = trouble {
-                        packed.problems.push(changed(found, &detail));
-                    }
-                    let entry = self.refer_if_known(entry, previous, start)?;
-                    return Ok(Ok((entry, read)));
+                    packed.problems.extend(trouble);
+                    captured.entry = self.refer_if_known(captured.entry, previous, start)?;
+                    return Ok(Ok(Captured { bytes_read, ..captured }));
                 }
                 Err(error) => return Ok(Err(error)),
             }
         }
     }
 
-    /// One reading: the entry with its member in the buffer, the stored bytes, and what was wrong with it.
-    fn read_file(&mut self, found: &Found, problems: &mut Vec<Problem>) -> io::Result<(Entry, u64, Option<String>)> {
+    /// One reading: the entry with its member in the buffer, and what was wrong with it.
+    fn read_file(&mut self, found: &Found, problems: &mut Vec<Problem>) -> io::Result<(Captured, Option<Problem>)> {
         let (file, mut stat) = found.open()?;
+        let is_the_one_found = stat.is_same_file(&found.stat);
         let mut trouble = None;
         if stat.size > LARGE_FILE_BYTES {
-            trouble = Some(format!("it grew to {} bytes while the backup ran; its beginning was stored", stat.size));
+            let detail = format!("it grew to {} bytes while the backup ran; its beginning was stored", stat.size);
+            trouble = Some(changed(found, &detail));
             stat.size = LARGE_FILE_BYTES;
         }
         let (mut entry, regions) = file_entry(found, &file, &stat, self.shared, problems)?;
@@ -186,15 +211,11 @@ impl<'a> Packer<'a> {
         let mut stream = StoredStream::new(&file, stat.size, regions.as_deref());
         stream.append_to(&mut self.raw);
         debug_assert_eq!(self.raw.len(), content_start + length);
-        if let Some(fault) = stream.fault {
-            if fault.kind() != io::ErrorKind::UnexpectedEof {
-                return Err(fault);
-            }
-            trouble.get_or_insert_with(|| "it became shorter while it was read; zeros stand for the rest".into());
+        let fault = stream.fault(found)?;
+        if trouble.is_none() && fault.is_none() && !stat.same_content(&found.stat_again(&file)?) {
+            trouble = Some(changed(found, "it was written to while it was read, twice"));
         }
-        if trouble.is_none() && !stat.same_content(&found.stat_again(&file)?) {
-            trouble = Some("it was written to while it was read, twice".into());
-        }
+        let trouble = trouble.or(fault);
         let digest = Digest::of(&self.raw[content_start..]);
         self.raw.resize(content_start + length + tar::padding(content_bytes), 0);
         if let EntryKind::File { sha256, extents, unsettled, .. } = &mut entry.kind {
@@ -207,7 +228,7 @@ impl<'a> Packer<'a> {
                 length: content_bytes,
             });
         }
-        Ok((entry, content_bytes, trouble))
+        Ok((Captured { entry, is_the_one_found, bytes_read: content_bytes }, trouble))
     }
 
     /// Replaces the member by a stub when the chain holds the content already.
@@ -244,7 +265,7 @@ pub(super) fn may_be_stub(entry: &Entry) -> bool {
 }
 
 /// An entry that was read again and found as it was keeps its line, home and all.
-fn says_the_same(new: &Entry, old: &Entry) -> bool {
+pub(super) fn says_the_same(new: &Entry, old: &Entry) -> bool {
     let mut new = new.clone();
     new.home = old.home.clone();
     if let (
@@ -270,6 +291,10 @@ pub(super) fn file_entry(
     shared: &Shared<'_>,
     problems: &mut Vec<Problem>,
 ) -> io::Result<(Entry, Option<Vec<(u64, u64)>>)> {
+    if stat.size > MAX_OFFSET {
+        let text = format!("its size of {} bytes is beyond the {MAX_OFFSET} that the format allows", stat.size);
+        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+    }
     let mut regions = if stat.may_have_holes() { data_regions(file, stat.size)? } else { None };
     if let Some(regions) = &mut regions {
         tar::align_regions(regions, stat.size);
@@ -286,29 +311,73 @@ pub(super) fn file_entry(
     Ok((entry_of(found, stat, kind, xattrs_of(found, Some(file), problems)?, shared), regions))
 }
 
-fn capture_other(
+/// An entry without content, and whether it is the one that was found: for one with several names that matters.
+pub(super) fn capture_other(
     found: &Found,
-    link_to: Option<crate::model::EntryPath>,
+    link_to: Option<EntryPath>,
     shared: &Shared<'_>,
     problems: &mut Vec<Problem>,
-) -> io::Result<Entry> {
-    let stat = &found.stat;
-    let (major, minor) = stat.rdev;
-    let kind = match (link_to, stat.kind) {
-        (Some(target), _) => EntryKind::Hardlink { target },
-        (None, FileKind::Dir) => EntryKind::Dir,
-        (None, FileKind::Symlink) => EntryKind::Symlink { target: found.read_link()? },
-        (None, FileKind::Fifo) => EntryKind::Fifo,
-        (None, FileKind::Char) => EntryKind::CharDevice { major, minor },
-        (None, FileKind::Block) => EntryKind::BlockDevice { major, minor },
-        (None, FileKind::File | FileKind::Socket) => {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "this type cannot be stored"));
+) -> io::Result<(Entry, bool)> {
+    match (link_to, found.stat.kind) {
+        // The attributes of a further name are those of the first.
+        (Some(target), _) => {
+            let kind = EntryKind::Hardlink { target };
+            Ok((entry_of(found, &found.stat, kind, Vec::new(), shared), true))
         }
+        (None, FileKind::Dir) => Ok((capture_folder(found, shared, problems), true)),
+        (None, _) => capture_special(found, shared, problems),
+    }
+}
+
+/// What the walk saw of a folder holds its children together, whatever became of it.
+fn capture_folder(found: &Found, shared: &Shared<'_>, problems: &mut Vec<Problem>) -> Entry {
+    let known = problems.len();
+    let read = xattrs_of(found, None, problems).and_then(|xattrs| {
+        // Another folder may have its name by now.
+        if found.stat_by_name()?.is_same_file(&found.stat) { Ok(xattrs) } else { Err(io::ErrorKind::NotFound.into()) }
+    });
+    let xattrs = read.unwrap_or_else(|error| {
+        problems.truncate(known);
+        problems.push(folder_without_attributes(found, &error));
+        Vec::new()
+    });
+    entry_of(found, &found.stat, EntryKind::Dir, xattrs, shared)
+}
+
+/// Symbolic links, pipes and devices are not opened, so what is read of one may belong to another that has its name now:
+/// everything is of the same one, or that is said.
+fn capture_special(found: &Found, shared: &Shared<'_>, problems: &mut Vec<Problem>) -> io::Result<(Entry, bool)> {
+    let known = problems.len();
+    for attempt in 1..=2 {
+        problems.truncate(known);
+        let stat = found.stat_by_name()?;
+        let (major, minor) = stat.rdev;
+        let kind = match stat.kind {
+            kind if kind != found.stat.kind => return Err(io::ErrorKind::NotFound.into()),
+            FileKind::Symlink => EntryKind::Symlink { target: found.read_link()? },
+            FileKind::Fifo => EntryKind::Fifo,
+            FileKind::Char => EntryKind::CharDevice { major, minor },
+            FileKind::Block => EntryKind::BlockDevice { major, minor },
+            FileKind::File | FileKind::Dir | FileKind::Socket => break,
+        };
+        let xattrs = xattrs_of(found, None, problems)?;
+        let settled = found.stat_by_name()? == stat;
+        if settled || attempt == 2 {
+            if !settled {
+                problems.push(changed(found, "it was replaced or changed while it was looked at, twice"));
+            }
+            return Ok((entry_of(found, &stat, kind, xattrs, shared), stat.is_same_file(&found.stat)));
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this type cannot be stored"))
+}
+
+fn folder_without_attributes(found: &Found, error: &io::Error) -> Problem {
+    let (kind, why) = match problem_kind(error) {
+        "vanished" => ("changed", "it was moved or replaced before its extended attributes were read".to_owned()),
+        kind => (kind, format!("its extended attributes cannot be read: {error}")),
     };
-    // The attributes of a further name are those of the first.
-    let is_link = matches!(kind, EntryKind::Hardlink { .. });
-    let xattrs = if is_link { Vec::new() } else { xattrs_of(found, None, problems)? };
-    Ok(entry_of(found, stat, kind, xattrs, shared))
+    Problem { kind: kind.into(), path: found.path.escaped().into_owned(), detail: why }
 }
 
 fn entry_of(found: &Found, stat: &Stat, kind: EntryKind, xattrs: Vec<Xattr>, shared: &Shared<'_>) -> Entry {
@@ -328,24 +397,37 @@ fn entry_of(found: &Found, stat: &Stat, kind: EntryKind, xattrs: Vec<Xattr>, sha
     }
 }
 
-/// Attributes that a PAX keyword cannot name stay behind, and that is said.
+/// Most bytes that all attributes of an entry may take in its pax records; the rest of the limit is for names.
+const MAX_XATTR_BYTES: usize = tar::MAX_PAX_BYTES - (1 << 20);
+
+/// Attributes that tar cannot hold stay behind, and that is said.
 fn xattrs_of(found: &Found, file: Option<&File>, problems: &mut Vec<Problem>) -> io::Result<Vec<Xattr>> {
     let mut xattrs = found.read_xattrs(file)?;
+    let mut total = 0;
     xattrs.retain(|x| {
-        let fits = tar::can_hold_xattr(&x.name);
-        if !fits {
-            let name = String::from_utf8_lossy(&x.name);
-            let detail = format!("the attribute {name:?} has a name that tar cannot hold; it was left out");
-            problems.push(Problem { kind: "unsupported".into(), path: found.path.escaped().into_owned(), detail });
-        }
-        fits
+        // Escapes and the words around them included.
+        let bytes = 3 * x.name.len() + x.value.len() + 64;
+        let why = if !tar::can_hold_xattr(&x.name) {
+            "has a name that tar cannot hold"
+        } else if total + bytes > MAX_XATTR_BYTES {
+            "does not fit into the tar header with all the others"
+        } else {
+            total += bytes;
+            return true;
+        };
+        let detail = format!("the attribute {} {why}; it was left out", escape_path(&x.name));
+        problems.push(Problem { kind: "unsupported".into(), path: found.path.escaped().into_owned(), detail });
+        false
     });
     Ok(xattrs)
 }
 
 pub(super) fn problem_of(found: &Found, error: &io::Error) -> Problem {
     let kind = problem_kind(error);
-    let detail = if kind == "vanished" { "it was gone when its turn came".to_owned() } else { error.to_string() };
+    let detail = match kind {
+        "vanished" => "it was gone, or something else stood in its place, when its turn came".to_owned(),
+        _ => error.to_string(),
+    };
     Problem { kind: kind.into(), path: found.path.escaped().into_owned(), detail }
 }
 

@@ -6,7 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::base::Volumes;
 use super::large::Part;
+use super::links::{Name, Verdict};
 use super::pack::Packed;
 use super::stream::LARGE_FILE_BYTES;
 use crate::archive::frame::TARGET_FRAME_BYTES;
@@ -14,7 +16,8 @@ use crate::error::{Error, Result};
 use crate::index::LocalLines;
 use crate::model::{BackupId, Entry, EntryPath, Fields, Timestamp, line_path, tree_order};
 use crate::source::Problem;
-use crate::source::files::{FileKind, Found, Stat, Step, Walk};
+use crate::source::files::{FileKind, Found, LeftOut, Stat, Step};
+use crate::threads;
 
 /// Most entries in one batch: bounds memory where little is read.
 const MAX_BATCH_ENTRIES: u64 = 4096;
@@ -44,8 +47,8 @@ pub(super) struct Job {
     pub(super) found: Found,
     /// The entry of the same path in the last index, with its line.
     pub(super) previous: Option<(Vec<u8>, Entry)>,
-    /// The first name of the same file, when this is a further one.
-    pub(super) link_to: Option<EntryPath>,
+    /// For a file with several names.
+    pub(super) name: Option<Name>,
 }
 
 /// Work for the pool.
@@ -65,6 +68,8 @@ pub(super) enum Slot {
     /// Something the walk itself met.
     Problem(Problem),
     Note(String),
+    /// What rules left out.
+    LeftOut(LeftOut),
 }
 
 /// Parts of a large file that may wait for the writer.
@@ -74,15 +79,19 @@ const LARGE_PARTS_AHEAD: usize = 6;
 #[derive(Debug)]
 pub(super) struct Base {
     pub(super) lines: LocalLines,
-    /// Timestamps from this moment on are not trusted, in Unix seconds (FORMAT.md §7).
-    pub(super) trusted_before_seconds: i64,
+    /// When that capture began, Unix seconds.
+    pub(super) captured_from_seconds: i64,
+    /// Its lines passed the acceptance of readers as they are today.
+    pub(super) accepted: bool,
+    /// What its lines may refer to.
+    pub(super) volumes: Volumes,
     /// Read files even if they look unchanged.
     pub(super) rehash: bool,
 }
 
 /// Runs the join until the walk ends or nobody listens any more. Returns the backups that unchanged entries refer to.
 pub(super) fn join(
-    walk: Walk,
+    walk: impl Iterator<Item = Step>,
     base: Option<Base>,
     slots: &Sender<Slot>,
     work: &Sender<Work>,
@@ -104,6 +113,7 @@ pub(super) fn join(
         let go_on = match step {
             Step::Entry(found) => joiner.entry(found)?,
             Step::Problem(problem) => slots.send(Slot::Problem(problem)).is_ok(),
+            Step::LeftOut(left_out) => slots.send(Slot::LeftOut(left_out)).is_ok(),
             Step::Note { path, reason } => slots.send(Slot::Note(format!("{path}: {reason}"))).is_ok(),
         };
         if !go_on {
@@ -114,14 +124,22 @@ pub(super) fn join(
     Ok(joiner.referenced)
 }
 
+/// A file with several names.
+struct Linked {
+    stat: Stat,
+    /// About the last name that was seen.
+    last: Verdict,
+    left: u64,
+}
+
 struct Joiner<'a> {
     base: Option<Base>,
     /// The line that was read last stands for a path that is still to come.
     peeked: bool,
     /// The line that was read last.
     line: Vec<u8>,
-    /// First names of files with several names, until all names were seen.
-    links: HashMap<(u64, u64), (EntryPath, u64)>,
+    /// Files with several names, by device and inode, until all names were seen.
+    links: HashMap<(u64, u64), Linked>,
     batch: Vec<Item>,
     batch_bytes: u64,
     batch_entries: u64,
@@ -133,17 +151,25 @@ struct Joiner<'a> {
 
 impl Joiner<'_> {
     fn entry(&mut self, found: Found) -> Result<bool> {
-        let link_to = self.link_of(&found);
+        let name = self.name_of(&found);
         let previous = self.find_previous(&found.path)?;
-        if previous && self.keep_if_unchanged(&found.stat, link_to.as_ref()) {
+        // A further name of something that is being captured just now cannot be kept as it is.
+        let first = name.as_ref().map_or(Some(None), Name::known_first);
+        if let Some(first) = first.as_ref().filter(|_| previous)
+            && self.keep_if_unchanged(&found.stat, first.as_ref())
+        {
+            if let Some(name) = name {
+                name.stands(first.as_ref().unwrap_or(&found.path));
+            }
             // Lines of large files are long.
             let full = self.batch_entries >= MAX_BATCH_ENTRIES || self.batch_line_bytes >= TARGET_FRAME_BYTES;
             return Ok(!full || self.flush());
         }
-        let previous = if previous { Some((self.line.clone(), Entry::parse_line(&self.line)?)) } else { None };
+        let previous = if previous { self.previous() } else { None };
         let stat = &found.stat;
-        let content = if stat.kind == FileKind::File && link_to.is_none() { stat.size } else { 0 };
-        let job = Box::new(Job { found, previous, link_to });
+        let is_link = matches!(first, Some(Some(_)));
+        let content = if stat.kind == FileKind::File && !is_link { stat.size } else { 0 };
+        let job = Box::new(Job { found, previous, name });
         if content >= LARGE_FILE_BYTES {
             return Ok(self.flush() && self.large(job));
         }
@@ -158,23 +184,21 @@ impl Joiner<'_> {
         Ok(true)
     }
 
-    /// Further names of a file refer to its first name in path order.
-    fn link_of(&mut self, found: &Found) -> Option<EntryPath> {
+    /// The role of an entry among the names of its file; none when it has just this one.
+    fn name_of(&mut self, found: &Found) -> Option<Name> {
         let stat = &found.stat;
         if stat.nlink < 2 || matches!(stat.kind, FileKind::Dir | FileKind::Socket) {
             return None;
         }
-        let key = (stat.device, stat.inode);
-        if let Some((first, left)) = self.links.get_mut(&key) {
-            *left -= 1;
-            let first = first.clone();
-            if self.links[&key].1 == 0 {
-                self.links.remove(&key);
-            }
-            return Some(first);
+        let key = stat.identity();
+        // Another file may have been given the inode meanwhile.
+        let seen = self.links.remove(&key).filter(|seen| seen.stat.is_same_file(stat));
+        let left = seen.as_ref().map_or(stat.nlink, |seen| seen.left) - 1;
+        let (name, last) = Name::after(seen.map(|seen| seen.last));
+        if left > 0 {
+            self.links.insert(key, Linked { stat: stat.clone(), last, left });
         }
-        self.links.insert(key, (found.path.clone(), stat.nlink - 1));
-        None
+        Some(name)
     }
 
     /// Whether the last index has this path; its line is the one that was read last then. Passes over those that are
@@ -193,11 +217,21 @@ impl Joiner<'_> {
         }
     }
 
+    /// The line that was read last, if a reader would take it; what it refers to may be taken over from there.
+    fn previous(&self) -> Option<(Vec<u8>, Entry)> {
+        let entry = Entry::parse_line(&self.line).ok()?;
+        let usable = self.base.as_ref().is_some_and(|base| base.volumes.hold_entry(&entry));
+        usable.then(|| (self.line.clone(), entry))
+    }
+
     /// Takes the line that was read last over, if nothing says that its entry has changed.
     fn keep_if_unchanged(&mut self, stat: &Stat, link_to: Option<&EntryPath>) -> bool {
         // A line that is not in our form costs no more than reading its entry again.
         let (Some(base), Some(fields)) = (&self.base, Fields::as_written(&self.line)) else { return false };
-        if !is_unchanged(&fields, stat, link_to, base) {
+        if !is_unchanged(&fields, stat, link_to, base) || !base.volumes.hold(&fields) {
+            return false;
+        }
+        if !base.accepted && Entry::parse_line(&self.line).is_err() {
             return false;
         }
         let extents = fields.content.iter().chain(&fields.pieces).flatten().map(|e| &e.0);
@@ -212,7 +246,7 @@ impl Joiner<'_> {
         if let Some(Item::Kept(kept)) = self.batch.last_mut() {
             kept.lines.extend_from_slice(&self.line);
             kept.entries += 1;
-            kept.content_bytes += fields.size.unwrap_or(0);
+            kept.content_bytes = kept.content_bytes.saturating_add(fields.size.unwrap_or(0));
         }
         self.batch_entries += 1;
         self.batch_line_bytes += self.line.len();
@@ -239,6 +273,14 @@ impl Joiner<'_> {
     }
 }
 
+/// How long before the last capture a file must have changed for its timestamps to be believed. A page that is written
+/// through a memory map becomes dirty once, and later writes to it leave no trace until the kernel has written it back,
+/// which it does after 30 seconds or a little more. Being wrong costs one reading. In seconds.
+const FILE_SLACK_SECONDS: i64 = 60;
+/// The same for all else. Timestamps of the kernel and of network file systems may lie this far behind the clock; FAT
+/// counts in steps of 2 seconds.
+const SLACK_SECONDS: i64 = 2;
+
 /// Same type, metadata, size, mtime, ctime and inode, and timestamps old enough to be believed.
 fn is_unchanged(line: &Fields<'_>, stat: &Stat, link_to: Option<&EntryPath>, base: &Base) -> bool {
     let same_kind = match (&*line.kind, link_to, stat.kind) {
@@ -249,22 +291,23 @@ fn is_unchanged(line: &Fields<'_>, stat: &Stat, link_to: Option<&EntryPath>, bas
         ("char", None, FileKind::Char) | ("block", None, FileKind::Block) => line.device == Some(stat.rdev),
         _ => false,
     };
+    let slack = if line.size.is_some() { FILE_SLACK_SECONDS } else { SLACK_SECONDS };
     let is_time = |text: &str, time| Timestamp::parse(text).is_ok_and(|t| t == time);
     same_kind
         && (line.uid, line.gid, line.inode) == (stat.uid, stat.gid, stat.inode)
         && u32::from_str_radix(&line.mode, 8) == Ok(stat.mode)
         && is_time(&line.mtime, stat.mtime)
         && is_time(&line.ctime, stat.ctime)
-        && stat.mtime.seconds.max(stat.ctime.seconds) < base.trusted_before_seconds
+        && stat.mtime.seconds.max(stat.ctime.seconds) < base.captured_from_seconds.saturating_sub(slack)
 }
 
 /// Counts what a run would do, without reading any content.
-pub(super) fn preview(walk: Walk, base: Option<Base>) -> Result<super::Preview> {
+pub(super) fn preview(walk: impl Iterator<Item = Step> + Send, base: Option<Base>) -> Result<super::Preview> {
     let (slots, received) = bounded(64);
     let (work, jobs) = bounded(64);
     std::thread::scope(|scope| {
-        let joiner = scope.spawn(move || join(walk, base, &slots, &work));
-        let counter = scope.spawn(move || {
+        let joiner = threads::start(scope, "join", move || join(walk, base, &slots, &work))?;
+        let counter = threads::start(scope, "count", move || {
             let mut preview = super::Preview::default();
             for work in jobs {
                 match work {
@@ -273,12 +316,13 @@ pub(super) fn preview(walk: Walk, base: Option<Base>) -> Result<super::Preview> 
                 }
             }
             preview
-        });
-        let (mut problems, mut kept) = (Vec::new(), 0);
+        })?;
+        let (mut problems, mut kept, mut left_out) = (Vec::new(), 0, 0);
         for slot in received {
             match slot {
                 Slot::Problem(problem) => problems.push(problem),
                 Slot::Kept(run) => kept += run.entries,
+                Slot::LeftOut(found) => left_out = found.count,
                 Slot::Batch(_) | Slot::Large(_) | Slot::Note(_) => {}
             }
         }
@@ -286,6 +330,7 @@ pub(super) fn preview(walk: Walk, base: Option<Base>) -> Result<super::Preview> 
         let mut preview = counter.join().map_err(dead)?;
         preview.problems = problems;
         preview.entries += kept;
+        preview.left_out = left_out;
         joiner.join().map_err(dead)?.map(|_| preview)
     })
 }

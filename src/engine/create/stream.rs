@@ -5,36 +5,83 @@ use std::io;
 
 use fastcdc::v2020::FastCDC;
 use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
 
+use super::pack::changed;
 use crate::cache;
+use crate::source::Problem;
+use crate::source::files::Found;
 
 /// Files of at least this size are streamed, chunked and may be stored in pieces; in bytes.
 pub(super) const LARGE_FILE_BYTES: u64 = 8 << 20;
 /// Beyond this many stored bytes no chunks are listed: the index line would grow too long.
 const MAX_CHUNKED_BYTES: u64 = 512 << 30;
 
-/// Reads the data regions of a file one after the other. A file that ends early is filled with zeros: the member's
-/// header has already promised its length.
+/// What a stream reads from.
+pub(super) trait ReadAt: std::fmt::Debug + Sync {
+    /// Reads at an offset; 0 at the end.
+    fn read_at(&self, part: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Reads what fits into the spare room behind `out`, which nobody has cleared before.
+    fn append_at(&self, out: &mut Vec<u8>, offset: u64) -> io::Result<usize>;
+}
+
+impl ReadAt for File {
+    fn read_at(&self, part: &mut [u8], offset: u64) -> io::Result<usize> {
+        cache::read_once_at(self, part, offset)
+    }
+
+    fn append_at(&self, out: &mut Vec<u8>, offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pread(self, spare_capacity(out), offset)?)
+    }
+}
+
+/// Behind a place that cannot be read, reading goes on at the next multiple of this. In bytes.
+const GAP_BYTES: usize = 4096;
+/// After this many places a disk that fails is left in peace; the rest of the file counts as a gap.
+const MAX_FAULTS: usize = 1024;
+
+/// Reads the data regions of a file one after the other. What cannot be read, and what lies behind an end that comes too
+/// early, is filled with zeros: the member's header has already promised its length.
 #[derive(Debug)]
 pub(super) struct StoredStream<'a> {
-    file: &'a File,
+    file: &'a dyn ReadAt,
     regions: Vec<(u64, u64)>,
     next: usize,
     inside: u64,
-    /// The file ended before its size, or could not be read; zeros stand in from there.
-    pub(super) fault: Option<io::Error>,
+    /// The file ended before its size.
+    ended: bool,
+    /// Ranges that could not be read, from and to, in order and apart from each other.
+    gaps: Vec<(u64, u64)>,
+    faults: usize,
+    error: Option<io::Error>,
 }
 
 impl<'a> StoredStream<'a> {
-    pub(super) fn new(file: &'a File, size: u64, regions: Option<&[(u64, u64)]>) -> Self {
+    pub(super) fn new(file: &'a dyn ReadAt, size: u64, regions: Option<&[(u64, u64)]>) -> Self {
         let regions = regions.map_or_else(|| vec![(0, size)], <[_]>::to_vec);
-        Self { file, regions, next: 0, inside: 0, fault: None }
+        Self { file, regions, next: 0, inside: 0, ended: false, gaps: Vec::new(), faults: 0, error: None }
     }
 
     /// Total length in bytes.
     pub(super) fn length(&self) -> u64 {
         self.regions.iter().map(|r| r.1).sum()
+    }
+
+    /// What was wrong, as a problem; an error when nothing at all could be read.
+    pub(super) fn fault(&mut self, found: &Found) -> io::Result<Option<Problem>> {
+        if let Some(error) = self.error.take() {
+            let lost: u64 = self.gaps.iter().map(|(from, to)| to - from).sum();
+            if lost >= self.length() {
+                return Err(error);
+            }
+            let ranges: Vec<_> = self.gaps.iter().take(8).map(|(from, to)| format!("{from} to {to}")).collect();
+            let more =
+                if self.gaps.len() > 8 { format!(" and {} more places", self.gaps.len() - 8) } else { String::new() };
+            let ranges = ranges.join(", ");
+            let detail = format!("{lost} bytes could not be read, zeros stand for them: {ranges}{more} ({error})");
+            let path = found.path.escaped().into_owned();
+            return Ok(Some(Problem { kind: "unreadable".into(), path, detail }));
+        }
+        Ok(self.ended.then(|| changed(found, "it became shorter while it was read; zeros stand for the rest")))
     }
 
     /// Fills as much of `buffer` as the stream still has; returns that number.
@@ -62,35 +109,60 @@ impl<'a> StoredStream<'a> {
         let end = start + usize::try_from(self.length()).unwrap_or(usize::MAX);
         out.reserve(end - start);
         // One region is read straight into memory that nobody has cleared before.
-        while self.regions.len() == 1 && out.len() < end && self.fault.is_none() {
+        while self.regions.len() == 1 && out.len() < end {
             let offset = self.regions[0].0 + (out.len() - start) as u64;
             // What lies behind the end, in a file that grows, is cut off below.
-            match rustix::io::pread(self.file, spare_capacity(out), offset) {
-                Ok(0) => self.fault = Some(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter")),
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(e) => self.fault = Some(e.into()),
+            match self.file.append_at(out, offset) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Ok(n) if n > 0 => {}
+                // The slow way knows what to do.
+                _ => break,
             }
         }
         let read = out.len().min(end);
         out.resize(end, 0);
-        if self.regions.len() > 1 {
+        self.inside = if self.regions.len() == 1 { (read - start) as u64 } else { 0 };
+        if read < end {
             self.fill(&mut out[read..]);
         }
     }
 
     fn read_or_zero(&mut self, mut part: &mut [u8], mut offset: u64) {
-        while !part.is_empty() && self.fault.is_none() {
-            match cache::read_once_at(self.file, part, offset) {
-                Ok(0) => self.fault = Some(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter")),
-                Ok(n) => {
-                    part = &mut part[n..];
-                    offset += n as u64;
+        while !part.is_empty() && !self.ended && self.faults < MAX_FAULTS {
+            let n = match self.file.read_at(part, offset) {
+                Ok(0) => {
+                    self.ended = true;
+                    break;
                 }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => self.fault = Some(e),
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => {
+                    let to_next = GAP_BYTES - usize::try_from(offset % GAP_BYTES as u64).unwrap_or(0);
+                    let n = to_next.min(part.len());
+                    part[..n].fill(0);
+                    self.faults += 1;
+                    self.error.get_or_insert(e);
+                    self.gap(offset, n);
+                    n
+                }
+            };
+            part = &mut part[n..];
+            offset += n as u64;
+        }
+        if !part.is_empty() {
+            part.fill(0);
+            if !self.ended {
+                self.gap(offset, part.len());
             }
         }
-        part.fill(0);
+    }
+
+    fn gap(&mut self, from: u64, length: usize) {
+        let to = from.saturating_add(length as u64);
+        match self.gaps.last_mut() {
+            Some(last) if last.1 == from => last.1 = to,
+            _ => self.gaps.push((from, to)),
+        }
     }
 }
 

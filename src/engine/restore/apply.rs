@@ -2,23 +2,24 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
-use super::plan::selected;
-use super::{Options, Report};
+use super::plan::{Chosen, extras, path_digests, selected};
+use super::{Options, Report, unsettled};
 use crate::archive::Scratch;
 use crate::engine::chain::{Archives, Chain};
 use crate::engine::content::{self, Frame, Place, Sink, Streams, check_digest};
 use crate::engine::target::{Existing, Target, is_part_name};
 use crate::engine::verify::Finding;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::index::Inventory;
 use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath};
 use crate::monitor::Monitor;
 use crate::source::Problem;
+use crate::threads;
 
 /// What the folder of a component was before.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,22 +36,22 @@ pub(super) enum Before {
 const SYNC_EVERY: Duration = Duration::from_millis(250);
 
 /// Restores one component.
+#[expect(clippy::too_many_arguments, reason = "what a restore was asked for, and where it says what it did")]
 pub(super) fn component(
     chain: &Arc<Chain>,
     name: &str,
+    inventory: &Inventory,
     target: &Target,
     options: &Options,
     before: Before,
     monitor: &dyn Monitor,
     report: &mut Report,
 ) -> Result<()> {
-    let inventory = chain.inventory(name)?;
     let archives = chain.archives(name);
     let writer = Writer {
         backup: &chain.backup.manifest.id,
         component: name,
         target,
-        everything: options.selection.is_everything(),
         fresh: before == Before::Empty,
         monitor,
         state: Mutex::default(),
@@ -59,14 +60,18 @@ pub(super) fn component(
         bytes: AtomicU64::new(0),
     };
     let mut entries = 0;
-    let outcome = fill(&inventory, &archives, &writer, options, before, monitor, &mut entries, report);
+    let outcome = fill(inventory, &archives, &writer, options, before, monitor, &mut entries, report);
     // Whatever ended it: what was done until then is done, and is said.
     let state = writer.state.into_inner().map_err(|_| Error::failed("a worker died"))?;
     report.entries += entries;
     report.written += writer.written.load(Ordering::Relaxed);
     report.unchanged += writer.unchanged.load(Ordering::Relaxed);
     report.bytes_written += writer.bytes.load(Ordering::Relaxed);
+    report.findings.extend(inventory.losses().iter().map(|loss| Finding::lines(writer.backup, name, loss)));
     report.findings.extend(state.findings);
+    report.problems.extend(state.problems);
+    let came = state.unsettled.iter().filter(|path| !state.lost.contains(path));
+    report.problems.extend(came.map(|path| unsettled(name, path)));
     report.problems.extend(target.take_problems().into_iter().map(|(path, detail)| Problem {
         kind: "metadata".into(),
         path: format!("{name}/{path}"),
@@ -89,29 +94,40 @@ fn fill(
 ) -> Result<()> {
     let target = writer.target;
     let mut links = Vec::new();
-    let contents = selected(inventory, &options.selection)?.filter_map(|entry| match entry {
-        Err(e) => Some(Err(e)),
-        Ok((entry, false)) => target.make_dir(&entry).err().map(Err),
-        Ok((entry, true)) => {
-            *entries += 1;
-            match entry.kind {
-                EntryKind::Dir => target.make_dir(&entry).err().map(Err),
-                EntryKind::Hardlink { .. } => {
-                    links.push(entry);
-                    None
-                }
-                _ => Some(Ok(entry)),
+    let mut arrange = |chosen: Chosen| {
+        let entry = match chosen {
+            Chosen::Way(entry) => return target.make_dir(&entry).map(|()| None),
+            Chosen::Damaged(entry, error) => {
+                *entries += 1;
+                return writer.note(&entry, Err(error)).map(|()| None);
             }
+            Chosen::Entry(entry) => entry,
+        };
+        *entries += 1;
+        if inventory.is_lossy() {
+            target.make_folders_above(&entry.path)?;
         }
-    });
+        match entry.kind {
+            EntryKind::Dir => return target.make_dir(&entry).map(|()| None),
+            EntryKind::Hardlink { .. } => {
+                links.push(entry);
+                return Ok(None);
+            }
+            EntryKind::File { unsettled: true, .. } => writer.state()?.unsettled.push(entry.path.clone()),
+            _ => {}
+        }
+        Ok(Some(entry))
+    };
+    let contents =
+        selected(inventory, &options.selection)?.filter_map(|chosen| chosen.and_then(&mut arrange).transpose());
     syncing_early(target, || content::read_all(archives, contents, writer, options.threads, monitor))?;
     for link in links {
         monitor.check()?;
         writer.link(&link)?;
     }
     if options.delete {
-        delete_extras(inventory, writer.component, target, monitor, report)?;
-    } else if before == Before::Continued {
+        extras(inventory, writer.component, target, false, monitor, report)?;
+    } else if before == Before::Continued && !inventory.is_lossy() {
         let known = path_digests(inventory, monitor)?;
         let is_part = |path: &[u8]| path.rsplit(|&b| b == b'/').next().is_some_and(is_part_name);
         target.sweep(&|path| !is_part(path) || known.contains(&Digest::of(path)), false, &mut |_| {})?;
@@ -124,12 +140,12 @@ fn fill(
 fn syncing_early(target: &Target, work: impl FnOnce() -> Result<()>) -> Result<()> {
     std::thread::scope(|scope| {
         let (running, ended) = bounded::<()>(0);
-        let syncing = scope.spawn(move || -> Result<()> {
+        let syncing = threads::start(scope, "sync", move || -> Result<()> {
             while ended.recv_timeout(SYNC_EVERY) == Err(RecvTimeoutError::Timeout) {
                 target.sync()?;
             }
             Ok(())
-        });
+        })?;
         let outcome = work();
         drop(running);
         let synced = syncing.join().unwrap_or_else(|_| Err(Error::failed("the thread that syncs ended unexpectedly")));
@@ -140,8 +156,13 @@ fn syncing_early(target: &Target, work: impl FnOnce() -> Result<()>) -> Result<(
 #[derive(Debug, Default)]
 struct State {
     findings: Vec<Finding>,
+    problems: Vec<Problem>,
     /// Files that were not restored; their further names cannot be either.
     lost: HashSet<EntryPath>,
+    /// Devices that were not made, because that needs root.
+    unmade: HashSet<EntryPath>,
+    /// Files that were not read cleanly when they were captured.
+    unsettled: Vec<EntryPath>,
 }
 
 /// The sink that writes.
@@ -149,8 +170,6 @@ struct Writer<'a> {
     backup: &'a BackupId,
     component: &'a str,
     target: &'a Target,
-    /// Nothing was left out by a selection.
-    everything: bool,
     /// Nothing was there before.
     fresh: bool,
     monitor: &'a dyn Monitor,
@@ -161,6 +180,10 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    fn state(&self) -> Result<MutexGuard<'_, State>> {
+        self.state.lock().map_err(|_| Error::failed("a worker died"))
+    }
+
     fn count(&self, counter: &AtomicU64, bytes: u64) {
         counter.fetch_add(1, Ordering::Relaxed);
         self.monitor.advance(bytes, 1);
@@ -191,13 +214,19 @@ impl Writer<'_> {
     /// Notes damage and goes on; any other failure ends the run.
     fn note(&self, entry: &Entry, result: Result<()>) -> Result<()> {
         let Err(error) = result else { return Ok(()) };
-        if error.kind() != Kind::Damage {
+        if !error.is_damage() {
             return Err(error.within(format!("cannot restore {}", entry.path)));
         }
-        let mut state = self.state.lock().map_err(|_| Error::failed("a worker died"))?;
+        let mut state = self.state()?;
         state.lost.insert(entry.path.clone());
         state.findings.push(Finding::content(self.backup, self.component, &entry.path, &error));
         Ok(())
+    }
+
+    /// Writes an entry by `write`, if that is needed.
+    fn restore(&self, entry: &Entry, write: impl FnOnce() -> Result<()>) -> Result<()> {
+        let needed = self.is_needed(entry);
+        self.note(entry, needed.and_then(|needed| if needed { write() } else { Ok(()) }))
     }
 
     fn small(&self, entry: &Entry, content: &[u8]) -> Result<()> {
@@ -230,7 +259,11 @@ impl Writer<'_> {
         match &entry.kind {
             EntryKind::Symlink { .. } => self.target.make_symlink(entry)?,
             EntryKind::Fifo | EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } => {
-                self.target.make_node(entry)?;
+                if !self.target.make_node(entry)? {
+                    self.state()?.unmade.insert(entry.path.clone());
+                    self.monitor.advance(0, 1);
+                    return Ok(());
+                }
             }
             EntryKind::File { .. } => return self.small(entry, b""),
             EntryKind::Dir | EntryKind::Hardlink { .. } => {}
@@ -241,93 +274,59 @@ impl Writer<'_> {
 
     fn link(&self, entry: &Entry) -> Result<()> {
         let EntryKind::Hardlink { target: first } = &entry.kind else { return Ok(()) };
-        let lost = self.state.lock().map_err(|_| Error::failed("a worker died"))?.lost.contains(first);
+        let mut state = self.state()?;
+        if state.unmade.contains(first) {
+            let detail = format!("it is a further name of {first}, a device that was not made: that needs root");
+            let path = format!("{}/{}", self.component, entry.path);
+            state.problems.push(Problem { kind: "metadata".into(), path, detail });
+            return Ok(());
+        }
+        let lost = state.lost.contains(first);
+        drop(state);
         if lost {
             let why = Error::damage(format!("it is a further name of {first}, which could not be restored"));
             return self.note(entry, Err(why));
         }
-        if !self.fresh && self.target.existing(entry)? == Existing::Same {
-            self.count(&self.unchanged, 0);
-            return Ok(());
-        }
-        match self.target.make_hardlink(entry) {
-            // When all was restored, the inventory names something that it does not list.
-            Err(e) if e.kind() == Kind::NotFound && self.everything => {
-                return self.note(entry, Err(Error::damage(e.one_line())));
-            }
-            result => result.map_err(|e| e.within(format!("cannot restore {}", entry.path)))?,
-        }
-        self.count(&self.written, 0);
-        Ok(())
+        self.restore(entry, || {
+            self.target.make_hardlink(entry)?;
+            self.count(&self.written, 0);
+            Ok(())
+        })
     }
 }
 
 impl Sink for Writer<'_> {
     fn anchor(&self, entry: &Entry) -> Option<Place> {
         let EntryKind::File { extents, .. } = &entry.kind else { return None };
-        let first = extents.first().filter(|e| e.length > 0)?;
+        let first = extents.iter().find(|e| e.length > 0)?;
         Some(Place { backup: first.backup.clone(), volume: first.volume, offset: first.offset })
     }
 
     fn frame(&self, entries: Vec<Entry>, frame: &Frame<'_>, streams: &mut Streams<'_>) -> Result<()> {
         for entry in entries {
             let EntryKind::File { extents, .. } = &entry.kind else { continue };
-            if !self.is_needed(&entry)? {
-                continue;
-            }
             let content = if let [only] = extents.as_slice() { frame.slice(only) } else { None };
-            let result = match content {
+            self.restore(&entry, || match content {
                 Some(content) => self.small(&entry, content),
                 None => self.stream(&entry, frame, streams),
-            };
-            self.note(&entry, result)?;
+            })?;
         }
         Ok(())
     }
 
     fn plain(&self, entries: Vec<Entry>) -> Result<()> {
-        for entry in entries {
-            if self.is_needed(&entry)? {
-                self.note(&entry, self.other(&entry))?;
-            }
-        }
-        Ok(())
+        entries.iter().try_for_each(|entry| self.restore(entry, || self.other(entry)))
     }
 
     fn unreadable(&self, entries: Vec<Entry>, error: &Error) -> Result<()> {
         for entry in entries {
             let why = Error::new(error.kind(), error.one_line());
+            let why = why.within(format!("the content of {} cannot be read", entry.path));
             // What lies in the target already may be whole although its archive is not.
-            if error.kind() != Kind::Damage || self.is_needed(&entry)? {
-                let path = &entry.path;
-                self.note(&entry, Err(why.within(format!("the content of {path} cannot be read"))))?;
-            }
+            if error.is_damage() { self.restore(&entry, || Err(why))? } else { self.note(&entry, Err(why))? }
         }
         Ok(())
     }
-}
-
-fn delete_extras(
-    inventory: &Inventory,
-    component: &str,
-    target: &Target,
-    monitor: &dyn Monitor,
-    report: &mut Report,
-) -> Result<()> {
-    let keep = path_digests(inventory, monitor)?;
-    target.sweep(&|path| keep.contains(&Digest::of(path)), false, &mut |path| {
-        report.deleted.push(format!("{component}/{}", crate::model::escape_path(path)));
-    })
-}
-
-/// Digests of all paths, so that memory does not depend on their length.
-pub(super) fn path_digests(inventory: &Inventory, monitor: &dyn Monitor) -> Result<HashSet<Digest>> {
-    let mut keep = HashSet::new();
-    for entry in inventory.iter()? {
-        monitor.check()?;
-        keep.insert(Digest::of(entry?.path.as_bytes()));
-    }
-    Ok(keep)
 }
 
 /// Folders get their metadata deepest first, when nothing below them changes any more.
@@ -343,13 +342,17 @@ fn finish_folders(
         None
     } else {
         let all = selected(inventory, &options.selection)?;
-        let folders = all.filter_map(|e| e.ok().filter(|(e, _)| e.kind == EntryKind::Dir).map(|(e, _)| e.path));
+        let folders = all.filter_map(|chosen| match chosen {
+            Ok(Chosen::Way(entry) | Chosen::Entry(entry)) if entry.kind == EntryKind::Dir => Some(entry.path),
+            _ => None,
+        });
         Some(folders.collect::<HashSet<_>>())
     };
     for number in (0..inventory.segments().len()).rev() {
         monitor.check()?;
-        for entry in inventory.read_segment(number, &mut scratch)?.into_iter().rev() {
-            if entry.kind == EntryKind::Dir && touched.as_ref().is_none_or(|t| t.contains(&entry.path)) {
+        for entry in inventory.readable_segment(number, &mut scratch)?.into_iter().rev() {
+            let selected = || touched.as_ref().is_none_or(|t| t.contains(&entry.path));
+            if entry.kind == EntryKind::Dir && selected() && !inventory.is_lost(&entry.path) {
                 target.finish_dir(&entry).map_err(|e| e.within(format!("cannot restore {}", entry.path)))?;
                 writer.count(&writer.written, 0);
             }

@@ -40,7 +40,7 @@ pub(super) fn belongs_to(target: &Path, chain: &Chain, options: &Options) -> Res
         return Ok(false);
     }
     let path = path(target);
-    let found: Option<Marker> = serde_json::from_slice(&read_small(&path)?).ok();
+    let found: Option<Marker> = read_small(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     match found {
         Some(found) if found == of(chain) => Ok(true),
         _ if options.overwrite => Ok(false),

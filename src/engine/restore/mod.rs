@@ -21,8 +21,9 @@ use super::select::Selection;
 use super::target::{Target, TargetOptions};
 use super::verify::Finding;
 use crate::durable::Disk;
-use crate::error::{Context, Error, Kind, Result};
-use crate::model::BackupId;
+use crate::error::{Context, Error, Kind, Result, path_text};
+use crate::index::Inventory;
+use crate::model::{BackupId, ComponentRecord, EntryPath};
 use crate::monitor::Monitor;
 use crate::source::Problem;
 
@@ -49,6 +50,7 @@ pub struct Report {
     /// The backup; empty only before it is known.
     pub id: String,
     /// The folder.
+    #[serde(serialize_with = "crate::model::serialize_path")]
     pub target: PathBuf,
     /// Whether nothing was changed.
     pub dry_run: bool,
@@ -64,7 +66,7 @@ pub struct Report {
     pub deleted: Vec<String>,
     /// What could not be restored because it is damaged.
     pub findings: Vec<Finding>,
-    /// What was restored, but not with everything it had.
+    /// What was restored, but not with everything it had, or not cleanly captured.
     pub problems: Vec<Problem>,
     /// Wall time.
     pub duration_seconds: f64,
@@ -76,29 +78,21 @@ pub fn restore(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &d
     let mut report = begin(chain, target, options)?;
     let continued = marker::is_there(target);
     // A key that does not open the indexes is noticed before anything is written.
-    for component in chain.components(&options.components)? {
-        match chain.inventory(&component.name) {
-            Err(e) if matches!(e.kind(), Kind::NoKey | Kind::WrongKey) => return Err(e),
-            _ => {}
-        }
-    }
+    let inventories = inventories(chain, options, &mut report)?;
     marker::place(target, chain, options)?;
-    for record in chain.components(&options.components)? {
+    for (record, inventory) in &inventories {
         monitor.stage(&record.name, Some(record.content_bytes), Some(record.entries));
-        let dir = target.join(&record.name);
+        // Inside a target that is ours (new, continued or to be overwritten) nothing but our own entries is in the way.
+        let inside = TargetOptions { overwrite: true, ..TargetOptions::default() };
+        let place = Target::open_in(target, &record.name, options.overwrite, inside)?;
         let before = match continued {
             true => Before::Continued,
-            false if is_empty(&dir)? => Before::Empty,
+            false if place.is_empty()? => Before::Empty,
             false => Before::Used,
         };
-        // Inside a target that is ours (new, continued or to be overwritten) nothing but our own entries is in the way.
-        let place = Target::open(&dir, TargetOptions { overwrite: true, ..TargetOptions::default() })?;
-        match apply::component(chain, &record.name, &place, options, before, monitor, &mut report) {
+        match apply::component(chain, &record.name, inventory, &place, options, before, monitor, &mut report) {
             // The other components can be whole.
-            Err(e) if e.kind() == Kind::Damage => {
-                let (id, index) = (&chain.backup.manifest.id, &record.index.name);
-                report.findings.push(Finding::of_file(id, Some(&record.name), index, "index", e.one_line()));
-            }
+            Err(e) if e.is_damage() => report.findings.push(Finding::index(&chain.backup.manifest.id, record, &e)),
             result => result.map_err(|e| e.within(format!("cannot restore the component {}", record.name)))?,
         }
     }
@@ -115,13 +109,47 @@ pub fn preview(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &d
     let begun = Instant::now();
     let mut report = begin(chain, target, options)?;
     report.dry_run = true;
-    for record in chain.components(&options.components)? {
+    for (record, inventory) in &inventories(chain, options, &mut report)? {
         monitor.stage(&record.name, None, Some(record.entries));
-        plan::component(chain, &record.name, &target.join(&record.name), options, monitor, &mut report)?;
+        let place = Target::look_in(target, &record.name, TargetOptions::default())?;
+        plan::component(chain, &record.name, inventory, place.as_ref(), options, monitor, &mut report)?;
     }
-    matched_something(&report, options)?;
+    if report.findings.is_empty() {
+        matched_something(&report, options)?;
+    }
     report.duration_seconds = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     Ok(report)
+}
+
+/// Opens what is to be restored. A component whose index is lost is a finding.
+fn inventories<'a>(
+    chain: &'a Arc<Chain>,
+    options: &Options,
+    report: &mut Report,
+) -> Result<Vec<(&'a ComponentRecord, Inventory)>> {
+    let mut inventories = Vec::new();
+    for record in chain.components(&options.components)? {
+        match chain.inventory(&record.name) {
+            Err(e) if e.is_damage() => report.findings.push(Finding::index(&chain.backup.manifest.id, record, &e)),
+            inventory => inventories.push((record, inventory?)),
+        }
+    }
+    Ok(inventories)
+}
+
+/// A file that was not read cleanly comes back as it was stored, and that is said.
+fn unsettled(component: &str, path: &EntryPath) -> Problem {
+    Problem { kind: "unsettled".into(), path: format!("{component}/{path}"), detail: UNSETTLED.into() }
+}
+
+/// What is wrong with a file that was not read cleanly when it was captured.
+pub const UNSETTLED: &str =
+    "it could not be read cleanly when it was captured: its content may be of several moments, or zeros in part";
+
+/// Nothing is removed when the index cannot say any more what belongs to the backup.
+fn nothing_removed(component: &str) -> Problem {
+    let detail = "nothing was removed in it: lines of its index are lost, and what they listed must stay";
+    Problem { kind: "not-removed".into(), path: component.into(), detail: detail.into() }
 }
 
 /// Whoever asked for something that is not there must not take silence for success.
@@ -142,7 +170,7 @@ fn begin(chain: &Arc<Chain>, target: &Path, options: &Options) -> Result<Report>
     chain.components(&options.components)?;
     let continued = marker::belongs_to(target, chain, options)?;
     if !options.overwrite && !continued && !is_empty(target)? {
-        return Err(Error::new(Kind::WouldOverwrite, format!("{} is not empty", target.display())).hint(
+        return Err(Error::new(Kind::WouldOverwrite, format!("{} is not empty", path_text(target))).hint(
             "name a new folder, or add --overwrite: it rewrites what differs and keeps what the backup does not have",
         ));
     }

@@ -1,39 +1,42 @@
 //! Which entries a restore is about, and what a dry run says of them.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::apply::path_digests;
-use super::{Options, Report};
+use super::{Options, Report, nothing_removed, unsettled};
 use crate::engine::chain::Chain;
 use crate::engine::select::Selection;
-use crate::engine::target::{Existing, Target, TargetOptions};
-use crate::error::Result;
+use crate::engine::target::{Existing, Target};
+use crate::engine::verify::Finding;
+use crate::error::{Error, Result};
 use crate::index::Inventory;
 use crate::model::{Digest, Entry, EntryKind, EntryPath};
 use crate::monitor::Monitor;
 
-/// The selected entries, each after the folders that lead to it. The flag is false for a folder that is only there to
-/// lead to a selected entry.
+/// An entry that a restore is about.
+pub(super) enum Chosen {
+    /// A folder that is only there to lead to a selected entry.
+    Way(Entry),
+    /// A selected entry.
+    Entry(Entry),
+    /// A selected hard link that leads to nothing it may lead to.
+    Damaged(Entry, Error),
+}
+
+/// The selected entries, each after the folders that lead to it, as far as the inventory can be read.
 pub(super) fn selected<'a>(
     inventory: &'a Inventory,
     selection: &'a Selection,
-) -> Result<impl Iterator<Item = Result<(Entry, bool)>> + 'a> {
+) -> Result<impl Iterator<Item = Result<Chosen>> + 'a> {
     let mut above: Vec<Entry> = Vec::new();
-    let mut failed = false;
     let mut stand_ins = HashMap::new();
-    Ok(inventory.iter()?.flat_map(move |entry| {
+    Ok(inventory.readable()?.flat_map(move |entry| {
         let entry = match entry {
-            _ if failed => return Vec::new(),
-            Err(error) => {
-                failed = true;
-                return vec![Err(error)];
-            }
+            Err(error) => return vec![Err(error)],
             Ok(entry) => entry,
         };
         let is_dir = entry.kind == EntryKind::Dir;
-        while above.last().is_some_and(|dir| !is_below(&entry, dir)) {
+        while above.last().is_some_and(|dir| !entry.path.is_below(&dir.path)) {
             above.pop();
         }
         if !selection.matches(&entry.path, is_dir) {
@@ -42,60 +45,62 @@ pub(super) fn selected<'a>(
             }
             return Vec::new();
         }
-        let entry = stand_in(entry, inventory, selection, &mut stand_ins).map(|entry| (entry, true));
-        above.drain(..).map(|dir| Ok((dir, false))).chain([entry]).collect()
+        let chosen = chosen(entry, inventory, selection, &mut stand_ins);
+        above.drain(..).map(|dir| Ok(Chosen::Way(dir))).chain([chosen]).collect()
     }))
 }
 
 /// A further name of a file whose first name is not selected becomes the file itself; `known` says which name did so, for
 /// those that follow.
-fn stand_in(
+fn chosen(
     mut entry: Entry,
     inventory: &Inventory,
     selection: &Selection,
     known: &mut HashMap<EntryPath, EntryPath>,
-) -> Result<Entry> {
-    let EntryKind::Hardlink { target } = &mut entry.kind else { return Ok(entry) };
-    if selection.matches(target, false) {
-        return Ok(entry);
-    }
+) -> Result<Chosen> {
+    let EntryKind::Hardlink { target } = &mut entry.kind else { return Ok(Chosen::Entry(entry)) };
     if let Some(name) = known.get(target) {
         target.clone_from(name);
-        return Ok(entry);
+        return Ok(Chosen::Entry(entry));
     }
-    match inventory.find(target)? {
-        Some(first) if !matches!(first.kind, EntryKind::Hardlink { .. }) => {
+    match inventory.first_name(&entry.path, target) {
+        Err(e) if e.is_damage() => Ok(Chosen::Damaged(entry, e)),
+        Err(e) => Err(e),
+        Ok(_) if selection.matches(target, false) => Ok(Chosen::Entry(entry)),
+        Ok(first) => {
             known.insert(target.clone(), entry.path.clone());
-            Ok(Entry { path: entry.path, ..first })
+            Ok(Chosen::Entry(Entry { path: entry.path, ..first }))
         }
-        // Damage, which is told where the link is made.
-        _ => Ok(entry),
     }
-}
-
-fn is_below(entry: &Entry, dir: &Entry) -> bool {
-    entry.path.as_bytes().strip_prefix(dir.path.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
 }
 
 /// Compares a component with what is in its folder.
 pub(super) fn component(
     chain: &Arc<Chain>,
     name: &str,
-    dir: &Path,
+    inventory: &Inventory,
+    target: Option<&Target>,
     options: &Options,
     monitor: &dyn Monitor,
     report: &mut Report,
 ) -> Result<()> {
-    let inventory = chain.inventory(name)?;
-    let target = if dir.is_dir() { Some(Target::open(dir, TargetOptions::default())?) } else { None };
-    for entry in selected(&inventory, &options.selection)? {
+    let id = &chain.backup.manifest.id;
+    for entry in selected(inventory, &options.selection)? {
         monitor.check()?;
-        let (entry, wanted) = entry?;
-        if !wanted {
-            continue;
-        }
+        let entry = match entry? {
+            Chosen::Way(_) => continue,
+            Chosen::Damaged(entry, error) => {
+                report.entries += 1;
+                report.findings.push(Finding::content(id, name, &entry.path, &error));
+                continue;
+            }
+            Chosen::Entry(entry) => entry,
+        };
         report.entries += 1;
-        let same = match &target {
+        if matches!(entry.kind, EntryKind::File { unsettled: true, .. }) {
+            report.problems.push(unsettled(name, &entry.path));
+        }
+        let same = match target {
             None => false,
             Some(target) => match (target.existing(&entry)?, &entry.kind) {
                 (Existing::Same, _) => true,
@@ -113,11 +118,38 @@ pub(super) fn component(
             report.bytes_written += entry.size();
         }
     }
-    if let (true, Some(target)) = (options.delete, &target) {
-        let keep = path_digests(&inventory, monitor)?;
-        target.sweep(&|path| keep.contains(&Digest::of(path)), true, &mut |path| {
-            report.deleted.push(format!("{name}/{}", crate::model::escape_path(path)));
-        })?;
+    if let (true, Some(target)) = (options.delete, target) {
+        extras(inventory, name, target, true, monitor, report)?;
     }
+    report.findings.extend(inventory.losses().iter().map(|loss| Finding::lines(id, name, loss)));
     Ok(())
+}
+
+/// Removes what the inventory does not list, or only says what that would be. When lines of it are lost nobody knows.
+pub(super) fn extras(
+    inventory: &Inventory,
+    component: &str,
+    target: &Target,
+    dry_run: bool,
+    monitor: &dyn Monitor,
+    report: &mut Report,
+) -> Result<()> {
+    let keep = path_digests(inventory, monitor)?;
+    if inventory.is_lossy() {
+        report.problems.push(nothing_removed(component));
+        return Ok(());
+    }
+    target.sweep(&|path| keep.contains(&Digest::of(path)), dry_run, &mut |path| {
+        report.deleted.push(format!("{component}/{}", crate::model::escape_path(path)));
+    })
+}
+
+/// Digests of all paths, so that memory does not depend on their length.
+pub(super) fn path_digests(inventory: &Inventory, monitor: &dyn Monitor) -> Result<HashSet<Digest>> {
+    let mut keep = HashSet::new();
+    for entry in inventory.readable()? {
+        monitor.check()?;
+        keep.insert(Digest::of(entry?.path.as_bytes()));
+    }
+    Ok(keep)
 }

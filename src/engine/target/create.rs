@@ -1,6 +1,7 @@
 //! Makes entries. Something new gets its own name at once; a replacement gets another name first and is then renamed
 //! over what is there, so that a killed run leaves the old thing or the new one.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, makedev, mkdirat, mknodat, openat, symlinkat, unlinkat};
@@ -12,7 +13,7 @@ use super::layout::Layout;
 use super::pending::part_name;
 use super::resolve::Folder;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Entry, EntryKind};
+use crate::model::{Entry, EntryKind, EntryPath};
 
 /// Largest device numbers of Linux.
 const MAX_MAJOR: u32 = (1 << 12) - 1;
@@ -38,23 +39,43 @@ pub(super) fn is_of_kind(entry: &Entry, facts: &Facts) -> bool {
 impl Target {
     /// Makes a folder with mode 0700, or keeps the one that is there. [`Self::finish_dir`] gives it its metadata.
     pub fn make_dir(&self, entry: &Entry) -> Result<()> {
-        let folder = self.folder(&entry.path)?;
-        let name = entry.path.name();
-        let failed = |what: &str, errno| self.failed(what, &entry.path, errno);
+        self.make_folder(&entry.path).map(drop)
+    }
+
+    /// Makes the folders above an entry that are missing, because the index has no lines of them any more; each is a
+    /// problem. They keep mode 0700.
+    pub fn make_folders_above(&self, path: &EntryPath) -> Result<()> {
+        for (at, _) in path.as_bytes().iter().enumerate().filter(|(_, b)| **b == b'/') {
+            let folder = EntryPath::new(&path.as_bytes()[..at])?;
+            if self.make_folder(&folder)? {
+                self.problem(
+                    &folder,
+                    "its line in the index is lost: it was made with mode 0700 and no other metadata",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the folder had to be made.
+    fn make_folder(&self, path: &EntryPath) -> Result<bool> {
+        let folder = self.folder(path)?;
+        let name = path.name();
+        let failed = |what: &str, errno| self.failed(what, path, errno);
         match mkdirat(&folder.fd, name, Mode::RWXU) {
             Err(Errno::EXIST) => {}
-            result => return result.map_err(|e| failed("make the folder", e)),
+            result => return result.map(|()| true).map_err(|e| failed("make the folder", e)),
         }
         let facts = Facts::at(&folder.fd, name).map_err(|e| failed("look at", e))?;
         if facts.file_type == FileType::Directory {
             let_us_in(&folder.fd, name, &facts);
-            return Ok(());
+            return Ok(false);
         }
         if !self.options().overwrite {
-            return Err(self.would_overwrite(entry));
+            return Err(self.would_overwrite(path));
         }
         unlinkat(&folder.fd, name, AtFlags::empty()).map_err(|e| failed("replace", e))?;
-        mkdirat(&folder.fd, name, Mode::RWXU).map_err(|e| failed("make the folder", e))
+        mkdirat(&folder.fd, name, Mode::RWXU).map(|()| true).map_err(|e| failed("make the folder", e))
     }
 
     /// Makes a regular file from its stored bytes, which the caller has verified. Holes stay holes.
@@ -76,7 +97,7 @@ impl Target {
                 pending.write_at(0, content)?;
                 return pending.commit();
             }
-            Err(Errno::EXIST) => return Err(self.would_overwrite(entry)),
+            Err(Errno::EXIST) => return Err(self.would_overwrite(&entry.path)),
             created => created.map_err(|e| self.failed("make the file", &entry.path, e))?,
         };
         let handle = Handle::opened(fd);
@@ -134,24 +155,34 @@ impl Target {
         self.make(entry, |folder, name| linkat(&source.fd, target.name(), &folder.fd, name, AtFlags::empty()))
     }
 
-    /// Makes a named pipe or, where the options allow it, a device; otherwise notes a problem.
-    pub fn make_node(&self, entry: &Entry) -> Result<()> {
+    /// Makes a named pipe or, where the options and the system allow it, a device; otherwise notes a problem and says no.
+    pub fn make_node(&self, entry: &Entry) -> Result<bool> {
         let (file_type, major, minor) = match entry.kind {
             EntryKind::Fifo => (FileType::Fifo, 0, 0),
             EntryKind::CharDevice { major, minor } => (FileType::CharacterDevice, major, minor),
             EntryKind::BlockDevice { major, minor } => (FileType::BlockDevice, major, minor),
             _ => return Err(wrong_kind(entry, "pipe or device")),
         };
-        if file_type != FileType::Fifo && !self.options().devices {
+        let needs_root = || {
             self.problem(&entry.path, format!("the {} device was not made: that needs root", entry.kind.name()));
-            return Ok(());
+            Ok(false)
+        };
+        if file_type != FileType::Fifo && !self.options().devices {
+            return needs_root();
         }
         if major > MAX_MAJOR || minor > MAX_MINOR {
             return Err(Error::damage(format!("the entry {} has impossible device numbers", entry.path)));
         }
         let private = Mode::RUSR | Mode::WUSR;
         let device = makedev(major, minor);
-        self.make(entry, |folder, name| mknodat(&folder.fd, name, file_type, private, device))
+        // Root of a container may make files, but no devices.
+        let refused = Cell::new(false);
+        let made = self.make(entry, |folder, name| {
+            let made = mknodat(&folder.fd, name, file_type, private, device);
+            refused.set(made == Err(Errno::PERM) && file_type != FileType::Fifo);
+            made
+        });
+        if refused.get() { needs_root() } else { made.map(|()| true) }
     }
 
     /// Makes something by `create` under its name, or aside and then in place of what has the name.
@@ -168,7 +199,7 @@ impl Target {
         match create(&folder, entry.path.name()) {
             Ok(()) => return self.dress(&folder, entry.path.name(), entry),
             Err(Errno::EXIST) if self.options().overwrite => {}
-            Err(Errno::EXIST) => return Err(self.would_overwrite(entry)),
+            Err(Errno::EXIST) => return Err(self.would_overwrite(&entry.path)),
             Err(errno) => return Err(failed(errno)),
         }
         let temporary = part_name()?;

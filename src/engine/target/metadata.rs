@@ -171,7 +171,7 @@ impl Target {
             return Ok(());
         }
         if !self.options().overwrite {
-            return Err(self.would_overwrite(entry));
+            return Err(self.would_overwrite(&entry.path));
         }
         if facts.links <= 1 {
             return self.apply(&handle, entry, false);
@@ -187,7 +187,7 @@ impl Target {
                 pending.commit()
             }
             EntryKind::Symlink { .. } => self.make_symlink(entry),
-            _ => self.make_node(entry),
+            _ => self.make_node(entry).map(drop),
         }
     }
 

@@ -24,11 +24,11 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::model::{Entry, EntryPath};
+use crate::model::EntryPath;
 
 pub use existing::{Existing, FileState};
 pub use pending::{PendingFile, is_part_name};
@@ -76,22 +76,78 @@ impl fmt::Debug for Target {
     }
 }
 
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
 impl Target {
     /// Opens `dir`; it and its parents are created with mode 0700 where they are missing. `dir` itself may be reached
     /// through symbolic links, nothing below it may.
     pub fn open(dir: &Path, options: TargetOptions) -> Result<Self> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).at("cannot create the folder", dir)?;
-        let root = rustix::fs::openat(CWD, dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .at("cannot open the folder", dir)?;
+        let root = openat(CWD, dir, FOLDER, Mode::empty()).at("cannot open the folder", dir)?;
+        Ok(Self::at(dir.to_owned(), root, options))
+    }
+
+    /// Opens the folder `name` in `base`, which is there, and makes it where it is missing. `base` may be reached through
+    /// links. A link or another thing with that name is never followed: with `replace` it makes room for a folder,
+    /// otherwise it is refused.
+    pub fn open_in(base: &Path, name: &str, replace: bool, options: TargetOptions) -> Result<Self> {
+        let dir = base.join(name);
+        let parent = openat(CWD, base, FOLDER, Mode::empty()).at("cannot open the folder", base)?;
+        let make = || mkdirat(&parent, name, Mode::RWXU);
+        match make() {
+            Err(Errno::EXIST) => {
+                let there = handle::Facts::at(&parent, name.as_bytes()).at("cannot look at", &dir)?;
+                if there.file_type != FileType::Directory && !replace {
+                    let message =
+                        format!("a link or another thing stands where the folder {} should be", dir.display());
+                    return Err(Error::new(Kind::WouldOverwrite, message)
+                        .hint("nothing is written through links in a target; --overwrite replaces it"));
+                }
+                if there.file_type != FileType::Directory {
+                    unlinkat(&parent, name, AtFlags::empty()).at("cannot replace", &dir)?;
+                    make().at("cannot create the folder", &dir)?;
+                }
+            }
+            made => made.at("cannot create the folder", &dir)?,
+        }
+        let root =
+            openat(&parent, name, FOLDER | OFlags::NOFOLLOW, Mode::empty()).at("cannot open the folder", &dir)?;
+        Ok(Self::at(dir, root, options))
+    }
+
+    /// Opens the folder `name` in `base` as [`Self::open_in`] does, but makes and replaces nothing: none when it is not
+    /// there, or something else is.
+    pub fn look_in(base: &Path, name: &str, options: TargetOptions) -> Result<Option<Self>> {
+        let dir = base.join(name);
+        let opened = openat(CWD, base, FOLDER, Mode::empty())
+            .and_then(|parent| openat(&parent, name, FOLDER | OFlags::NOFOLLOW, Mode::empty()));
+        match opened {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            opened => opened.at("cannot open the folder", &dir).map(|root| Some(Self::at(dir, root, options))),
+        }
+    }
+
+    fn at(dir: PathBuf, root: OwnedFd, options: TargetOptions) -> Self {
         let shared = Shared {
-            dir: dir.to_owned(),
+            dir,
             root,
             options,
             owner: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
             folders: resolve::FolderCache::default(),
             problems: Mutex::default(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> Result<bool> {
+        let failed = |e: Errno| Error::failed(format!("cannot list {}", self.shared.dir.display())).because(e);
+        for item in Dir::read_from(&self.shared.root).map_err(failed)? {
+            if !matches!(item.map_err(failed)?.file_name().to_bytes(), b"." | b"..") {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The options it was opened with.
@@ -125,8 +181,8 @@ impl Target {
         Error::failed(format!("cannot {what} {}", self.shown(path))).because(std::io::Error::from(cause))
     }
 
-    fn would_overwrite(&self, entry: &Entry) -> Error {
-        let message = format!("{} is there already and differs from the backup", self.shown(&entry.path));
+    fn would_overwrite(&self, path: &EntryPath) -> Error {
+        let message = format!("{} is there already and differs from the backup", self.shown(path));
         Error::new(Kind::WouldOverwrite, message).hint("--overwrite replaces what differs")
     }
 }

@@ -57,7 +57,7 @@ impl Target {
         let layout = Layout::of(entry)?;
         let folder = self.folder(&entry.path)?;
         if !self.options().overwrite && Facts::at(&folder.fd, entry.path.name()).is_ok() {
-            return Err(self.would_overwrite(entry));
+            return Err(self.would_overwrite(&entry.path));
         }
         let name = part_name()?;
         let fd = create(&folder, &name, Mode::RUSR | Mode::WUSR)
@@ -80,10 +80,10 @@ impl Target {
         let failed = |errno| self.failed("rename a finished file to", &entry.path, errno);
         if !self.options().overwrite {
             match renameat_with(fd, temporary, fd, name, RenameFlags::NOREPLACE) {
-                Err(Errno::EXIST) => return Err(self.would_overwrite(entry)),
+                Err(Errno::EXIST) => return Err(self.would_overwrite(&entry.path)),
                 // A file system that cannot promise it.
                 Err(Errno::INVAL | Errno::NOSYS) if Facts::at(fd, name).is_err() => {}
-                Err(Errno::INVAL | Errno::NOSYS) => return Err(self.would_overwrite(entry)),
+                Err(Errno::INVAL | Errno::NOSYS) => return Err(self.would_overwrite(&entry.path)),
                 result => return result.map_err(failed),
             }
         }

@@ -1,17 +1,20 @@
 //! The half of `verify` that opens everything: decrypts, decompresses, re-hashes every selected file, and compares the tar
 //! member of every selected entry with its line, so that a restore by hand would give the same.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::finding::Finding;
 use crate::archive::tar::parse_member;
-use crate::engine::chain::Chain;
+use crate::engine::chain::{Archives, Chain};
 use crate::engine::content::{self, Frame, Place, Sink, Streams, check_digest};
-use crate::error::{Error, Kind, Result};
-use crate::model::{BackupId, ComponentRecord, Digest, Entry, EntryKind};
+use crate::error::{Error, Result};
+use crate::index::Inventory;
+use crate::model::{ArchiveRecord, BackupId, Chunk, ComponentRecord, Digest, Entry, EntryKind, Hasher};
 use crate::monitor::Monitor;
 use crate::repo::backup::Backup;
+use crate::source::Problem;
 
 /// What was opened, and what was found.
 #[derive(Debug)]
@@ -40,39 +43,151 @@ impl Deep {
 
     fn component(&mut self, chain: &Arc<Chain>, record: &ComponentRecord, monitor: &dyn Monitor) -> Result<()> {
         let id = &chain.backup.manifest.id;
+        match chain.inventory(&record.name).and_then(|inventory| self.entries(id, chain, record, &inventory, monitor)) {
+            Err(e) if e.is_damage() => self.findings.push(Finding::index(id, record, &e)),
+            result => result?,
+        }
+        Ok(())
+    }
+
+    /// Checks what an inventory lists, as far as it can be read.
+    fn entries(
+        &mut self,
+        id: &BackupId,
+        chain: &Arc<Chain>,
+        record: &ComponentRecord,
+        inventory: &Inventory,
+        monitor: &dyn Monitor,
+    ) -> Result<()> {
+        let name = &record.name;
+        for fault in problems_faults(inventory, record) {
+            self.findings.push(Finding::index(id, record, &Error::damage(fault)));
+        }
+        let archives = chain.archives(name);
+        for archive in &record.archives {
+            self.findings.extend(archive_fault(id, name, &archives, archive)?);
+        }
         let checker = Checker {
             backup: id,
-            component: &record.name,
+            component: name,
+            inventory,
             findings: Mutex::default(),
             entries: AtomicU64::new(0),
             monitor,
         };
-        let result = chain.inventory(&record.name).and_then(|inventory| {
-            let archives = chain.archives(&record.name);
-            if inventory.entries() != record.entries {
-                return Err(Error::damage(format!(
-                    "the index of {} lists {} entries, the manifest says {}",
-                    record.name,
-                    inventory.entries(),
-                    record.entries
-                )));
-            }
-            let chosen = inventory.iter()?.filter(|e| e.as_ref().map_or(true, |e| is_chosen(e, self.percent)));
-            content::read_all(&archives, chosen, &checker, self.threads, monitor)
-        });
+        let mut totals = Totals::default();
+        let all = inventory.readable()?.inspect(|e| e.iter().for_each(|e| totals.add(e, id)));
+        let chosen = all.filter(|e| e.as_ref().map_or(true, |e| is_chosen(e, self.percent)));
+        let result = content::read_all(&archives, chosen, &checker, self.threads, monitor);
         self.entries += checker.entries.load(Ordering::Relaxed);
-        self.findings.extend(checker.findings.into_inner().map_err(|_| Error::failed("a worker died"))?);
-        match result {
-            Err(e) if e.kind() == Kind::Damage => {
-                let mut finding = Finding::of_file(id, Some(&record.name), &record.index.name, "index", e.one_line());
-                finding.next =
-                    "this component cannot be read through its index; the archives can still be unpacked by hand"
-                        .into();
-                self.findings.push(finding);
-                Ok(())
-            }
-            other => other,
+        if result.is_ok() && !inventory.is_lossy() {
+            self.findings.extend(totals.faults(record).map(|fault| Finding::of_component(id, name, fault)));
         }
+        self.findings.extend(inventory.losses().iter().map(|loss| Finding::lines(id, name, loss)));
+        self.findings.extend(checker.findings.into_inner().map_err(|_| Error::failed("a worker died"))?);
+        result
+    }
+}
+
+/// What an inventory comes to.
+#[derive(Debug, Default)]
+struct Totals {
+    entries: u64,
+    new_entries: u64,
+    content_bytes: u64,
+}
+
+impl Totals {
+    fn add(&mut self, entry: &Entry, own: &BackupId) {
+        self.entries += 1;
+        self.new_entries += u64::from(entry.home.backup == *own);
+        self.content_bytes = self.content_bytes.saturating_add(entry.size());
+    }
+
+    /// What the manifest says otherwise.
+    fn faults(&self, record: &ComponentRecord) -> impl Iterator<Item = String> {
+        let rows = [
+            ("entries", self.entries, record.entries),
+            ("new entries", self.new_entries, record.new_entries),
+            ("bytes of content", self.content_bytes, record.content_bytes),
+        ];
+        let faults = rows.into_iter().filter(|(_, listed, promised)| listed != promised);
+        faults.map(|(what, listed, promised)| format!("its index lists {listed} {what}, the manifest says {promised}"))
+    }
+}
+
+/// What is wrong with the list of problems.
+fn problems_faults(inventory: &Inventory, record: &ComponentRecord) -> Vec<String> {
+    let mut faults: Vec<_> =
+        inventory.problems_fault().map(|why| format!("its list of problems is lost: {why}")).into_iter().collect();
+    let mut counts = BTreeMap::<&str, u64>::new();
+    for problem in inventory.problems() {
+        *counts.entry(&problem.kind).or_default() += 1;
+    }
+    let promised = |kind: &str| record.problems.iter().find(|p| p.kind == kind).map_or(0, |p| p.count);
+    let mut rows: Vec<_> = counts.into_iter().map(|(kind, listed)| (kind, listed, promised(kind))).collect();
+    rows.push((Problem::LEFT_OUT, inventory.left_out().len() as u64, record.left_out.unwrap_or(0)));
+    let more = rows.into_iter().filter(|(_, listed, promised)| listed > promised);
+    faults.extend(more.map(|(kind, listed, promised)| {
+        format!("its index lists {listed} problems of the kind {kind:?}, the manifest counts {promised}")
+    }));
+    faults
+}
+
+/// What the manifest says otherwise about the frames of an archive, or why it cannot be opened.
+fn archive_fault(
+    id: &BackupId,
+    component: &str,
+    archives: &Archives,
+    record: &ArchiveRecord,
+) -> Result<Option<Finding>> {
+    let fault = match archives.open(id, record.volume) {
+        Err(e) if e.is_damage() => e.one_line(),
+        Err(e) => return Err(e),
+        Ok(archive) => {
+            let (frames, bytes) = (archive.frames() as u64, archive.stream_bytes());
+            if (frames, bytes) == (record.frames, record.tar_bytes) {
+                return Ok(None);
+            }
+            format!(
+                "it holds {frames} frames of {bytes} bytes, the manifest says {} of {}",
+                record.frames, record.tar_bytes
+            )
+        }
+    };
+    Ok(Some(Finding::of_file(id, Some(component), &record.name, "content", fault)))
+}
+
+/// Compares content with the digests of its chunks as it comes.
+struct Chunks<'a> {
+    entry: &'a Entry,
+    chunks: std::slice::Iter<'a, Chunk>,
+    /// The chunk that is being read, and what is missing of it.
+    open: Option<(&'a Chunk, u64)>,
+    hasher: Hasher,
+}
+
+impl<'a> Chunks<'a> {
+    fn new(entry: &'a Entry, chunks: &'a [Chunk]) -> Self {
+        Self { entry, chunks: chunks.iter(), open: None, hasher: Hasher::default() }
+    }
+
+    fn take(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let Some((chunk, missing)) = self.open.or_else(|| self.chunks.next().map(|c| (c, c.length))) else {
+                return Ok(());
+            };
+            let now = usize::try_from(missing).unwrap_or(usize::MAX).min(bytes.len());
+            let (part, rest) = bytes.split_at(now);
+            self.hasher.update(part);
+            bytes = rest;
+            let missing = missing - now as u64;
+            self.open = (missing > 0).then_some((chunk, missing));
+            if missing == 0 {
+                check_digest(self.entry, std::mem::take(&mut self.hasher).finish(), chunk.sha256)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -89,6 +204,7 @@ fn is_chosen(entry: &Entry, percent: f64) -> bool {
 struct Checker<'a> {
     backup: &'a BackupId,
     component: &'a str,
+    inventory: &'a Inventory,
     findings: Mutex<Vec<Finding>>,
     entries: AtomicU64,
     monitor: &'a dyn Monitor,
@@ -97,7 +213,10 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn check(&self, entry: &Entry, frame: &Frame<'_>, streams: &mut Streams<'_>) -> Result<()> {
         check_member(entry, frame)?;
-        let EntryKind::File { extents, sha256, .. } = &entry.kind else {
+        if let EntryKind::Hardlink { target } = &entry.kind {
+            self.inventory.first_name(&entry.path, target)?;
+        }
+        let EntryKind::File { extents, sha256, chunks, .. } = &entry.kind else {
             self.monitor.advance(0, 1);
             return Ok(());
         };
@@ -105,11 +224,13 @@ impl Checker<'_> {
         match inside {
             Some(content) => {
                 self.monitor.advance(content.len() as u64, 1);
-                check_digest(entry, Digest::of(content), *sha256)
+                check_digest(entry, Digest::of(content), *sha256)?;
+                Chunks::new(entry, chunks).take(content)
             }
             None => {
                 self.monitor.advance(0, 1);
-                streams.content(entry, frame, &mut |_, _| Ok(()))
+                let mut chunks = Chunks::new(entry, chunks);
+                streams.content(entry, frame, &mut |_, piece| chunks.take(piece))
             }
         }
     }
@@ -137,6 +258,7 @@ fn check_member(entry: &Entry, frame: &Frame<'_>) -> Result<()> {
     }
     member
         .difference(whole.as_ref().unwrap_or(entry))
+        .or_else(|| member.misplaced_content(entry))
         .map_or(Ok(()), |difference| Err(bad(format!("differs from the index: {difference}"))))
 }
 
@@ -150,7 +272,7 @@ impl Sink for Checker<'_> {
         for entry in entries {
             self.entries.fetch_add(1, Ordering::Relaxed);
             match self.check(&entry, frame, streams) {
-                Err(e) if e.kind() == Kind::Damage => self.note(&entry, &e)?,
+                Err(e) if e.is_damage() => self.note(&entry, &e)?,
                 other => other?,
             }
         }
@@ -162,7 +284,7 @@ impl Sink for Checker<'_> {
     }
 
     fn unreadable(&self, entries: Vec<Entry>, error: &Error) -> Result<()> {
-        if error.kind() != Kind::Damage {
+        if !error.is_damage() {
             return Err(Error::new(error.kind(), error.one_line()));
         }
         entries.iter().try_for_each(|entry| self.note(entry, error))

@@ -13,6 +13,7 @@ use crate::model::{BackupId, Digest, Hasher};
 use crate::monitor::Monitor;
 use crate::repo::backup::Backup;
 use crate::repo::open_regular;
+use crate::threads;
 
 /// What was read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,7 +79,7 @@ impl Files {
                 }
                 Ok(())
             };
-            let workers: Vec<_> = (0..threads.clamp(1, self.todo.len().max(1))).map(|_| scope.spawn(work)).collect();
+            let workers = threads::start_pool(scope, "hash", threads.min(self.todo.len()), || work)?;
             let dead = |_| Err(Error::failed("a worker ended unexpectedly"));
             workers.into_iter().try_for_each(|w| w.join().unwrap_or_else(dead))
         })?;

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use crate::error::{Error, Kind};
-use crate::model::{BackupId, EntryPath};
+use crate::index::Loss;
+use crate::model::{BackupId, ComponentRecord, EntryPath};
+use crate::repo::backup::MANIFEST_FILE;
 
 /// Damage: what, where, and what next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,7 +24,22 @@ pub struct Finding {
     pub next: String,
 }
 
+/// Something beside the backups that is worth a look and no damage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// File or folder in the repository.
+    pub path: String,
+    /// What is odd about it.
+    pub detail: String,
+}
+
 impl Finding {
+    /// Whether it says only that a newer program is needed.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        self.kind == Kind::NewerFormat.name()
+    }
+
     /// About a file of a backup.
     pub(crate) fn of_file(id: &BackupId, component: Option<&str>, name: &str, kind: &str, detail: String) -> Self {
         let next = match component {
@@ -78,10 +95,42 @@ impl Finding {
         }
     }
 
+    /// About an index of which nothing can be used.
+    pub(crate) fn index(id: &BackupId, component: &ComponentRecord, error: &Error) -> Self {
+        let kind = if error.kind() == Kind::Unreadable { "unreadable" } else { "index" };
+        let mut finding = Self::of_file(id, Some(&component.name), &component.index.name, kind, error.one_line());
+        finding.next = format!(
+            "bring {id}/{} back from another copy of the repository; the archives can still be unpacked by hand",
+            component.index.name
+        );
+        finding
+    }
+
+    /// About what the manifest says of a component.
+    pub(crate) fn of_component(id: &BackupId, component: &str, detail: String) -> Self {
+        let mut finding = Self::of_file(id, Some(component), MANIFEST_FILE, "manifest", detail);
+        finding.next = "whoever wrote it made a mistake or lied; what it lists can be restored".into();
+        finding
+    }
+
+    /// About lines of an index.
+    pub(crate) fn lines(id: &BackupId, component: &str, loss: &Loss) -> Self {
+        Self {
+            kind: "index".into(),
+            backup: id.to_string(),
+            component: Some(component.into()),
+            path: format!("{component}/{}", loss.path),
+            detail: loss.detail.clone(),
+            next:
+                "`ccbackup find` shows earlier versions of what was there; the archives can still be unpacked by hand"
+                    .into(),
+        }
+    }
+
     /// About the content of an entry.
     pub(crate) fn content(id: &BackupId, component: &str, path: &EntryPath, error: &Error) -> Self {
         Self {
-            kind: "content".into(),
+            kind: if error.kind() == Kind::Unreadable { "unreadable" } else { "content" }.into(),
             backup: id.to_string(),
             component: Some(component.into()),
             path: format!("{component}/{path}"),

@@ -2,16 +2,16 @@
 //! name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use super::finding::Finding;
+use super::finding::{Finding, Note};
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{BackupId, Digest};
-use crate::monitor::Monitor;
 use crate::repo::backup::{Backup, SIGNATURE_FILE, SUMS_FILE, Trust};
 use crate::repo::catalog::Catalog;
 use crate::repo::signing::allowed_signers;
-use crate::repo::state::{Head, LocalState};
+use crate::repo::state::LocalState;
 use crate::repo::{
     ALLOWED_SIGNERS_FILE, INCOMPLETE_PREFIX, LATEST_LINK, LOCK_FILE, REPOSITORY_FILE, Repository, read_small,
 };
@@ -22,7 +22,8 @@ pub(super) struct Checker<'a> {
     repo: &'a Repository,
     catalog: &'a Catalog,
     trust: &'a Trust,
-    findings: &'a mut Vec<Finding>,
+    findings: Vec<Finding>,
+    notes: Vec<Note>,
     done: BTreeSet<BackupId>,
     /// Digest of each `SHA256SUMS` that a link led to, or why it cannot be read.
     sums: BTreeMap<BackupId, std::result::Result<Digest, String>>,
@@ -30,63 +31,69 @@ pub(super) struct Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
-    pub(super) fn new(
-        repo: &'a Repository,
-        catalog: &'a Catalog,
-        trust: &'a Trust,
-        findings: &'a mut Vec<Finding>,
-    ) -> Self {
-        Self { repo, catalog, trust, findings, done: BTreeSet::new(), sums: BTreeMap::new(), opened: Vec::new() }
+    pub(super) fn new(repo: &'a Repository, catalog: &'a Catalog, trust: &'a Trust) -> Self {
+        let (findings, notes, done, sums, opened) = Default::default();
+        Self { repo, catalog, trust, findings, notes, done, sums, opened }
     }
 
-    /// The files beside the backups, and whether the newest backup that this host knows is there.
-    pub(super) fn repository(&mut self, state: &LocalState, monitor: &dyn Monitor) -> Result<()> {
+    /// What lies beside the backups, and whether the newest backup that this host knows is there. No reader looks at
+    /// what is beside them, so it is noted; only what stands in the place of a backup is damage.
+    pub(super) fn repository(&mut self, state: &LocalState, newest: Option<&BackupId>) -> Result<()> {
         let root = self.repo.root();
         if !self.trust.signers.is_empty() {
             self.allowed_signers();
         }
-        let head = state.head()?.filter(|head| !self.was_made_meanwhile(&head.id));
-        self.latest(head.as_ref(), monitor);
-        let own = [REPOSITORY_FILE, ALLOWED_SIGNERS_FILE, LATEST_LINK, LOCK_FILE];
+        self.latest(newest);
         for item in std::fs::read_dir(root).at("cannot list", root)? {
             let item = item.at("cannot list", root)?;
-            let name = item.file_name().to_string_lossy().into_owned();
-            let is_backup = self.catalog.backups.iter().any(|b| b.id.as_str() == name);
-            let is_ours =
-                own.contains(&name.as_str()) || name.starts_with(INCOMPLETE_PREFIX) || name.starts_with(".staged-");
-            if !is_backup && name.parse().is_ok_and(|id| self.was_made_meanwhile(&id)) {
-                monitor.note(&format!("backup {name} was made while this ran; it was not looked at"));
-            } else if !is_backup && !is_ours {
-                self.finding_in_repository(
-                    &crate::model::escape_path(name.as_bytes()),
-                    "it does not belong to the repository".into(),
-                    "move it elsewhere if nobody needs it here",
-                );
-            }
+            let kind = item.file_type().at("cannot look at", item.path())?;
+            self.beside(&item.file_name().to_string_lossy(), item.file_name().as_bytes(), kind);
         }
-        if let Some(head) = head {
-            let there = self.catalog.backups.iter().any(|b| b.id == head.id);
-            if !there {
-                self.findings.push(Finding {
-                    kind: "missing".into(),
-                    backup: head.id.to_string(),
-                    component: None,
-                    path: head.id.to_string(),
-                    detail: format!(
-                        "this host made backup {} (number {}), it is not in the repository",
-                        head.id, head.sequence
-                    ),
-                    next: "find out who removed it; bring it back from another copy, or run `ccbackup create`".into(),
-                });
-            } else {
-                let sums = read_small(&root.join(head.id.as_str()).join(SUMS_FILE));
-                if sums.is_ok_and(|s| Digest::of(&s) != head.sums_sha256) {
-                    let detail = "its SHA256SUMS is not the one that this host wrote".into();
-                    self.findings.push(Finding::of_file(&head.id, None, SUMS_FILE, "changed", detail));
-                }
+        let head = state.head()?.filter(|head| !self.was_made_meanwhile(&head.id));
+        let Some(head) = head else { return Ok(()) };
+        if self.catalog.backups.iter().all(|b| b.id != head.id) {
+            self.findings.push(Finding {
+                kind: "missing".into(),
+                backup: head.id.to_string(),
+                component: None,
+                path: head.id.to_string(),
+                detail: format!(
+                    "this host made backup {} (number {}), it is not in the repository",
+                    head.id, head.sequence
+                ),
+                next: "find out who removed it; bring it back from another copy, or run `ccbackup create`".into(),
+            });
+        } else {
+            let sums = read_small(&root.join(head.id.as_str()).join(SUMS_FILE));
+            if sums.is_ok_and(|s| Digest::of(&s) != head.sums_sha256) {
+                let detail = "its SHA256SUMS is not the one that this host wrote".into();
+                self.findings.push(Finding::of_file(&head.id, None, SUMS_FILE, "changed", detail));
             }
         }
         Ok(())
+    }
+
+    /// Something in the repository's folder.
+    fn beside(&mut self, name: &str, bytes: &[u8], kind: std::fs::FileType) {
+        if self.catalog.backups.iter().any(|b| b.id.as_str() == name) {
+            return;
+        }
+        let is_ours = [REPOSITORY_FILE, ALLOWED_SIGNERS_FILE, LATEST_LINK].contains(&name)
+            || name.starts_with(INCOMPLETE_PREFIX)
+            || name.starts_with(".staged-")
+            || name == LOCK_FILE && kind.is_file();
+        let shown = crate::model::escape_path(bytes);
+        match name.parse::<BackupId>() {
+            Ok(id) if self.was_made_meanwhile(&id) => self.note(&shown, "it was made while this ran and not looked at"),
+            Ok(_) => self.findings.push(Finding::of_repository(
+                &shown,
+                "it is named like a backup and is no folder".into(),
+                "find out what took the place of the backup; bring its folder back from another copy of the repository",
+            )),
+            Err(_) if is_ours => {}
+            Err(_) if name == LOCK_FILE => self.note(&shown, "it is not a regular file; `ccbackup create` will refuse"),
+            Err(_) => self.note(&shown, "it does not belong to the repository; readers pass over it"),
+        }
     }
 
     /// Whether a backup is there now that was not when the repository was listed: `verify` takes no lock.
@@ -95,61 +102,48 @@ impl<'a> Checker<'a> {
         self.catalog.backups.iter().all(|b| b.id != *id) && dir.symlink_metadata().is_ok_and(|m| m.is_dir())
     }
 
-    /// The link moves when the new backup is visible already, so a run that dies in between leaves it one backup behind.
-    /// That is no damage; a host that remembers having moved it knows better.
-    fn latest(&mut self, head: Option<&Head>, monitor: &dyn Monitor) {
-        let next = "the next `ccbackup create` sets it right";
-        let mut ids = self.catalog.backups.iter().rev().map(|b| &b.id);
-        let (newest, before) = (ids.next(), ids.next());
+    /// The link is for people and moves when the new backup is visible already. Readers never follow it.
+    fn latest(&mut self, newest: Option<&BackupId>) {
         let pointed = match std::fs::read_link(self.repo.root().join(LATEST_LINK)) {
             Ok(target) => Some(target),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-            Err(e) => {
-                return self.finding_in_repository(LATEST_LINK, format!("it is not a readable link: {e}"), next);
-            }
+            Err(_) => return self.note(LATEST_LINK, "it is not a link; `ccbackup create` makes it anew if it can"),
         };
         let newer = pointed.as_deref().and_then(|p| p.to_str()?.parse().ok());
-        if newer.is_some_and(|id| self.was_made_meanwhile(&id)) {
-            return;
-        }
-        let points_to = |id: Option<&BackupId>| pointed.as_deref() == id.map(|id| Path::new(id.as_str()));
-        if points_to(newest) {
+        let is_right = pointed.as_deref() == newest.map(|id| Path::new(id.as_str()));
+        if is_right || newer.is_some_and(|id| self.was_made_meanwhile(&id)) {
             return;
         }
         let place = pointed.as_deref().map_or("nothing".into(), |p| p.display().to_string());
-        let newest_name = newest.map_or("none", |id| id.as_str());
-        let detail = format!("it points to {place}, the newest backup is {newest_name}");
-        if points_to(before) && head.map(|h| &h.id) != newest {
-            monitor.note(&format!("`latest`: {detail}; the run that made it ended before its last step; {next}"));
-        } else {
-            self.finding_in_repository(LATEST_LINK, detail, next);
-        }
+        let newest = newest.map_or("none", |id| id.as_str());
+        self.note(
+            LATEST_LINK,
+            &format!("it points to {place}, the newest backup is {newest}; the next `ccbackup create` sets it right"),
+        );
     }
 
-    /// The convenience copy must say exactly what is trusted, or somebody could be led to trust more.
+    /// The convenience copy should say exactly what is trusted, or somebody could be led to trust more.
     fn allowed_signers(&mut self) {
         let path = self.repo.root().join(ALLOWED_SIGNERS_FILE);
-        let next = "write it anew from a trusted copy of the signer's public key (`ccbackup key list`)";
+        let next = "never check a signature with it; write it anew from a trusted copy of the signer's public key \
+                    (`ccbackup key list`)";
         match read_small(&path) {
-            Err(e) => self.finding_in_repository(ALLOWED_SIGNERS_FILE, e.one_line(), next),
+            Err(e) => self.note(ALLOWED_SIGNERS_FILE, &format!("{}; {next}", e.one_line())),
             Ok(bytes) => {
                 let trusted: Vec<_> =
                     self.trust.signers.iter().map(|key| allowed_signers(std::slice::from_ref(key))).collect();
                 let text = String::from_utf8_lossy(&bytes);
                 let known = |line: &str| trusted.iter().any(|t| t.as_str() == line);
                 if text.is_empty() || !text.split_inclusive('\n').all(known) {
-                    self.finding_in_repository(
-                        ALLOWED_SIGNERS_FILE,
-                        "it names somebody who is not trusted here, or is garbled".into(),
-                        next,
-                    );
+                    let detail = format!("it names somebody who is not trusted here, or is garbled; {next}");
+                    self.note(ALLOWED_SIGNERS_FILE, &detail);
                 }
             }
         }
     }
 
-    fn finding_in_repository(&mut self, path: &str, detail: String, next: &str) {
-        self.findings.push(Finding::of_repository(path, detail, next));
+    fn note(&mut self, path: &str, detail: &str) {
+        self.notes.push(Note { path: path.into(), detail: detail.into() });
     }
 
     /// A backup and all it depends on.
@@ -200,7 +194,11 @@ impl<'a> Checker<'a> {
         }
         let twins = self.catalog.backups.iter().filter(|b| b.id != *id).filter_map(|b| b.manifest.as_ref().ok());
         for twin in twins.filter(|m| m.sequence == manifest.sequence) {
-            self.findings.push(bad(format!("it and backup {} both carry the number {}", twin.id, manifest.sequence)));
+            // Anybody can write a number down; only who is trusted can give one out twice.
+            if Backup::open(self.repo, &twin.id, self.trust).is_ok() {
+                let number = manifest.sequence;
+                self.findings.push(bad(format!("it and backup {} both carry the number {number}", twin.id)));
+            }
         }
         for item in std::fs::read_dir(&backup.dir).at("cannot list", &backup.dir)? {
             let name = item.at("cannot list", &backup.dir)?.file_name().to_string_lossy().into_owned();
@@ -240,8 +238,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// The backups that could be opened.
-    pub(super) fn opened(self) -> Vec<Backup> {
-        self.opened
+    /// The backups that could be opened, what is wrong, and what is odd.
+    pub(super) fn finish(self) -> (Vec<Backup>, Vec<Finding>, Vec<Note>) {
+        (self.opened, self.findings, self.notes)
     }
 }

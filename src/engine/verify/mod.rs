@@ -23,9 +23,10 @@ use crate::repo::backup::Trust;
 use crate::repo::catalog::Catalog;
 use crate::repo::signing::SignerKey;
 use crate::repo::state::LocalState;
+use crate::threads;
 
 use files::{Counts, Files};
-pub use finding::Finding;
+pub use finding::{Finding, Note};
 
 /// How far to look.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,9 +71,12 @@ pub struct Report {
     pub signers: BTreeSet<String>,
     /// Everything that is wrong.
     pub findings: Vec<Finding>,
+    /// What is odd beside the backups, and no damage.
+    pub notes: Vec<Note>,
 }
 
-/// Verifies one backup with its chain, or all. `state` is what this host remembers of the repository.
+/// Verifies one backup with its chain, or all. `state` is what this host remembers of the repository. With the newest
+/// backup that is trusted, those are looked at too that claim to be newer.
 pub fn verify(
     repo: &Repository,
     id: &BackupId,
@@ -89,15 +93,20 @@ pub fn verify(
         ));
     }
     let catalog = Catalog::load(repo)?;
-    let mut findings = Vec::new();
-    let mut checker = keyless::Checker::new(repo, &catalog, trust, &mut findings);
-    checker.repository(state, monitor)?;
+    let newest = catalog.newest(repo, trust);
+    let newest_id = newest.found.map(|(id, _)| id);
+    let mut checker = keyless::Checker::new(repo, &catalog, trust);
+    checker.repository(state, newest_id.as_ref())?;
     if options.all {
         catalog.backups.iter().try_for_each(|b| checker.backup(&b.id).map(drop))?;
     } else {
         checker.chain(id)?;
+        let newer = newest.passed_over.iter().map(|p| &p.id);
+        if newest_id.as_ref() == Some(id) || newer.clone().any(|passed_over| passed_over == id) {
+            newer.rev().try_for_each(|id| checker.backup(id).map(drop))?;
+        }
     }
-    let checked = checker.opened();
+    let (checked, findings, notes) = checker.finish();
     let mut report = Report {
         id: id.to_string(),
         ok: false,
@@ -109,6 +118,7 @@ pub fn verify(
         captured_with_problems: checked.iter().fold(0, |sum, b| b.manifest.problems().saturating_add(sum)),
         signers: checked.iter().filter_map(|b| b.signer.as_ref().map(SignerKey::fingerprint)).collect(),
         findings,
+        notes,
     };
     let files = Files::of(&checked);
     let Depth::Deep(percent) = options.depth else {
@@ -122,12 +132,12 @@ pub fn verify(
     let (bytes, entries) = deep::extent(checked.iter().filter(|b| wanted.contains(&b.manifest.id)), percent);
     monitor.stage("verify", Some(files.bytes.saturating_add(bytes)), Some(entries));
     // Side by side: hashing one large archive would leave all but one core idle.
-    let (hashed, opened) = std::thread::scope(|scope| {
-        let hashing = scope.spawn(|| files.hash(options.threads, monitor));
+    let (hashed, opened) = std::thread::scope(|scope| -> Result<_> {
+        let hashing = threads::start(scope, "hash", || files.hash(options.threads, monitor))?;
         let mut deep = deep::Deep { percent, threads: options.threads, entries: 0, findings: Vec::new() };
         let opened = wanted.iter().try_for_each(|id| match Chain::open(repo, id, trust, keys.clone()) {
             Ok(chain) => deep.backup(&chain, monitor),
-            Err(e) if matches!(e.kind(), Kind::Damage | Kind::Unsigned | Kind::WrongSigner) => {
+            Err(e) if e.is_damage() || matches!(e.kind(), Kind::Unsigned | Kind::WrongSigner | Kind::NewerFormat) => {
                 // The keyless half says so already, unless it is something only a chain shows.
                 if report.findings.iter().all(|f| f.backup != id.to_string()) {
                     deep.findings.push(Finding::of_backup(id, "chain", &e));
@@ -137,8 +147,8 @@ pub fn verify(
             Err(e) => Err(e),
         });
         let hashed = hashing.join().unwrap_or_else(|_| Err(Error::failed("a worker ended unexpectedly")));
-        (hashed, opened.map(|()| deep))
-    });
+        Ok((hashed, opened.map(|()| deep)))
+    })?;
     report.add(hashed?);
     let deep = opened?;
     report.entries = deep.entries;
@@ -148,6 +158,12 @@ pub fn verify(
 }
 
 impl Report {
+    /// Whether the only thing wrong is that a newer program is needed: nothing says that anything is damaged.
+    #[must_use]
+    pub fn is_only_newer(&self) -> bool {
+        !self.findings.is_empty() && self.findings.iter().all(Finding::is_newer)
+    }
+
     /// What hashing the files gave.
     fn add(&mut self, (found, counts): (Vec<Finding>, Counts)) {
         for finding in found {

@@ -48,9 +48,8 @@ pub fn problem_kind(error: &io::Error) -> &'static str {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Replaced>)
         || matches!(errno, Some(Errno::LOOP | Errno::NOTDIR | Errno::STALE))
+        || error.kind() == io::ErrorKind::NotFound
     {
-        "changed"
-    } else if error.kind() == io::ErrorKind::NotFound {
         "vanished"
     } else if error.kind() == io::ErrorKind::Unsupported {
         "unsupported"
@@ -314,11 +313,11 @@ mod tests {
         anchor.others.close_all();
         std::fs::remove_dir(dir.path().join("0")).unwrap();
         std::os::unix::fs::symlink("1", dir.path().join("0")).unwrap();
-        assert_eq!(problem_kind(&first.handle().unwrap_err()), "changed");
+        assert_eq!(problem_kind(&first.handle().unwrap_err()), "vanished");
         std::fs::remove_file(dir.path().join("0")).unwrap();
         // A new folder may get the inode of the old one, so an older one takes its place.
         assert!(std::process::Command::new("mv").arg(dir.path().join("1")).arg(dir.path().join("0")).status().is_ok());
-        assert_eq!(problem_kind(&first.handle().unwrap_err()), "changed");
+        assert_eq!(problem_kind(&first.handle().unwrap_err()), "vanished");
         rest[5].handle().unwrap();
     }
 }

@@ -3,7 +3,7 @@
 //! A folder's names are held packed while it is walked; metadata only of a block of them, so a folder of millions of
 //! files costs little more than its names, and its blocks are looked at by several threads.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -11,14 +11,14 @@ use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, OFlags, RawDir, StatxAttributes, StatxFlags, statx};
+use rustix::fs::{AtFlags, FileType, OFlags, RawDir, StatxAttributes, statx};
 use rustix::io::Errno;
 
 use super::exclude::Exclude;
 use super::folder::{Folder, problem_kind};
 use super::line::Done;
-use super::stat::{FileKind, Stat};
-use crate::model::MAX_PATH_BYTES;
+use super::stat::{FileKind, Stat, WANTED};
+use crate::model::{MAX_PATH_BYTES, escape_path};
 
 /// Entries whose metadata is held at once, by block.
 const BLOCK: usize = 512;
@@ -32,12 +32,18 @@ const LIST_BYTES: usize = 64 << 10;
 /// First bytes of a `CACHEDIR.TAG`, as <https://bford.info/cachedir/> defines them.
 const CACHE_SIGNATURE: &[u8; 43] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
+/// What a glob of the user matches.
+const EXCLUDED: What = What::LeftOut("excluded by a glob");
+
 /// What holds for the whole walk.
 #[derive(Debug)]
 pub(super) struct Rules {
     pub(super) exclude: Exclude,
+    pub(super) exclude_caches: bool,
+    pub(super) exclude_if_present: Vec<CString>,
     pub(super) one_file_system: bool,
-    pub(super) skip: HashSet<(u64, u64)>,
+    /// A handful, looked through for every entry.
+    pub(super) skip: Vec<(u64, u64)>,
 }
 
 /// A piece of work.
@@ -58,7 +64,7 @@ pub(super) struct Block {
     /// Blocks of the same folder that follow.
     pub(super) more: usize,
     /// Why contents were left out.
-    pub(super) note: Option<&'static str>,
+    pub(super) left_out: Option<Cow<'static, str>>,
     /// Why the list is empty or short.
     pub(super) problem: Option<(&'static str, String)>,
 }
@@ -76,9 +82,12 @@ pub(super) enum What {
     Entry {
         stat: Stat,
         enter: bool,
-        note: Option<&'static str>,
+        /// Why contents are left out.
+        left_out: Option<&'static str>,
     },
-    /// Left out.
+    /// Left out by a rule.
+    LeftOut(&'static str),
+    /// Nothing that can be kept.
     Note(&'static str),
     Problem(&'static str, String),
 }
@@ -156,32 +165,33 @@ pub(super) fn run(work: Work, rules: &Rules, buffer: &mut Vec<u8>) -> Done<Work,
                     range.map(|i| Item { name: listing.name(i).to_owned(), what: fault() }).collect()
                 }
             };
-            Done { result: Block { folder, items, more: 0, note: None, problem: None }, cost: 1, more }
+            Done { result: Block { folder, items, more: 0, left_out: None, problem: None }, cost: 1, more }
         }
     }
 }
 
 fn list(folder: Arc<Folder>, rules: &Rules, buffer: &mut Vec<u8>) -> Done<Work, Block> {
-    let mut block = Block { folder: Arc::clone(&folder), items: Vec::new(), more: 0, note: None, problem: None };
+    let mut block = Block { folder: Arc::clone(&folder), items: Vec::new(), more: 0, left_out: None, problem: None };
     let fd = match folder.open_to_list() {
         Ok(fd) => fd,
         Err(e) => {
-            block.problem = Some((problem_kind(&e), format!("the folder cannot be opened: {e}")));
+            block.problem = Some((folder_problem_kind(&e), format!("the folder cannot be opened: {e}")));
             return Done { result: block, cost: 1, more: Vec::new() };
         }
     };
     let (mut listing, result) = Listing::read(&fd, buffer);
     if let Err(e) = result {
         let error = io::Error::from(e);
-        block.problem = Some((problem_kind(&error), format!("the folder cannot be listed to its end: {error}")));
+        block.problem = Some((folder_problem_kind(&error), format!("the folder cannot be listed to its end: {error}")));
     }
-    if listing.find(c".nobackup").is_some() {
-        block.note = Some("holds .nobackup");
+    if let Some(name) = rules.exclude_if_present.iter().find(|name| listing.find(name).is_some()) {
+        block.left_out = Some(format!("the folder holds {}", escape_path(name.to_bytes())).into());
         listing.keep_only(None);
-    } else if let Some(tag) = listing.find(c"CACHEDIR.TAG")
+    } else if rules.exclude_caches
+        && let Some(tag) = listing.find(c"CACHEDIR.TAG")
         && is_cache_tag(&folder, &fd)
     {
-        block.note = Some("is a cache (CACHEDIR.TAG)");
+        block.left_out = Some("the folder is a cache (CACHEDIR.TAG)".into());
         listing.keep_only(Some(tag));
     }
     let (count, bytes) = (listing.names.len(), listing.bytes.len());
@@ -195,6 +205,14 @@ fn list(folder: Arc<Folder>, rules: &Rules, buffer: &mut Vec<u8>) -> Done<Work, 
     }));
     let held = bytes.saturating_add(count.saturating_mul(size_of::<(usize, FileType)>()));
     Done { result: block, cost: 1 + held / UNIT_BYTES, more }
+}
+
+/// The folder itself is an entry all the same, with what the walk saw of it.
+fn folder_problem_kind(error: &io::Error) -> &'static str {
+    match problem_kind(error) {
+        "vanished" => "changed",
+        kind => kind,
+    }
 }
 
 /// Looks at some names; folders that are to be entered are added to `more`.
@@ -221,6 +239,7 @@ fn look(
         };
         // Where the folder tells types, what is excluded need not even be looked at.
         if FileKind::of(listed).is_some_and(&mut excluded) {
+            items.push(Item { name: name.to_owned(), what: EXCLUDED });
             continue;
         }
         let length = folder.path_bytes.saturating_add(1 + name.count_bytes());
@@ -235,7 +254,7 @@ fn look(
                     Some(What::Problem(problem_kind(&e), e.to_string()))
                 }
                 Ok((None, _)) => Some(What::Problem("unsupported", "a type of file that is not known".to_owned())),
-                Ok((Some(stat), _)) if excluded(stat.kind) => None,
+                Ok((Some(stat), _)) if excluded(stat.kind) => Some(EXCLUDED),
                 Ok((Some(stat), mounted)) => {
                     let what = judge(stat, mounted, folder.root_device, rules);
                     if let What::Entry { stat, enter: true, .. } = &what {
@@ -259,7 +278,7 @@ pub(super) fn stat_inside(
     // Without the limit to one file system, an automatic mount point is to be mounted and walked.
     let automount = if one_file_system { AtFlags::NO_AUTOMOUNT } else { AtFlags::empty() };
     let flags = AtFlags::SYMLINK_NOFOLLOW | automount;
-    let raw = rustix::io::retry_on_intr(|| statx(fd.as_fd(), name, flags, StatxFlags::BASIC_STATS))?;
+    let raw = rustix::io::retry_on_intr(|| statx(fd.as_fd(), name, flags, WANTED))?;
     let mounted = raw.stx_attributes.intersects(StatxAttributes::MOUNT_ROOT | StatxAttributes::AUTOMOUNT);
     Ok((Stat::of(&raw), mounted))
 }
@@ -268,11 +287,12 @@ pub(super) fn stat_inside(
 pub(super) fn judge(stat: Stat, mounted: bool, root_device: u64, rules: &Rules) -> What {
     match stat.kind {
         FileKind::Socket => What::Note("socket"),
-        FileKind::Dir if rules.skip.contains(&stat.identity()) => What::Note("own data of the backup"),
+        FileKind::Dir if rules.skip.contains(&stat.identity()) => What::LeftOut("own data of the backup"),
+        FileKind::File if rules.skip.contains(&stat.identity()) => What::LeftOut("a key of this host"),
         FileKind::Dir if rules.one_file_system && (mounted || stat.device != root_device) => {
-            What::Entry { stat, enter: false, note: Some("other file system") }
+            What::Entry { stat, enter: false, left_out: Some("what is in it lies on another file system") }
         }
-        kind => What::Entry { stat, enter: kind == FileKind::Dir, note: None },
+        kind => What::Entry { stat, enter: kind == FileKind::Dir, left_out: None },
     }
 }
 

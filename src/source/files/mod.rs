@@ -8,6 +8,7 @@
 
 mod exclude;
 mod folder;
+mod left_out;
 mod line;
 mod list;
 mod names;
@@ -23,6 +24,7 @@ mod tests_read;
 
 pub use exclude::Exclude;
 pub use folder::problem_kind;
+pub use left_out::LeftOut;
 pub use names::Names;
 pub use sparse::{MAX_REGIONS, data_regions};
 pub use stat::{FileKind, Stat};

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::folder::replaced;
 use super::list::stat_inside;
-use super::stat::{FileKind, Stat};
+use super::stat::{FileKind, Stat, WANTED};
 use super::walk::Found;
 use crate::model::Xattr;
 
@@ -21,9 +21,11 @@ use crate::model::Xattr;
 const MAX_XATTR_BYTES: usize = 64 << 10;
 
 impl Found {
-    /// Opens a regular file for reading, without following links and without blocking; with its metadata as it is now.
+    /// Opens the regular file that has the name now, without following links and without blocking; with its metadata as
+    /// it is now. [`Stat::is_same_file`] says whether it is the one that was found: programs that save a file by a rename
+    /// put another one there.
     ///
-    /// The error is `NotFound` when the file is gone, and one that `problem_kind` calls `changed` when something else
+    /// The error is one that `problem_kind` calls `vanished` when the file is gone, or something that is no regular file
     /// stands in its place.
     pub fn open(&self) -> io::Result<(File, Stat)> {
         if self.stat.kind != FileKind::File {
@@ -31,7 +33,7 @@ impl Found {
         }
         let file = File::from(self.open_any(OFlags::empty())?);
         let now = self.stat_again(&file)?;
-        if now.kind != FileKind::File || now.identity() != self.stat.identity() {
+        if now.kind != FileKind::File {
             return Err(replaced());
         }
         Ok((file, now))
@@ -39,7 +41,7 @@ impl Found {
 
     /// Metadata of an open file as it is now.
     pub fn stat_again(&self, file: &File) -> io::Result<Stat> {
-        let raw = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+        let raw = statx(file, c"", AtFlags::EMPTY_PATH, WANTED)?;
         Stat::of(&raw).ok_or_else(replaced)
     }
 

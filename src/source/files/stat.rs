@@ -3,7 +3,7 @@
 //! Network file systems are asked as `stat` asks them: attributes from a cache of any age (`AT_STATX_DONT_SYNC`) could
 //! hide a change from change detection (FORMAT.md §7).
 
-use rustix::fs::{FileType, Statx, makedev};
+use rustix::fs::{FileType, Statx, StatxFlags, makedev};
 
 use crate::model::Timestamp;
 
@@ -69,7 +69,12 @@ pub struct Stat {
     pub rdev: (u32, u32),
     /// Allocated space in units of 512 bytes.
     pub blocks_512: u64,
+    /// When the inode was made; none where the file system does not tell.
+    pub born: Option<Timestamp>,
 }
+
+/// What is asked of a file.
+pub(super) const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
 
 impl Stat {
     /// None when the type is unknown.
@@ -91,6 +96,7 @@ impl Stat {
             nlink: u64::from(raw.stx_nlink),
             rdev: (raw.stx_rdev_major, raw.stx_rdev_minor),
             blocks_512: raw.stx_blocks,
+            born: (raw.stx_mask & StatxFlags::BTIME.bits() != 0).then(|| time(raw.stx_btime)),
         })
     }
 
@@ -98,6 +104,18 @@ impl Stat {
     #[must_use]
     pub fn identity(&self) -> (u64, u64) {
         (self.device, self.inode)
+    }
+
+    /// Whether this is surely the same file as `other`, looked at another time. An inode number alone is not enough: one
+    /// that was freed is soon given out again.
+    #[must_use]
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        let same_life = match (self.born, other.born) {
+            (Some(a), Some(b)) => a == b,
+            // Whatever uses the number anew changes these.
+            _ => (self.size, self.mtime, self.ctime) == (other.size, other.mtime, other.ctime),
+        };
+        same_life && (self.kind, self.identity()) == (other.kind, other.identity())
     }
 
     /// Less space is allocated than the size needs: holes, or a file system that compresses.

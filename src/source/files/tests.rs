@@ -23,7 +23,7 @@ pub(super) fn put(path: &Path, bytes: &[u8]) {
 }
 
 fn options(threads: usize) -> WalkOptions {
-    WalkOptions { exclude: Exclude::default(), one_file_system: false, skip_identities: Vec::new(), threads }
+    WalkOptions { threads, ..WalkOptions::default() }
 }
 
 fn excluding(globs: &[&str]) -> WalkOptions {
@@ -36,19 +36,25 @@ struct Seen {
     entries: Vec<Found>,
     problems: Vec<Problem>,
     notes: Vec<(String, &'static str)>,
+    left_out: Vec<(String, String)>,
 }
 
 impl Seen {
     fn of(roots: &[&Path], options: WalkOptions) -> Self {
         let roots: Vec<PathBuf> = roots.iter().map(|p| p.to_path_buf()).collect();
         let mut seen = Self::default();
+        let mut left_out = LeftOut::default();
         for step in walk(&roots, options).unwrap() {
             match step {
                 Step::Entry(found) => seen.entries.push(found),
                 Step::Problem(problem) => seen.problems.push(problem),
+                Step::LeftOut(found) => left_out = found,
                 Step::Note { path, reason } => seen.notes.push((path.to_string(), reason)),
             }
         }
+        let LeftOut { count, listed, .. } = left_out;
+        assert_eq!(count, listed.len() as u64);
+        seen.left_out = listed.into_iter().map(|p| (p.path, p.detail)).collect();
         assert!(seen.entries.windows(2).all(|w| w[0].path < w[1].path), "strictly increasing");
         seen
     }
@@ -58,7 +64,7 @@ impl Seen {
     }
 
     fn clean(self) -> Self {
-        assert_eq!((&self.problems, &self.notes), (&vec![], &vec![]));
+        assert_eq!((&self.problems, &self.notes, &self.left_out), (&vec![], &vec![], &vec![]));
         self
     }
 }
@@ -156,7 +162,10 @@ fn excluded_folders_are_not_entered() {
         put(&root.join(file), b"");
     }
     put(&root.join("a/b"), b"");
-    let paths = |globs: &[&str]| Seen::of(&[&root], excluding(globs)).clean().paths();
+    let seen = Seen::of(&[&root], excluding(&["*.log", "cache/"]));
+    let reason = "excluded by a glob".to_owned();
+    assert_eq!(seen.left_out, ["app/a/cache", "app/k.log", "app/logs/x.log"].map(|p| (p.to_owned(), reason.clone())));
+    let paths = |globs: &[&str]| Seen::of(&[&root], excluding(globs)).paths();
     assert_eq!(
         paths(&["*.log", "cache/"]),
         ["app", "app/a", "app/a/b", "app/a/cache.txt", "app/a/cachefile", "app/logs", "app/logs/old", "app/logs/old/y"]
@@ -178,7 +187,10 @@ fn caches_and_marked_folders_keep_their_entry_only() {
     put(&root.join("fake/CACHEDIR.TAG"), &tag[..42]);
     put(&root.join("marked/.nobackup"), b"");
     symlink("../cache/CACHEDIR.TAG", root.join("linked/CACHEDIR.TAG")).unwrap();
-    let seen = Seen::of(&[&root], options(1));
+    assert_eq!(Seen::of(&[&root], options(1)).clean().paths().len(), 12, "without a rule all is kept");
+    let rules =
+        WalkOptions { exclude_caches: true, exclude_if_present: vec!["x".into(), ".nobackup".into()], ..options(1) };
+    let seen = Seen::of(&[&root], rules);
     assert_eq!(
         seen.paths(),
         [
@@ -193,8 +205,11 @@ fn caches_and_marked_folders_keep_their_entry_only() {
         ]
     );
     assert_eq!(
-        seen.notes,
-        [("app/cache".to_owned(), "is a cache (CACHEDIR.TAG)"), ("app/marked".to_owned(), "holds .nobackup")]
+        seen.left_out,
+        [
+            ("app/cache".to_owned(), "the folder is a cache (CACHEDIR.TAG)".to_owned()),
+            ("app/marked".to_owned(), "the folder holds .nobackup".to_owned())
+        ]
     );
 }
 
@@ -208,7 +223,7 @@ fn our_own_folders_are_left_out() {
     let own = WalkOptions { skip_identities: vec![(meta.dev(), meta.ino())], ..options(1) };
     let seen = Seen::of(&[&root], own);
     assert_eq!(seen.paths(), ["app", "app/z"]);
-    assert_eq!(seen.notes, [("app/backups".to_owned(), "own data of the backup")]);
+    assert_eq!(seen.left_out, [("app/backups".to_owned(), "own data of the backup".to_owned())]);
 }
 
 #[test]
@@ -246,7 +261,7 @@ fn the_whole_system_can_be_a_root() {
 }
 
 #[test]
-fn what_is_mounted_is_noted_when_one_file_system_is_wanted() {
+fn what_is_mounted_is_left_out_when_one_file_system_is_wanted() {
     // Every Linux host that can build this has another file system at /dev or below it.
     let device = fs::metadata("/dev").unwrap().dev();
     assert_ne!(device, fs::metadata("/").unwrap().dev(), "this test needs a file system of its own at /dev");
@@ -257,7 +272,8 @@ fn what_is_mounted_is_noted_when_one_file_system_is_wanted() {
     };
     let seen = Seen::of(&[Path::new("/")], one);
     assert!(seen.paths().contains(&"root/dev".to_owned()), "{:?}", seen.paths());
-    assert!(seen.notes.contains(&("root/dev".to_owned(), "other file system")), "{:?}", seen.notes);
+    let dev = ("root/dev".to_owned(), "what is in it lies on another file system".to_owned());
+    assert!(seen.left_out.contains(&dev), "{:?}", seen.left_out);
 }
 
 /// Makes `levels` folders inside each other, each with a file on both sides of the next; returns the number of entries.
@@ -404,11 +420,11 @@ fn a_folder_that_goes_or_is_replaced_before_it_is_listed_is_a_problem() {
         match step {
             Step::Entry(found) => paths.push(found.path.to_string()),
             Step::Problem(problem) => problems.push((problem.kind, problem.path)),
-            Step::Note { .. } => {}
+            Step::Note { .. } | Step::LeftOut(_) => {}
         }
     }
     assert_eq!(paths, ["app/b", "app/c", "app/outside", "app/outside/secret"]);
-    let expected = [("vanished", "app/a"), ("changed", "app/b"), ("changed", "app/c")];
+    let expected = [("changed", "app/a"), ("changed", "app/b"), ("changed", "app/c")];
     assert_eq!(problems, expected.map(|(kind, path)| (kind.to_owned(), path.to_owned())));
 }
 

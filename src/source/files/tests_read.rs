@@ -13,17 +13,19 @@ use super::*;
 use crate::model::Xattr;
 
 #[test]
-fn a_file_is_opened_only_while_it_is_the_one_that_was_found() {
+fn a_file_is_opened_by_its_name_and_told_apart_from_the_one_that_was_found() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("f");
     put(&path, b"old");
     let entry = found(&path);
-    let (file, _) = entry.open().unwrap();
-    assert!(entry.stat.same_content(&entry.stat_again(&file).unwrap()));
+    let (file, stat) = entry.open().unwrap();
+    assert!(entry.stat.same_content(&entry.stat_again(&file).unwrap()) && stat.is_same_file(&entry.stat));
 
     put(&dir.path().join("other"), b"new");
     Command::new("mv").arg("-f").arg(dir.path().join("other")).arg(&path).status().unwrap();
-    assert_eq!(problem_kind(&entry.open().unwrap_err()), "changed");
+    let (file, stat) = entry.open().unwrap();
+    assert_eq!(std::io::read_to_string(file).unwrap(), "new");
+    assert!(!stat.is_same_file(&entry.stat));
     assert_ne!(entry.stat_by_name().unwrap().identity(), entry.stat.identity());
 
     fs::remove_file(&path).unwrap();
@@ -31,10 +33,30 @@ fn a_file_is_opened_only_while_it_is_the_one_that_was_found() {
     assert_eq!(problem_kind(&entry.open().unwrap_err()), "vanished");
 
     symlink("/etc/passwd", &path).unwrap();
-    assert_eq!(problem_kind(&entry.open().unwrap_err()), "changed");
+    assert_eq!(problem_kind(&entry.open().unwrap_err()), "vanished");
     fs::remove_file(&path).unwrap();
     rustix::fs::mkfifoat(CWD, &path, Mode::RUSR).unwrap();
-    assert_eq!(problem_kind(&entry.open().unwrap_err()), "changed", "and a pipe without a writer does not block");
+    assert_eq!(problem_kind(&entry.open().unwrap_err()), "vanished", "and a pipe without a writer does not block");
+}
+
+#[test]
+fn an_inode_that_was_given_out_again_is_another_file() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("f");
+    for _ in 0..200 {
+        put(&path, b"old");
+        let entry = found(&path);
+        fs::remove_file(&path).unwrap();
+        // The clock of a file system stands still for some milliseconds.
+        std::thread::sleep(std::time::Duration::from_millis(12));
+        put(&path, b"new");
+        let (_, stat) = entry.open().unwrap();
+        assert!(!stat.is_same_file(&entry.stat), "{stat:?}");
+        if stat.identity() == entry.stat.identity() {
+            return;
+        }
+    }
+    // This file system gives no inode out again, so there is nothing to see.
 }
 
 #[test]
@@ -66,21 +88,18 @@ fn links_are_read_with_any_bytes_and_never_followed() {
     let target: &[u8] = &[b"\xff\n/", &[b'x'; 3000][..]].concat();
     rustix::fs::symlink(target, dir.path().join("l")).unwrap();
     let folder = dir.path().to_path_buf();
-    let mut links = walk(
-        &[folder],
-        WalkOptions { exclude: Exclude::default(), one_file_system: true, skip_identities: Vec::new(), threads: 1 },
-    )
-    .unwrap()
-    .filter_map(|step| match step {
-        Step::Entry(found) if found.stat.kind == FileKind::Symlink => Some(found),
-        _ => None,
-    });
+    let mut links = walk(&[folder], WalkOptions { one_file_system: true, threads: 1, ..WalkOptions::default() })
+        .unwrap()
+        .filter_map(|step| match step {
+            Step::Entry(found) if found.stat.kind == FileKind::Symlink => Some(found),
+            _ => None,
+        });
     let link = links.next().unwrap();
     assert_eq!(link.read_link().unwrap(), target);
     assert!(link.open().is_err());
     fs::remove_file(dir.path().join("l")).unwrap();
     put(&dir.path().join("l"), b"");
-    assert_eq!(problem_kind(&link.read_link().unwrap_err()), "changed");
+    assert_eq!(problem_kind(&link.read_link().unwrap_err()), "vanished");
 }
 
 fn set(path: &Path, name: &str, value: &[u8]) {
@@ -134,8 +153,7 @@ fn attributes_of_folders_links_and_pipes_are_their_own() {
     if rustix::process::geteuid().is_root() {
         set(&root.join("link"), "trusted.of-the-link", b"3");
     }
-    let options =
-        WalkOptions { exclude: Exclude::default(), one_file_system: true, skip_identities: Vec::new(), threads: 0 };
+    let options = WalkOptions { one_file_system: true, ..WalkOptions::default() };
     for step in walk(&[root], options).unwrap() {
         let Step::Entry(entry) = step else { panic!("{step:?}") };
         let names: Vec<_> =

@@ -12,21 +12,26 @@ use std::thread::{self, JoinHandle};
 
 use super::exclude::Exclude;
 use super::folder::{Folder, OpenFolders};
+use super::left_out::LeftOut;
 use super::line::Line;
 use super::list::{Block, Item, Rules, What, Work, judge, run, stat_inside};
 use super::stat::Stat;
-use crate::error::{Context as _, Error, Kind, Result};
-use crate::model::EntryPath;
+use crate::error::{Context as _, Error, Kind, Result, path_text};
+use crate::model::{EntryPath, MAX_PATH_BYTES, escape_path};
 use crate::source::Problem;
 
 /// How to walk.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct WalkOptions {
     /// What to leave out. Roots themselves are never left out: they were asked for by name.
     pub exclude: Exclude,
+    /// Of folders that are caches by their `CACHEDIR.TAG`, keep only this and the folder itself.
+    pub exclude_caches: bool,
+    /// Keep nothing that is in a folder that holds one of these names; the folder itself stays.
+    pub exclude_if_present: Vec<String>,
     /// Keep folders on which something is mounted, but not what is in them.
     pub one_file_system: bool,
-    /// Device and inode of folders that are left out with all they hold: our own repository and state.
+    /// Device and inode of what is left out: our own repository and state with all they hold, and our own keys.
     pub skip_identities: Vec<(u64, u64)>,
     /// Threads that list ahead; 0 leaves all the work to the consumer.
     pub threads: usize,
@@ -50,9 +55,11 @@ pub enum Step {
     Entry(Found),
     /// Something that could not be looked at. For a folder that could not be listed it comes after its entry.
     Problem(Problem),
-    /// Something that was left out by rule; after the entry if there is one.
+    /// What rules left out of the whole tree; comes last.
+    LeftOut(LeftOut),
+    /// Something that is never kept.
     Note {
-        /// What was left out, or whose contents were.
+        /// What it is.
         path: EntryPath,
         /// Why.
         reason: &'static str,
@@ -73,6 +80,7 @@ pub struct Walk {
     /// The last item is a folder whose contents come next.
     enter: bool,
     steps: VecDeque<Step>,
+    left_out: LeftOut,
 }
 
 #[derive(Debug)]
@@ -105,7 +113,7 @@ pub fn root_name(root: &Path) -> Result<EntryPath> {
 fn canonical(root: &Path) -> Result<PathBuf> {
     std::fs::canonicalize(root).map_err(|e| {
         let kind = if e.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
-        Error::new(kind, format!("cannot find the real path of {}", root.display())).because(e)
+        Error::new(kind, format!("cannot find the real path of {}", path_text(root))).because(e)
     })
 }
 
@@ -113,8 +121,11 @@ fn canonical(root: &Path) -> Result<PathBuf> {
 ///
 /// Fails before anything starts when a root is missing or two roots have the same last name.
 pub fn walk(roots: &[PathBuf], options: WalkOptions) -> Result<Walk> {
+    let no_nul = |name: String| CString::new(name).map_err(|e| Error::usage("a file name has a NUL byte").because(e));
     let rules = Arc::new(Rules {
         exclude: options.exclude,
+        exclude_caches: options.exclude_caches,
+        exclude_if_present: options.exclude_if_present.into_iter().map(no_nul).collect::<Result<_>>()?,
         one_file_system: options.one_file_system,
         skip: options.skip_identities.into_iter().collect(),
     });
@@ -171,6 +182,7 @@ pub fn walk(roots: &[PathBuf], options: WalkOptions) -> Result<Walk> {
         path: Vec::new(),
         enter: false,
         steps: VecDeque::new(),
+        left_out: LeftOut::default(),
     })
 }
 
@@ -192,8 +204,8 @@ impl Walk {
 
     fn descend(&mut self) {
         let Some(block) = self.block() else { return };
-        if let Some(reason) = block.note {
-            self.note(reason);
+        if let Some(reason) = block.left_out {
+            self.left_out.add(&self.path, &reason);
         }
         if let Some((kind, detail)) = block.problem {
             self.problem(kind, detail);
@@ -210,12 +222,8 @@ impl Walk {
     }
 
     fn problem(&mut self, kind: &'static str, detail: String) {
-        let escaped = |part: &[u8]| match EntryPath::new(part) {
-            Ok(path) => path.to_string(),
-            Err(_) => part.escape_ascii().to_string(),
-        };
-        // Component by component, for what has a problem may be no valid path.
-        let path = self.path.split(|&b| b == b'/').map(escaped).collect::<Vec<_>>().join("/");
+        // What has a problem may be no valid path, and too long to be shown.
+        let path = escape_path(&self.path[..self.path.len().min(MAX_PATH_BYTES)]).into_owned();
         self.steps.push_back(Step::Problem(Problem { kind: kind.into(), path, detail }));
     }
 
@@ -223,15 +231,16 @@ impl Walk {
     fn show(&mut self, item: Item, folder: Arc<Folder>) {
         match item.what {
             What::Note(reason) => self.note(reason),
+            What::LeftOut(reason) => self.left_out.add(&self.path, reason),
             What::Problem(kind, detail) => self.problem(kind, detail),
-            What::Entry { stat, enter, note } => {
+            What::Entry { stat, enter, left_out } => {
                 self.enter = enter;
                 match EntryPath::new(&self.path[..]) {
                     Ok(path) => self.steps.push_back(Step::Entry(Found { path, stat, folder, name: item.name })),
                     Err(e) => self.problem("unsupported", e.to_string()),
                 }
-                if let Some(reason) = note {
-                    self.note(reason);
+                if let Some(reason) = left_out {
+                    self.left_out.add(&self.path, reason);
                 }
             }
         }
@@ -255,7 +264,10 @@ impl Iterator for Walk {
                 continue;
             }
             let Some(frame) = self.frames.last_mut() else {
-                let root = self.roots.next()?;
+                let Some(root) = self.roots.next() else {
+                    let left_out = std::mem::take(&mut self.left_out);
+                    return (left_out.count > 0).then_some(Step::LeftOut(left_out));
+                };
                 self.path.clear();
                 self.path.extend_from_slice(root.shown.as_bytes());
                 self.show(root.item, root.anchor);

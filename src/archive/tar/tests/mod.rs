@@ -275,6 +275,44 @@ fn every_difference_is_named() {
     assert!(device.difference(&entry("d", EntryKind::CharDevice { major: 1, minor: 3 })).is_some());
 }
 
+#[test]
+fn a_sparse_file_without_a_folder_has_its_packed_form_below_a_dot() {
+    let mut out = Vec::new();
+    write_member_header(&entry("disk", sparse_file(8192, Some(vec![(0, 512)]))), &mut out);
+    let header = &out[out.len() - 2 * BLOCK..];
+    assert!(header.starts_with(b"./GNUSparseFile.0/disk\0"), "{}", shown(&header[..40]));
+    assert_eq!(parse_member(&[&out[..], &[0; 512]].concat()).unwrap().unwrap().path, b"disk");
+}
+
+#[test]
+fn content_is_where_its_member_has_it() {
+    for kind in
+        [file(6), file(0), sparse_file(100_000, Some(vec![(0, 512), (1024, 512)])), sparse_file(4096, Some(vec![]))]
+    {
+        let mut entry = entry("a", kind);
+        entry.home.offset = 1024;
+        let member = round_trip(&entry);
+        let place = |change: fn(&mut Extent)| {
+            let mut entry = entry.clone();
+            let home = entry.home.clone();
+            if let EntryKind::File { extents, .. } = &mut entry.kind {
+                let extent = &mut extents[0];
+                (extent.backup, extent.volume, extent.offset) =
+                    (home.backup, home.volume, home.offset + member.header_bytes);
+                change(extent);
+            }
+            member.misplaced_content(&entry)
+        };
+        assert_eq!(place(|_| {}), None);
+        assert!(place(|e| e.offset += 1).is_some());
+        assert!(place(|e| e.offset -= 512).is_some());
+        assert!(place(|e| e.volume += 1).is_some());
+        assert!(place(|e| e.length += 1).is_some());
+        assert!(place(|e| e.backup = "20200101-000000".parse().unwrap()).is_some());
+    }
+    assert_eq!(round_trip(&entry("a", stub(9, None))).misplaced_content(&entry("a", stub(9, None))), None);
+}
+
 fn any_path() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![4 => proptest::sample::select(&b"ab.\n=% \xff\xc3"[..]), 1 => 1_u8..=255];
     let name = proptest::collection::vec(byte, 1..120);

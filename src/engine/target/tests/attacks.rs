@@ -19,7 +19,7 @@ fn a_folder_that_is_a_link_to_outside_is_refused_by_every_call() {
         refused(target.make_symlink(&link("a/new", "x")));
         refused(target.make_hardlink(&hardlink("stolen", "a/secret")));
         refused(target.make_hardlink(&hardlink("a/new", "real")));
-        refused(target.make_node(&entry("a/new", EntryKind::Fifo)));
+        refused(target.make_node(&entry("a/new", EntryKind::Fifo)).map(drop));
         refused(target.fix_metadata(&inner));
         refused(target.finish_dir(&dir("a/x")));
         assert!(target.finish_dir(&dir("a")).is_err());
@@ -67,7 +67,7 @@ fn a_link_at_the_place_of_a_file_is_replaced_and_not_followed() {
         careful.begin_file(&e).map(|_| ()),
         careful.make_symlink(&link("small", "x")),
         careful.make_dir(&dir("small")),
-        careful.make_node(&entry("small", EntryKind::Fifo)),
+        careful.make_node(&entry("small", EntryKind::Fifo)).map(drop),
     ] {
         let error = result.expect_err("refused");
         assert_eq!(error.kind(), Kind::WouldOverwrite);
@@ -154,6 +154,31 @@ fn folder_and_file_change_places_only_with_leave_to_overwrite() {
     assert_eq!(fs::read(place.at("y")).expect("a link to the file"), b"new");
     assert_eq!(names(&place.at("")), ["x", "y", "z"]);
     place.assert_outside_is_untouched();
+}
+
+#[test]
+fn a_link_or_file_in_the_place_of_a_components_folder_is_replaced_or_refused_and_never_followed() {
+    let place = Place::new();
+    let base = place.base.path().join("base");
+    fs::create_dir(&base).expect("made");
+    symlink(place.outside(), base.join("link")).expect("made");
+    put(&base.join("file"), b"x");
+    let options = TargetOptions::default();
+    for name in ["link", "file"] {
+        assert!(Target::look_in(&base, name, options).expect("looked").is_none());
+        let error = Target::open_in(&base, name, false, options).expect_err("refused");
+        assert_eq!(error.kind(), Kind::WouldOverwrite, "{}", error.one_line());
+        let target = Target::open_in(&base, name, true, options).expect("replaced");
+        assert!(target.is_empty().expect("listed"));
+        target.write_file(&file("f", b"x"), b"x").expect("written");
+        assert!(!target.is_empty().expect("listed"));
+        assert!(Target::look_in(&base, name, options).expect("looked").is_some());
+        assert_eq!(mode(&base.join(name)), 0o700);
+    }
+    place.assert_outside_is_untouched();
+    symlink(&base, place.base.path().join("way")).expect("made");
+    Target::open_in(&place.base.path().join("way"), "new", false, options).expect("the base may be a link");
+    assert!(base.join("new").is_dir());
 }
 
 #[test]

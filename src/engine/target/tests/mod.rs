@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::model::{BackupId, Digest, EntryKind, Home, Timestamp, Xattr};
+use crate::model::{BackupId, Digest, Entry, EntryKind, Home, Timestamp, Xattr};
 
 const TIME: Timestamp = Timestamp { seconds: 1_700_000_000, nanoseconds: 123_456_789 };
 
