@@ -63,7 +63,9 @@ fn readme(manifest: &Manifest, signer: &SignerKey) -> String {
     put("It names what did not come back (exit status 3), and with -f goes on in spite of damaged files (4).");
     if manifest.kind == BackupKind::Full {
         put("");
-        put("This is a full backup, so each archive can also be unpacked by itself (in a UTF-8 locale: see `locale -a`):");
+        put(
+            "This is a full backup, so each archive can also be unpacked by itself (in a UTF-8 locale: see `locale -a`):",
+        );
         for component in &manifest.components {
             for archive in &component.archives {
                 let open = match &manifest.sealing {
