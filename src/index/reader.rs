@@ -21,6 +21,9 @@ pub trait IndexFiles: Send + Sync + std::fmt::Debug {
     fn open_index(&self, backup: &BackupId) -> Result<FramedReader>;
 }
 
+/// An index file, or why it cannot be opened.
+type Opened = Result<Arc<FramedReader>, (Kind, String)>;
+
 /// The complete list of a component's entries.
 #[derive(Debug)]
 pub struct Inventory {
@@ -28,7 +31,7 @@ pub struct Inventory {
     own: BackupId,
     files: Box<dyn IndexFiles>,
     /// One that cannot be opened is tried only once.
-    opened: Mutex<BTreeMap<BackupId, Result<Arc<FramedReader>, (Kind, String)>>>,
+    opened: Mutex<BTreeMap<BackupId, Opened>>,
     table: TableRecord,
     segments: Vec<Segment>,
     entries: u64,
