@@ -61,7 +61,18 @@ fn apply(edit: &[u8], text: &mut String) {
     let start = if line == 0 { 0 } else { ends[line - 1] + 1 };
     let end = ends[line];
     // Mostly the joints: start, digest, spaces, name, end, behind the newline.
-    let places = [start, start + 1, start + 63, start + 64, start + 65, start + 66, end - 1, end, end + 1, text.len()];
+    let places = [
+        start,
+        start + 1,
+        start + 63,
+        start + 64,
+        start + 65,
+        start + 66,
+        end.saturating_sub(1),
+        end,
+        end + 1,
+        text.len(),
+    ];
     let place = usize::from(edit[1]);
     let at = places.get(place % 12).copied().unwrap_or(start + place % (end - start + 1)).min(text.len());
     let at = (0..=at).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
