@@ -8,6 +8,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use rustix::io::Errno;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -150,6 +152,23 @@ impl Error {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         matches!(self.kind, Kind::Damage | Kind::Unreadable)
+    }
+
+    /// Whether a file system cannot hold just this: its name, its size, or so many names of one file. All else can be there.
+    #[must_use]
+    pub fn is_refused_entry(&self) -> bool {
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            if let Some(errno) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+                let errno = Errno::from_raw_os_error(errno);
+                return matches!(
+                    errno,
+                    Errno::NAMETOOLONG | Errno::ILSEQ | Errno::FBIG | Errno::MLINK | Errno::OPNOTSUPP
+                );
+            }
+            cause = error.source();
+        }
+        false
     }
 
     /// The advice, if there is any, of this error or of the nearest cause that has one.

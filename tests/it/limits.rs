@@ -51,6 +51,14 @@ fn files_beyond_the_largest_size_are_problems_and_sums_do_not_overflow() {
         assert_eq!(fs::read(target.join("files/tree/small")).unwrap(), b"small");
         assert_eq!(fs::metadata(target.join("files/tree/largest 19")).unwrap().len(), 1 << 60);
         fs::remove_dir_all(target).unwrap();
+        // A file system that cannot hold such files costs only them.
+        let elsewhere = sandbox.scratch("elsewhere");
+        let restored = sandbox.try_restore(&report.id, &elsewhere, |_| {}).unwrap();
+        assert_eq!(fs::read(elsewhere.join("files/tree/small")).unwrap(), b"small");
+        assert!(restored.findings.is_empty(), "{:?}", restored.findings);
+        let unmade = (0..20).filter(|n| !elsewhere.join(format!("files/tree/largest {n:02}")).exists()).count();
+        let said = restored.problems.iter().filter(|p| p.kind == "not-restored").count();
+        assert_eq!((unmade, said), (said, restored.problems.len()), "{:?}", restored.problems);
     }
 }
 
@@ -158,20 +166,19 @@ fn a_base_that_lost_a_file_is_noticed_and_a_full_backup_says_why() {
 }
 
 #[test]
-fn what_is_planted_as_an_incomplete_backup_is_removed_and_never_followed() {
+fn what_is_planted_as_an_incomplete_backup_is_never_followed_and_takes_nothing_from_the_next() {
     let mut sandbox = Sandbox::new();
     write(&sandbox.tree().join("file"), b"1");
-    sandbox.create();
+    let first = sandbox.create();
     let victim: PathBuf = sandbox.dir.path().join("victim");
     write(&victim.join("precious"), b"precious");
     let root = sandbox.root();
     std::os::unix::fs::symlink(&victim, root.join(".incomplete-20260117-150000")).unwrap();
     write(&root.join(".incomplete-20260117-150001"), b"a file");
     write(&root.join(".incomplete-20260117-150002/.finished-files.json"), b"{}");
-    sandbox.create();
+    fs::create_dir(root.join(format!(".incomplete-{}", first.id))).unwrap();
+    assert_eq!(sandbox.create().kind, BackupKind::Incremental);
     assert_eq!(fs::read(victim.join("precious")).unwrap(), b"precious");
-    let left = fs::read_dir(&root)
-        .unwrap()
-        .filter(|item| item.as_ref().unwrap().file_name().to_string_lossy().starts_with(".incomplete-"));
-    assert_eq!(left.count(), 0);
+    let folders = ccbackup::repo::catalog::incomplete_ids(&root).unwrap();
+    assert!(folders.is_empty(), "{folders:?}");
 }

@@ -185,6 +185,20 @@ fn frames_of_an_index_are_found_without_its_seek_table() {
 }
 
 #[test]
+fn an_archive_whose_end_is_damaged_costs_little() {
+    for mut sandbox in [Sandbox::plain(), Sandbox::new()] {
+        (0..8).for_each(|n| write(&sandbox.tree().join(format!("noise {n}")), &noise(n, 1 << 20)));
+        let tree = contents(&sandbox.tree());
+        let id = sandbox.create().id;
+        let name = &sandbox.chain(&id).unwrap().backup.manifest.components[0].archives[0].name;
+        let archive = sandbox.root().join(id.as_str()).join(name);
+        flip(&archive, fs::metadata(&archive).unwrap().len() - 20, 1);
+        let (_, found) = restored(&sandbox, &id, &tree);
+        assert!(found.len() + 1 >= tree.len(), "{} of {}", found.len(), tree.len());
+    }
+}
+
+#[test]
 fn a_line_that_is_none_costs_itself() {
     let forge = Forge::new();
     let mut lines = forge.lines.clone();

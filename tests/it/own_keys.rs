@@ -28,11 +28,12 @@ fn keys_and_state_are_left_out_from_the_first_run_on() {
             ["files/app/.config", "files/app/.config/ccbackup", "files/app/.config/ccbackup/ccbackup.toml.bak"];
         assert_eq!(entries, expected, "{kind}");
     }
-    let (_, err) = run(&program, "create --encrypt --path app --verbose");
+    run(&program, "create --encrypt --path app");
+    let (shown, _) = run(&program, "show latest");
     for name in ["identity.txt", "signer", "aes.key"] {
-        assert!(err.contains(&format!("{name}: a key of this host")), "{name}: {err}");
+        assert!(shown.contains(&format!("{name}: a key of this host")), "{name}: {shown}");
     }
-    assert!(err.contains("state: own data of the backup"), "{err}");
+    assert!(shown.contains("state: own data of the backup"), "{shown}");
 }
 
 #[test]
@@ -45,8 +46,9 @@ fn keys_that_are_named_or_linked_are_left_out_and_folders_are_not() {
     fs::rename(program.path("app/.config/ccbackup/signer"), program.path("app/real signer")).unwrap();
     symlink("../../real signer", program.path("app/.config/ccbackup/signer")).unwrap();
     // What is named through a link is the file that it leads to; a folder that is named is a mistake and no key.
-    let recipient = run(&program, "--identity app/link create --cipher none --path app --verbose").1;
-    assert!(recipient.contains("app/named: a key of this host"), "{recipient}");
+    run(&program, "--identity app/link create --cipher none --path app");
+    let (shown, _) = run(&program, "show latest");
+    assert!(shown.contains("app/named: a key of this host"), "{shown}");
     let (entries, _) = run(&program, "ls");
     for absent in ["app/named", "second name", "real signer"] {
         assert!(!entries.contains(absent), "{absent}: {entries}");

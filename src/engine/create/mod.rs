@@ -330,21 +330,20 @@ fn stage(
     let mut reusable = None;
     for id in crate::repo::catalog::incomplete_ids(repo.root())? {
         let dir = Staging::path_of(repo, &id);
-        if !dir.symlink_metadata().at("cannot look at", &dir)?.is_dir() {
-            // No run made this.
-            settings.disk.remove_file_if_there(&dir)?;
-            continue;
-        }
         let staging = Staging::adopt(repo, id.clone(), &settings.disk);
         let young = (now - id.unix_seconds()).abs() <= MAX_RESUMED_SECONDS;
-        let newer = catalog.backups.iter().all(|b| b.id.unix_seconds() < id.unix_seconds());
+        // What somebody else put there does not count.
+        let newer = decision.parent.as_ref().is_none_or(|p| p.id.unix_seconds() < id.unix_seconds());
         let useful =
             settings.components.iter().any(|spec| take_over(spec, settings, &staging, state, decision).is_some());
         if young && newer && useful && reusable.is_none() {
             reusable = Some(staging);
         } else {
             settings.disk.remove_dir_all(&dir)?;
-            drop(std::fs::remove_dir_all(state.copies_dir(&id)));
+            // The name may be that of a backup that is there, whose copies are needed.
+            if catalog.backups.iter().all(|b| b.id != id) {
+                drop(std::fs::remove_dir_all(state.copies_dir(&id)));
+            }
         }
     }
     if let Some(staging) = reusable {

@@ -159,7 +159,7 @@ struct State {
     problems: Vec<Problem>,
     /// Files that were not restored; their further names cannot be either.
     lost: HashSet<EntryPath>,
-    /// Devices that were not made, because that needs root.
+    /// Devices that need root, and what the file system cannot hold; their further names cannot be made either.
     unmade: HashSet<EntryPath>,
     /// Files that were not read cleanly when they were captured.
     unsettled: Vec<EntryPath>,
@@ -211,9 +211,16 @@ impl Writer<'_> {
         Ok(!same)
     }
 
-    /// Notes damage and goes on; any other failure ends the run.
+    /// Notes damage, and what the target's file system cannot hold, and goes on; any other failure ends the run.
     fn note(&self, entry: &Entry, result: Result<()>) -> Result<()> {
         let Err(error) = result else { return Ok(()) };
+        if error.is_refused_entry() {
+            let mut state = self.state()?;
+            state.unmade.insert(entry.path.clone());
+            let path = format!("{}/{}", self.component, entry.path);
+            state.problems.push(Problem { kind: "not-restored".into(), path, detail: error.one_line() });
+            return Ok(());
+        }
         if !error.is_damage() {
             return Err(error.within(format!("cannot restore {}", entry.path)));
         }
@@ -276,7 +283,7 @@ impl Writer<'_> {
         let EntryKind::Hardlink { target: first } = &entry.kind else { return Ok(()) };
         let mut state = self.state()?;
         if state.unmade.contains(first) {
-            let detail = format!("it is a further name of {first}, a device that was not made: that needs root");
+            let detail = format!("it is a further name of {first}, which was not made");
             let path = format!("{}/{}", self.component, entry.path);
             state.problems.push(Problem { kind: "metadata".into(), path, detail });
             return Ok(());

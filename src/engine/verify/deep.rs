@@ -11,7 +11,7 @@ use crate::engine::chain::{Archives, Chain};
 use crate::engine::content::{self, Frame, Place, Sink, Streams, check_digest};
 use crate::error::{Error, Result};
 use crate::index::Inventory;
-use crate::model::{ArchiveRecord, BackupId, Chunk, ComponentRecord, Digest, Entry, EntryKind, Hasher};
+use crate::model::{ArchiveRecord, BackupId, Chunk, ComponentRecord, Digest, Entry, EntryKind, Hasher, MAX_OFFSET};
 use crate::monitor::Monitor;
 use crate::repo::backup::Backup;
 use crate::source::Problem;
@@ -101,7 +101,7 @@ impl Totals {
     fn add(&mut self, entry: &Entry, own: &BackupId) {
         self.entries += 1;
         self.new_entries += u64::from(entry.home.backup == *own);
-        self.content_bytes = self.content_bytes.saturating_add(entry.size());
+        self.content_bytes = self.content_bytes.saturating_add(entry.size()).min(MAX_OFFSET);
     }
 
     /// What the manifest says otherwise.
