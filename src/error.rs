@@ -154,21 +154,17 @@ impl Error {
         matches!(self.kind, Kind::Damage | Kind::Unreadable)
     }
 
-    /// Whether a file system cannot hold just this: its name, its size, or so many names of one file. All else can be there.
+    /// What the system said, if it was the cause.
     #[must_use]
-    pub fn is_refused_entry(&self) -> bool {
+    pub fn errno(&self) -> Option<Errno> {
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             if let Some(errno) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
-                let errno = Errno::from_raw_os_error(errno);
-                return matches!(
-                    errno,
-                    Errno::NAMETOOLONG | Errno::ILSEQ | Errno::FBIG | Errno::MLINK | Errno::OPNOTSUPP
-                );
+                return Some(Errno::from_raw_os_error(errno));
             }
             cause = error.source();
         }
-        false
+        None
     }
 
     /// The advice, if there is any, of this error or of the nearest cause that has one.

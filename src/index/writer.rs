@@ -239,3 +239,68 @@ fn first_path(lines: &[u8]) -> Result<EntryPath> {
     let line = lines.split(|&b| b == b'\n').next().unwrap_or(lines);
     EntryPath::new(&*line_path(line)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::archive::seal::Sealer;
+    use crate::archive::{FramedReader, StoredFile};
+    use crate::durable::Disk;
+    use crate::index::{IndexFiles, Inventory, LocalIndex};
+    use crate::keys::Keys;
+    use crate::model::{Home, Sealing, Timestamp};
+
+    #[derive(Debug)]
+    struct One(PathBuf);
+
+    impl IndexFiles for One {
+        fn open_index(&self, _: &BackupId) -> Result<FramedReader> {
+            let file = StoredFile::new(File::open(&self.0).unwrap()).unwrap();
+            FramedReader::open(Arc::new(file), &Sealing::None, &Keys::none(), "index")
+        }
+    }
+
+    #[test]
+    fn what_the_segment_table_has_no_room_for_is_refused_and_the_rest_can_be_read() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let (path, backup) = (dir.path().join("index"), BackupId::at(1_700_000_000, 1).unwrap());
+        let disk = Disk::default();
+        let file = FramedWriter::new(disk.create(&path).unwrap(), &Sealer::none()).unwrap();
+        let local = LocalIndex::at(dir.path(), "files").create(&disk).unwrap();
+        let mut writer = IndexWriter::new(backup.clone(), file, local, 3, None).unwrap();
+        writer.table_limit = 3 * TABLE_LINE_BYTES;
+        let (mut taken, mut refused) = (0, 0);
+        for number in 0..5000 {
+            let entry = Entry {
+                path: EntryPath::new(format!("{number:04}").into_bytes()).unwrap(),
+                kind: EntryKind::Fifo,
+                mode: 0o600,
+                uid: 0,
+                gid: 0,
+                user: String::new(),
+                group: String::new(),
+                mtime: Timestamp::default(),
+                ctime: Timestamp::default(),
+                inode: 1,
+                xattrs: Vec::new(),
+                home: Home { backup: backup.clone(), volume: 0, offset: 0 },
+            };
+            match writer.push(&entry).unwrap() {
+                Pushed::Taken => taken += 1,
+                Pushed::Refused(why) => {
+                    assert!(why.to_string().contains("no room"), "{why}");
+                    refused += 1;
+                }
+            }
+            // Neither twice nor backwards, whatever became of it.
+            assert!(matches!(writer.push(&entry).unwrap(), Pushed::Refused(_)));
+        }
+        let totals = writer.finish(&[]).unwrap();
+        assert!(totals.segments == 2 && taken > 100 && refused > 1000, "{taken} {refused} {totals:?}");
+        let inventory = Inventory::open("index", backup, Box::new(One(path))).unwrap();
+        assert_eq!(inventory.iter().unwrap().map(|e| e.unwrap()).count(), taken);
+    }
+}

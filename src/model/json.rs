@@ -17,7 +17,7 @@ const MAX_DEPTH: u32 = 127;
 pub(super) fn check_twins(bytes: &[u8], what: &str) -> Result<()> {
     let text = std::str::from_utf8(bytes).map_err(|e| Error::damage(format!("{what} is not UTF-8")).because(e))?;
     let mut walk = Walk { rest: text, compact: false };
-    let read = walk.value(1).and_then(|_| if walk.rest.is_empty() { Ok(()) } else { Err(Fault::NoJson) });
+    let read = walk.value(1).and(if walk.rest.is_empty() { Ok(()) } else { Err(Fault::NoJson) });
     read.map_err(|fault| match fault {
         Fault::NoJson => Error::damage(format!("{what} is no JSON at byte {}", text.len() - walk.rest.len())),
         Fault::Twin(key) => Error::damage(format!("{what} has the key {key:?} twice in one object")),

@@ -70,7 +70,7 @@ impl<'a> Scan<'a> {
         let before = self.rest;
         let text = self.raw()?;
         // Nearly all texts are printable ASCII with nothing to escape.
-        let plain = text.bytes().fold(true, |plain, b| plain & (b >= b' ') & (b < 0x7f) & (b != b'\\'));
+        let plain = text.bytes().fold(true, |plain, b| plain & (b' '..0x7f).contains(&b) & (b != b'\\'));
         let plain = plain && !text.starts_with(['-', ' ']) && !text.ends_with(' ');
         let text = if plain {
             Some(Cow::Borrowed(text))

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::backup::{MANIFEST_FILE, SIGNATURE_FILE, SUMS_FILE, parse_sums};
 use super::signing::Signer;
-use super::{INCOMPLETE_PREFIX, LATEST_LINK, Repository, open_regular, pretty_json};
+use super::{INCOMPLETE_PREFIX, LATEST_LINK, MAX_SMALL_FILE_BYTES, Repository, open_regular, pretty_json};
 use crate::durable::{Disk, DurableFile};
 use crate::error::{Context, Error, Result};
 use crate::model::{BackupId, ComponentRecord, Digest, Manifest};
@@ -86,6 +86,10 @@ impl Staging {
         sums.insert(MANIFEST_FILE.to_owned(), Digest::of(&manifest_bytes));
         let text: String = sums.iter().map(|(name, digest)| format!("{digest}  {name}\n")).collect();
         parse_sums(text.as_bytes()).map_err(own)?;
+        if manifest_bytes.len().max(text.len()) as u64 > MAX_SMALL_FILE_BYTES {
+            let limit = "manifest.json or SHA256SUMS would be larger than the 16 MiB that readers take";
+            return Err(own(Error::damage(limit)).hint("fewer components or volumes in one backup"));
+        }
         self.put(SUMS_FILE, text.as_bytes())?;
         self.put(SIGNATURE_FILE, signer.sign(text.as_bytes())?.as_bytes())?;
         Ok(Digest::of(text.as_bytes()))

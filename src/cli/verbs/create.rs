@@ -49,7 +49,7 @@ pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
     let report = engine::create(&root, &settings, &signer, &context.monitor)?;
     context.monitor.finish();
     context.result(&report, |terminal| print(terminal, &report, &root))?;
-    let problems = report.problems.len();
+    let problems = report.problem_count;
     if problems == 0 {
         return Ok(0);
     }

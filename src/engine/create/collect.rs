@@ -159,7 +159,7 @@ impl<'a> Collector<'a> {
     fn kept(&mut self, kept: &Kept) -> Result<()> {
         self.add_content(kept.content_bytes);
         for line in kept.lines.split_inclusive(|&b| b == b'\n') {
-            match self.index.push_line(line)? {
+            match self.push_kept(line)? {
                 Pushed::Taken => self.entries += 1,
                 Pushed::Refused(why) => {
                     let path = line_path(line)?;
@@ -171,6 +171,15 @@ impl<'a> Collector<'a> {
             }
         }
         Ok(())
+    }
+
+    fn push_kept(&mut self, line: &[u8]) -> Result<Pushed> {
+        if !self.refused.is_empty() {
+            if let Some(first) = self.lost_first(&Entry::parse_line(line)?) {
+                return Ok(Pushed::Refused(further_name(first)));
+            }
+        }
+        self.index.push_line(line)
     }
 
     fn line(&mut self, line: Line, place: (u32, u64), chunks: Option<Vec<Chunk>>) -> Result<()> {

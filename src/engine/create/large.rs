@@ -159,9 +159,10 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             if stored.is_err() {
                 return Ok(Err(GivenUp));
             }
+            // A member that was begun is ended, whatever becomes of its entry: tar needs every byte that its header promises.
             let trouble = match trouble_of(&mut stream, &stat, &found, &file) {
                 Ok(trouble) => trouble,
-                Err(error) => return Ok(Ok(lost(&error))),
+                Err(error) => return Ok(self.end_frame().map(|()| lost(&error))),
             };
             if trouble.is_some() && attempt == 1 {
                 attempt = 2;
@@ -179,7 +180,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             problems.extend(trouble);
             let entry = match accepted(Captured { entry, is_the_one_found, bytes_read }) {
                 Ok(captured) => captured.entry,
-                Err(error) => return Ok(Ok(lost(&error))),
+                Err(error) => return Ok(self.end_frame().map(|()| lost(&error))),
             };
             if let Some(name) = name.filter(|_| is_the_one_found) {
                 name.stands(&found.path);

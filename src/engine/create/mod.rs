@@ -156,6 +156,9 @@ pub struct Report {
     pub duration_seconds: f64,
     /// What rules left out of all components.
     pub left_out: u64,
+    /// How many problems there were, listed or not.
+    #[serde(skip)]
+    pub problem_count: u64,
     /// All problems of all components.
     pub problems: Vec<Problem>,
 }
@@ -480,6 +483,7 @@ fn report(
     begun: Instant,
 ) -> Report {
     let problems = finished.iter().flat_map(|f| f.problems.clone()).collect();
+    let problem_count = manifest.problems();
     let left_out = finished.iter().filter_map(|f| f.record.left_out).fold(0, u64::saturating_add);
     let components = finished.into_iter().map(|f| ComponentReport {
         name: f.record.name,
@@ -502,6 +506,7 @@ fn report(
         full_because,
         duration_seconds: (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
         left_out,
+        problem_count,
         problems,
     }
 }

@@ -283,7 +283,7 @@ const SLACK_SECONDS: i64 = 2;
 
 /// Same type, metadata, size, mtime, ctime and inode, and timestamps old enough to be believed.
 fn is_unchanged(line: &Fields<'_>, stat: &Stat, link_to: Option<&EntryPath>, base: &Base) -> bool {
-    let same_kind = match (&*line.kind, link_to, stat.kind) {
+    let same_kind = match (line.kind, link_to, stat.kind) {
         ("hardlink", Some(first), _) => line.target.as_deref() == Some(&*first.escaped()),
         ("hardlink", None, _) | (_, Some(_), _) => false,
         ("file", None, FileKind::File) => line.size == Some(stat.size) && line.unsettled.is_none() && !base.rehash,
@@ -295,9 +295,9 @@ fn is_unchanged(line: &Fields<'_>, stat: &Stat, link_to: Option<&EntryPath>, bas
     let is_time = |text: &str, time| Timestamp::parse(text).is_ok_and(|t| t == time);
     same_kind
         && (line.uid, line.gid, line.inode) == (stat.uid, stat.gid, stat.inode)
-        && u32::from_str_radix(&line.mode, 8) == Ok(stat.mode)
-        && is_time(&line.mtime, stat.mtime)
-        && is_time(&line.ctime, stat.ctime)
+        && u32::from_str_radix(line.mode, 8) == Ok(stat.mode)
+        && is_time(line.mtime, stat.mtime)
+        && is_time(line.ctime, stat.ctime)
         && stat.mtime.seconds.max(stat.ctime.seconds) < base.captured_from_seconds.saturating_sub(slack)
 }
 

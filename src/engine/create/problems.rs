@@ -13,8 +13,8 @@ const MAX_LISTED_BYTES: usize = 64 << 20;
 pub(super) struct Problems {
     listed: Vec<Problem>,
     listed_bytes: usize,
-    /// Path of the first that is not listed, and how many there are.
-    omitted: Option<(String, u64)>,
+    /// Kind and path of the first that is not listed, and how many there are.
+    omitted: Option<(String, String, u64)>,
     counts: BTreeMap<String, u64>,
 }
 
@@ -26,10 +26,10 @@ impl Problems {
         }
         // JSON at most doubles what is escaped already.
         let bytes = 2 * (problem.path.len() + problem.detail.len()) + 64;
-        if let Some((_, count)) = &mut self.omitted {
+        if let Some((_, _, count)) = &mut self.omitted {
             *count += 1;
         } else if self.listed_bytes + bytes > MAX_LISTED_BYTES {
-            self.omitted = Some((problem.path, 1));
+            self.omitted = Some((problem.kind, problem.path, 1));
         } else {
             self.listed_bytes += bytes;
             self.listed.push(problem);
@@ -42,10 +42,10 @@ impl Problems {
 
     /// What is listed, with a last one about those that are not, and the counts of all by kind.
     pub(super) fn finish(mut self) -> (Vec<Problem>, Vec<ProblemCount>) {
-        if let Some((path, count)) = self.omitted {
+        if let Some((kind, path, count)) = self.omitted {
             let detail =
                 format!("it and what follows, {count} problems, are counted but not listed: there are too many");
-            self.listed.push(Problem { kind: "too-many".into(), path, detail });
+            self.listed.push(Problem { kind, path, detail });
         }
         let counts = self.counts.into_iter().map(|(kind, count)| ProblemCount { kind, count }).collect();
         (self.listed, counts)
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(counts, [ProblemCount { kind: "vanished".into(), count: 3000 }]);
         let (last, before) = listed.split_last().unwrap();
         assert!((900..1100).contains(&before.len()), "{}", before.len());
-        assert!(last.kind == "too-many" && last.detail.contains(&format!("{} problems", 3000 - before.len())));
+        assert!(last.kind == "vanished" && last.detail.contains(&format!("{} problems", 3000 - before.len())));
         assert!(last.path.starts_with(&before.len().to_string()));
     }
 }

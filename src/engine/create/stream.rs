@@ -226,3 +226,100 @@ impl<'a, 's> Chunker<'a, 's> {
         Some(chunk)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk with places that cannot be read.
+    #[derive(Debug)]
+    struct Worn {
+        content: Vec<u8>,
+        bad: Vec<(usize, usize)>,
+    }
+
+    impl ReadAt for Worn {
+        fn read_at(&self, part: &mut [u8], offset: u64) -> io::Result<usize> {
+            let at = usize::try_from(offset).unwrap().min(self.content.len());
+            let end = (at + part.len()).min(self.content.len());
+            if self.bad.iter().any(|&(from, to)| from < end && at < to) {
+                // As the kernel does: what lies before the bad place comes first.
+                let good =
+                    self.bad.iter().map(|b| b.0).filter(|&from| from > at).min().map_or(at, |from| from.min(end));
+                let is_bad = self.bad.iter().any(|&(from, to)| from <= at && at < to);
+                if is_bad || good == at {
+                    return Err(io::Error::from_raw_os_error(5));
+                }
+                part[..good - at].copy_from_slice(&self.content[at..good]);
+                return Ok(good - at);
+            }
+            part[..end - at].copy_from_slice(&self.content[at..end]);
+            Ok(end - at)
+        }
+
+        fn append_at(&self, out: &mut Vec<u8>, offset: u64) -> io::Result<usize> {
+            let mut part = vec![0; out.capacity() - out.len()];
+            let n = self.read_at(&mut part, offset)?;
+            out.extend_from_slice(&part[..n]);
+            Ok(n)
+        }
+    }
+
+    fn found() -> Found {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut steps = crate::source::files::walk(&[file.path().to_owned()], Default::default()).unwrap();
+        match steps.next() {
+            Some(crate::source::files::Step::Entry(found)) => found,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_of_a_worn_disk_is_kept_and_the_gaps_are_named() {
+        let content: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8 + 1).collect();
+        let bad = vec![(20_000, 20_001), (60_000, 70_000)];
+        let disk = Worn { content: content.clone(), bad };
+        // Whole blocks are lost from the bad byte on.
+        let mut expected = content.clone();
+        expected[20_000..20_480].fill(0);
+        expected[60_000..73_728].fill(0);
+        let mut appended = b"before".to_vec();
+        let mut stream = StoredStream::new(&disk, 100_000, None);
+        stream.append_to(&mut appended);
+        assert!(appended[6..] == expected);
+        let mut filled = vec![9; 100_000];
+        let mut other = StoredStream::new(&disk, 100_000, None);
+        let mut done = 0;
+        while done < filled.len() {
+            let end = filled.len().min(done + 7777);
+            done += other.fill(&mut filled[done..end]);
+        }
+        assert_eq!(other.fill(&mut [0; 10]), 0);
+        let same = filled.iter().zip(&content).filter(|(a, b)| a == b).count();
+        assert!(same > 100_000 - 24_000 && filled.iter().zip(&content).all(|(a, b)| a == b || *a == 0));
+        for stream in [&mut stream, &mut other] {
+            let problem = stream.fault(&found()).unwrap().unwrap();
+            assert_eq!(problem.kind, "unreadable");
+            assert!(problem.detail.contains("20000 to 20480"), "{}", problem.detail);
+        }
+    }
+
+    #[test]
+    fn a_file_of_which_nothing_can_be_read_is_an_error_and_a_short_one_is_changed() {
+        let disk = Worn { content: vec![1; 50_000], bad: vec![(0, 50_000)] };
+        let mut stream = StoredStream::new(&disk, 50_000, None);
+        stream.append_to(&mut Vec::new());
+        assert_eq!(stream.fault(&found()).unwrap_err().raw_os_error(), Some(5));
+        let disk = Worn { content: vec![1; 50_000], bad: vec![] };
+        let mut stream = StoredStream::new(&disk, 60_000, Some(&[(0, 10_000), (40_000, 20_000)]));
+        let mut out = Vec::new();
+        stream.append_to(&mut out);
+        assert!(out[..20_000].iter().all(|&b| b == 1) && out[20_000..].iter().all(|&b| b == 0) && out.len() == 30_000);
+        assert_eq!(stream.fault(&found()).unwrap().unwrap().kind, "changed");
+        // A disk that fails everywhere is not asked for each of its blocks.
+        let disk = Worn { content: vec![1; 64 << 20], bad: vec![(8192, 64 << 20)] };
+        let mut stream = StoredStream::new(&disk, 64 << 20, None);
+        stream.append_to(&mut Vec::new());
+        assert_eq!((stream.faults, stream.gaps.as_slice()), (MAX_FAULTS, &[(8192, 64 << 20)][..]));
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
+use rustix::io::Errno;
 
 use super::plan::{Chosen, extras, path_digests, selected};
 use super::{Options, Report, unsettled};
@@ -214,7 +215,7 @@ impl Writer<'_> {
     /// Notes damage, and what the target's file system cannot hold, and goes on; any other failure ends the run.
     fn note(&self, entry: &Entry, result: Result<()>) -> Result<()> {
         let Err(error) = result else { return Ok(()) };
-        if error.is_refused_entry() {
+        if cannot_hold(entry, &error) {
             let mut state = self.state()?;
             state.unmade.insert(entry.path.clone());
             let path = format!("{}/{}", self.component, entry.path);
@@ -333,6 +334,17 @@ impl Sink for Writer<'_> {
             if error.is_damage() { self.restore(&entry, || Err(why))? } else { self.note(&entry, Err(why))? }
         }
         Ok(())
+    }
+}
+
+/// Whether the target's file system cannot hold just this: its name, its size, its type, or so many names of one file. All
+/// else can be there.
+fn cannot_hold(entry: &Entry, error: &Error) -> bool {
+    match error.errno() {
+        Some(Errno::NAMETOOLONG | Errno::ILSEQ | Errno::INVAL | Errno::FBIG | Errno::MLINK | Errno::OPNOTSUPP) => true,
+        // So says one that has no links or pipes.
+        Some(Errno::PERM) => !matches!(entry.kind, EntryKind::File { .. }),
+        _ => false,
     }
 }
 

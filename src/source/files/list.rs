@@ -248,7 +248,10 @@ fn look(
             Some(What::Problem("too-long", detail))
         } else {
             match stat_inside(fd, name, rules.one_file_system) {
-                Err(Errno::NOENT) => None, // gone before we looked: it was never here
+                // It may be there all the time, by another name.
+                Err(Errno::NOENT) => {
+                    Some(What::Problem("vanished", "it was listed, and gone when it was looked at".to_owned()))
+                }
                 Err(e) => {
                     let e = io::Error::from(e);
                     Some(What::Problem(problem_kind(&e), e.to_string()))

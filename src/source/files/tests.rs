@@ -429,6 +429,21 @@ fn a_folder_that_goes_or_is_replaced_before_it_is_listed_is_a_problem() {
 }
 
 #[test]
+fn a_name_that_is_gone_between_the_list_and_the_look_is_a_problem() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("app");
+    for number in 0..1500 {
+        put(&root.join(format!("{number:04}")), b"");
+    }
+    // Without threads a block of names is looked at when its turn comes.
+    let mut steps = walk(std::slice::from_ref(&root), options(0)).unwrap();
+    assert_eq!(steps.by_ref().take(2).count(), 2);
+    fs::rename(root.join("1400"), root.join("1400,S")).unwrap();
+    let problems = steps.filter_map(|step| if let Step::Problem(p) = step { Some((p.kind, p.path)) } else { None });
+    assert_eq!(problems.collect::<Vec<_>>(), [("vanished".to_owned(), "app/1400".to_owned())]);
+}
+
+#[test]
 fn a_walk_that_is_dropped_ends_its_threads() {
     let dir = TempDir::new().unwrap();
     let root = dir.path().join("app");
