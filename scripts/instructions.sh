@@ -55,7 +55,7 @@ create=(create --recipient "$recipient" --path "$work/tree")
 counts=$work/counts.tsv
 printf 'full\t%s\n' "$(count "${create[@]}")" >"$counts"
 # Files that were changed just before a backup are read again by the next one.
-sleep 4
+sleep 62
 count "${create[@]}" --full >/dev/null
 printf 'unchanged\t%s\n' "$(count "${create[@]}")" >>"$counts"
 for number in 100 130 160; do echo changed >>"$work/tree/folder-10/file-$number.conf"; done

@@ -11,7 +11,7 @@ use crate::engine::chain::{Archives, Chain};
 use crate::engine::content::{self, Frame, Place, Sink, Streams, check_digest};
 use crate::error::{Error, Result};
 use crate::index::Inventory;
-use crate::model::{ArchiveRecord, BackupId, Chunk, ComponentRecord, Digest, Entry, EntryKind, Hasher, MAX_OFFSET};
+use crate::model::{ArchiveRecord, BackupId, ComponentRecord, Digest, Entry, EntryKind, MAX_OFFSET};
 use crate::monitor::Monitor;
 use crate::repo::backup::Backup;
 use crate::source::Problem;
@@ -158,39 +158,6 @@ fn archive_fault(
     Ok(Some(Finding::of_file(id, Some(component), &record.name, "content", fault)))
 }
 
-/// Compares content with the digests of its chunks as it comes.
-struct Chunks<'a> {
-    entry: &'a Entry,
-    chunks: std::slice::Iter<'a, Chunk>,
-    /// The chunk that is being read, and what is missing of it.
-    open: Option<(&'a Chunk, u64)>,
-    hasher: Hasher,
-}
-
-impl<'a> Chunks<'a> {
-    fn new(entry: &'a Entry, chunks: &'a [Chunk]) -> Self {
-        Self { entry, chunks: chunks.iter(), open: None, hasher: Hasher::default() }
-    }
-
-    fn take(&mut self, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            let Some((chunk, missing)) = self.open.or_else(|| self.chunks.next().map(|c| (c, c.length))) else {
-                return Ok(());
-            };
-            let now = usize::try_from(missing).unwrap_or(usize::MAX).min(bytes.len());
-            let (part, rest) = bytes.split_at(now);
-            self.hasher.update(part);
-            bytes = rest;
-            let missing = missing - now as u64;
-            self.open = (missing > 0).then_some((chunk, missing));
-            if missing == 0 {
-                check_digest(self.entry, std::mem::take(&mut self.hasher).finish(), chunk.sha256)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// A sample is drawn anew every run: over time everything gets its turn.
 fn is_chosen(entry: &Entry, percent: f64) -> bool {
     use std::hash::{BuildHasher as _, RandomState};
@@ -216,7 +183,7 @@ impl Checker<'_> {
         if let EntryKind::Hardlink { target } = &entry.kind {
             self.inventory.first_name(&entry.path, target)?;
         }
-        let EntryKind::File { extents, sha256, chunks, .. } = &entry.kind else {
+        let EntryKind::File { extents, sha256, .. } = &entry.kind else {
             self.monitor.advance(0, 1);
             return Ok(());
         };
@@ -224,13 +191,11 @@ impl Checker<'_> {
         match inside {
             Some(content) => {
                 self.monitor.advance(content.len() as u64, 1);
-                check_digest(entry, Digest::of(content), *sha256)?;
-                Chunks::new(entry, chunks).take(content)
+                check_digest(entry, Digest::of(content), *sha256)
             }
             None => {
                 self.monitor.advance(0, 1);
-                let mut chunks = Chunks::new(entry, chunks);
-                streams.content(entry, frame, &mut |_, piece| chunks.take(piece))
+                streams.content(entry, frame, &mut |_, _| Ok(()))
             }
         }
     }

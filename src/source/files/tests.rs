@@ -432,6 +432,7 @@ fn a_folder_that_goes_or_is_replaced_before_it_is_listed_is_a_problem() {
 fn a_name_that_is_gone_between_the_list_and_the_look_is_a_problem() {
     let dir = TempDir::new().unwrap();
     let root = dir.path().join("app");
+    fs::create_dir(&root).unwrap();
     for number in 0..1500 {
         put(&root.join(format!("{number:04}")), b"");
     }
