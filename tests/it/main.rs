@@ -30,6 +30,8 @@ mod left_out;
 mod limits;
 mod losses;
 mod motion;
+mod oracle;
+mod oracle_forged;
 mod other_docs;
 mod own_keys;
 mod places;
