@@ -1053,7 +1053,7 @@ def check_backup(repo, id, report):
 def check_chain(repo, backup, loaded, report):
     """Repository, dependencies and parent are those that were there, and numbers tell their order."""
     if not repo.error and backup.manifest["repository_sha256"] != repo.digest:
-        report.add("repository", backup.id, None, "repository.json", "it is not the one in which this backup was made")
+        report.add("repository", "", None, "repository.json", f"for {backup.id} it is not the one in which this backup was made")
     sequence = backup.manifest["sequence"]
     parent = backup.manifest["parent"]
     named = [("chain", id, digest) for id, digest in backup.depends_on.items()]

@@ -118,12 +118,12 @@ impl Pair {
     }
 
     fn latest(&self) -> Result<BackupId> {
-        let repo = Repository::open(&self.root)?;
+        let repo = Repository::open_to_read(&self.root)?;
         Catalog::load(&repo)?.latest(&repo, &self.trust(), None).map(|l| l.id)
     }
 
     fn chain(&self, id: &BackupId) -> Result<Arc<Chain>> {
-        Chain::open(&Repository::open(&self.root)?, id, &self.trust(), self.keys())
+        Chain::open(&Repository::open_to_read(&self.root)?, id, &self.trust(), self.keys())
     }
 
     /// What the tool finds in all backups. This host remembers nothing: that is beyond the format.
@@ -132,7 +132,7 @@ impl Pair {
         let options = verify::Options { depth, all: true, threads: 2 };
         let keys = if deep { self.keys() } else { Keys::none() };
         let state = LocalState::new(&self.scratch.path().join("state"), "oracle", Disk::default());
-        let repo = Repository::open(&self.root)?;
+        let repo = Repository::open_to_read(&self.root)?;
         let report =
             verify::verify(&repo, &self.latest()?, &self.trust(), &keys, &state, &options, &Recorder::default())?;
         Ok(report.findings.into_iter().map(|f| (f.kind, f.backup)).collect())
