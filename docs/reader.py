@@ -539,8 +539,9 @@ def decode(data, length):
 class Frames:
     """An archive or index file as the stream that it holds."""
 
-    def __init__(self, sealed):
-        self.sealed, self.cache, self.frames = sealed, collections.OrderedDict(), self.seek_table(sealed)
+    def __init__(self, sealed, salvage=False):
+        self.sealed, self.cache = sealed, collections.OrderedDict()
+        self.frames = self.salvaged(sealed) if salvage else self.seek_table(sealed)
         self.stored = [0, *itertools.accumulate(stored for stored, _ in self.frames)]
         self.starts = [0, *itertools.accumulate(content for _, content in self.frames)]
         self.length = self.starts[-1]
@@ -558,6 +559,35 @@ class Frames:
         need(all(a <= MAX_STORED and b <= MAX_FRAME for a, b in frames), "its seek table has a frame too long")
         need(sum(a for a, _ in frames) == total - size, "its seek table does not add up")
         return frames
+
+    @staticmethod
+    def walk(sealed):
+        """Frames one after the other from the front, up to what is none."""
+        at = 0
+        try:
+            while True:
+                size, content = frame_header(sealed.read(at, min(18, sealed.length - at)))
+                end, last = at + size, False
+                while not last:
+                    block = int.from_bytes(sealed.read(end, 3), "little")
+                    last, end = block & 1, end + 3 + (1 if block >> 1 & 3 == 1 else block >> 3)
+                need(end + 4 <= sealed.length, "a frame was cut")
+                yield end + 4 - at, content
+                at = end + 4
+        except Bad:
+            return
+
+    @classmethod
+    def salvaged(cls, sealed):
+        """What is left of a file that is known to be damaged."""
+        found = list(cls.walk(sealed))
+        try:
+            table = cls.seek_table(sealed)
+        except Bad:
+            if not found:
+                raise
+            return found
+        return table if sum(a for a, _ in found) < sum(a for a, _ in table) else found
 
     def frame(self, number):
         if number not in self.cache:
@@ -1115,23 +1145,23 @@ class Chain:
             except (Bad, OSError):
                 self.sums[id] = {}
 
-    def open(self, id, stem):
-        key = id, stem
+    def open(self, id, stem, salvage=False):
+        key = id, stem, salvage
         if key not in self.open_files:
             try:
-                self.open_files[key] = self.open_now(id, stem)
+                self.open_files[key] = self.open_now(*key)
             except Bad as error:
                 self.open_files[key] = error
         if isinstance(self.open_files[key], Bad):
             raise self.open_files[key]
         return self.open_files[key]
 
-    def open_now(self, id, stem):
+    def open_now(self, id, stem, salvage):
         need(id in self.sums, f"it refers to {id}, on which this backup does not depend")
         extension = EXTENSION[self.backup.manifest["sealing"]["cipher"]]
         name, path = f"{id}/{stem}{extension}", os.path.join(self.repo.folder, id, stem + extension)
         try:
-            return Frames(Sealed(open_regular(path), extension, self.keys))
+            return Frames(Sealed(open_regular(path), extension, self.keys), salvage)
         except FileNotFoundError:
             raise Bad(f"{name} is missing") from None
         except WrongKey as error:
@@ -1155,8 +1185,15 @@ class Inventory:
     def damage(self, detail, kind="index", path=None):
         self.report.add(kind, self.backup.id, self.name, path or f"{self.backup.id}/{self.component['index']['name']}", detail)
 
-    def stem(self):
-        return f"{self.name}.index.zst"
+    def stream(self, id):
+        """An index file. What is read of it is bound by digests, so of a damaged one what is left will do."""
+        stem, is_own = f"{self.name}.index.zst", id == self.backup.id
+        try:
+            return self.chain.open(id, stem, is_own and not self.whole)
+        except Bad:
+            if is_own:
+                raise
+            return self.chain.open(id, stem, True)
 
     def open(self, deep=False):
         """Reads the table. An index that is not what was signed is used as far as the manifest binds its table."""
@@ -1169,7 +1206,8 @@ class Inventory:
             return self.damage(error, "unreadable")
         whole = found == about["sha256"]
         try:
-            stream = self.chain.open(self.backup.id, self.stem())
+            self.whole = whole
+            stream = self.stream(self.backup.id)
             if whole:
                 self.read_all(stream, deep)
             else:
@@ -1223,7 +1261,7 @@ class Inventory:
             need(number <= counts.get(kind, 0), f"it lists more problems of the kind {kind} than the manifest counts")
 
     def segment(self, segment):
-        stream = self.chain.open(segment.backup, self.stem())
+        stream = self.stream(segment.backup)
         need(stream.is_frame(segment.offset, segment.length), "no frame is where the segment should be")
         data = stream.read(segment.offset, segment.length)
         need(sha256(data) == segment.digest, f"the segment in {segment.backup} is not what was signed")

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
+use ccbackup::Result;
 use ccbackup::durable::Disk;
 use ccbackup::engine::chain::Chain;
 use ccbackup::engine::create::ComponentSpec;
@@ -25,7 +26,6 @@ use ccbackup::repo::backup::Trust;
 use ccbackup::repo::catalog::Catalog;
 use ccbackup::repo::signing::SignerKey;
 use ccbackup::repo::state::LocalState;
-use ccbackup::Result;
 use serde_json::{Value, json};
 
 use crate::golden::{GOLDEN, Golden};
@@ -274,9 +274,9 @@ fn tree(root: &Path, all_of_folders: bool) -> BTreeMap<Vec<u8>, (u32, i64, i64, 
 fn both_readers_agree_on_every_golden_repository() {
     for name in GOLDEN {
         let golden = Golden::open(name);
-        let mut pair =
-            Pair::new(golden.dir.join("repository"), golden.identity(), golden.trust.signers[0].clone());
-        let ids = golden.expect["backups"].as_array().unwrap().iter().map(|b| b["id"].as_str().unwrap().parse().unwrap());
+        let mut pair = Pair::new(golden.dir.join("repository"), golden.identity(), golden.trust.signers[0].clone());
+        let ids =
+            golden.expect["backups"].as_array().unwrap().iter().map(|b| b["id"].as_str().unwrap().parse().unwrap());
         pair.assert_agreed(&ids.collect::<Vec<_>>());
     }
 }

@@ -45,7 +45,8 @@ impl Judge {
             _ => None,
         };
         if said != Some(expected) {
-            self.wrong.push(format!("{about}: {expected:?} was expected\n  verify: {verdict:?}\n  restore: {restored:?}"));
+            self.wrong
+                .push(format!("{about}: {expected:?} was expected\n  verify: {verdict:?}\n  restore: {restored:?}"));
         }
     }
 
@@ -65,7 +66,8 @@ impl Judge {
             let component = &mut m["components"][0];
             component["entries"] = json!(n);
             // More may be counted than are listed.
-            component["problems"] = json!([{"kind": "a", "count": 9}, {"kind": "new", "count": 9}, {"kind": "unreadable", "count": 1}]);
+            component["problems"] =
+                json!([{"kind": "a", "count": 9}, {"kind": "new", "count": 9}, {"kind": "unreadable", "count": 1}]);
         });
     }
 
@@ -413,8 +415,14 @@ fn both_readers_agree_on_the_manifest() {
         (replaced("\"sealing\":", "\"tags\":{\"b\":\"\",\"b\":\"\"},\"sealing\":"), Damage),
         (replaced("\"problems\":[]", "\"problems\":[{\"kind\":\"odd\",\"count\":1}]"), Sound),
         (replaced("\"problems\":[]", "\"problems\":[{\"kind\":\"odd\",\"count\":0}]"), Damage),
-        (replaced("\"problems\":[]", "\"problems\":[{\"kind\":\"odd\",\"count\":1},{\"kind\":\"odd\",\"count\":1}]"), Damage),
-        (replaced("\"problems\":[]", "\"problems\":[{\"kind\":\"b\",\"count\":1},{\"kind\":\"a\",\"count\":1}]"), Damage),
+        (
+            replaced("\"problems\":[]", "\"problems\":[{\"kind\":\"odd\",\"count\":1},{\"kind\":\"odd\",\"count\":1}]"),
+            Damage,
+        ),
+        (
+            replaced("\"problems\":[]", "\"problems\":[{\"kind\":\"b\",\"count\":1},{\"kind\":\"a\",\"count\":1}]"),
+            Damage,
+        ),
         (replaced("\"problems\":[]", "\"problems\":[],\"left_out\":0"), Sound),
         (replaced("\"problems\":[]", "\"problems\":[],\"left_out\":null"), Damage),
         (replaced("\"problems\":[]", "\"problems\":[],\"left_out\":\"1\""), Damage),
@@ -438,8 +446,8 @@ fn both_readers_agree_on_the_manifest() {
     for ((about, from, to), expected) in cases {
         judge.manifest(&about, |text| text.replacen(from, to, 1), expected);
     }
-    let nested = |levels: usize| move |t: String| {
-        t.replacen('{', &format!("{{\"zzz\":{}{},", "[".repeat(levels), "]".repeat(levels)), 1)
+    let nested = |levels: usize| {
+        move |t: String| t.replacen('{', &format!("{{\"zzz\":{}{},", "[".repeat(levels), "]".repeat(levels)), 1)
     };
     judge.manifest("126 levels below the top", nested(126), Sound);
     judge.manifest("127 levels below the top", nested(127), Damage);
@@ -479,7 +487,11 @@ fn both_readers_agree_on_the_sums() {
         ("a name with a dot", format!("{digest}  .x\n{good}"), Damage),
         ("a name in a folder", format!("{good}{digest}  x/y\n"), Damage),
         ("a file that is not there", format!("{good}{digest}  zzz\n"), Found),
-        ("no manifest", good.lines().filter(|l| !l.ends_with("manifest.json")).map(|l| format!("{l}\n")).collect(), Damage),
+        (
+            "no manifest",
+            good.lines().filter(|l| !l.ends_with("manifest.json")).map(|l| format!("{l}\n")).collect(),
+            Damage,
+        ),
         ("no archive", good.lines().filter(|l| !l.ends_with(ARCHIVE)).map(|l| format!("{l}\n")).collect(), Found),
     ] {
         write(&place, text.as_bytes());

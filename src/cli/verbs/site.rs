@@ -86,7 +86,8 @@ fn open_repository(context: &Context, config: Option<&Config>) -> Result<(Reposi
     let id = repo.record().repository_id.clone();
     if let Some(fault) = repo.fault() {
         context.terminal.warn(&format!("{fault}; what is signed can be read without it"));
-        return Ok((repo, known.into_iter().next().unwrap_or(id)));
+        let id = if known.len() == 1 { known.into_iter().next().unwrap_or(id) } else { id };
+        return Ok((repo, id));
     }
     if !known.is_empty() && !known.contains(&id) {
         context.terminal.warn(&format!("this is the repository {id}; {}", was_here()));

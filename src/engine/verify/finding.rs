@@ -98,7 +98,8 @@ impl Finding {
 
     /// About a `repository.json` that cannot be read.
     pub(crate) fn of_record(fault: &str) -> Self {
-        let next = "bring repository.json back from another copy of the repository; what is signed is restored without it";
+        let next =
+            "bring repository.json back from another copy of the repository; what is signed is restored without it";
         Self::of_repository(REPOSITORY_FILE, fault.into(), next)
     }
 
