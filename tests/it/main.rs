@@ -32,6 +32,7 @@ mod losses;
 mod motion;
 mod oracle;
 mod oracle_forged;
+mod oracle_manifest;
 mod other_docs;
 mod own_keys;
 mod places;

@@ -71,7 +71,7 @@ fn a_damaged_record_hinders_nobody_to_restore_what_is_signed() {
         let found = program.json("verify", 4)["findings"].clone();
         assert!(found.as_array().unwrap().len() == 1 && found[0]["kind"] == "repository", "{found}");
         program.run(&format!("restore --target out{number}"), 4);
-        assert!(program.path(&format!("out{number}/app/app/a.yaml")).exists());
+        assert!(program.path(&format!("out{number}/files/app/a.yaml")).exists());
         program.run("create --cipher none --path app", 4);
     }
     write(&record, b"{\"format\":\"ccbackup\",\"version\":2}");
