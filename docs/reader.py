@@ -10,7 +10,7 @@ ID may be `latest`. Needs Python 3.11, the package `cryptography`, and the progr
 Exit status: 0 clean, 1 newer-format, no-key, wrong-key or failed, 2 usage, 3 restored with problems, 4 damage,
 5 unsigned or wrong-signer. It is written to be read and to check the other reader, not to be fast.
 """
-import argparse, base64, bisect, calendar, collections, hashlib, hmac, itertools, json, os, re, stat, struct, subprocess
+import argparse, base64, bisect, calendar, collections, hashlib, hmac, io, itertools, json, os, re, stat, struct, subprocess
 import sys, tempfile
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -539,8 +539,9 @@ def decode(data, length):
 class Frames:
     """An archive or index file as the stream that it holds."""
 
-    def __init__(self, sealed):
-        self.sealed, self.cache, self.frames = sealed, collections.OrderedDict(), self.seek_table(sealed)
+    def __init__(self, sealed, salvage=False):
+        self.sealed, self.cache = sealed, collections.OrderedDict()
+        self.frames = self.salvaged(sealed) if salvage else self.seek_table(sealed)
         self.stored = [0, *itertools.accumulate(stored for stored, _ in self.frames)]
         self.starts = [0, *itertools.accumulate(content for _, content in self.frames)]
         self.length = self.starts[-1]
@@ -558,6 +559,35 @@ class Frames:
         need(all(a <= MAX_STORED and b <= MAX_FRAME for a, b in frames), "its seek table has a frame too long")
         need(sum(a for a, _ in frames) == total - size, "its seek table does not add up")
         return frames
+
+    @staticmethod
+    def walk(sealed):
+        """Frames one after the other from the front, up to what is none."""
+        at = 0
+        try:
+            while True:
+                size, content = frame_header(sealed.read(at, min(18, sealed.length - at)))
+                end, last = at + size, False
+                while not last:
+                    block = int.from_bytes(sealed.read(end, 3), "little")
+                    last, end = block & 1, end + 3 + (1 if block >> 1 & 3 == 1 else block >> 3)
+                need(end + 4 <= sealed.length, "a frame was cut")
+                yield end + 4 - at, content
+                at = end + 4
+        except Bad:
+            return
+
+    @classmethod
+    def salvaged(cls, sealed):
+        """What is left of a file that is known to be damaged."""
+        found = list(cls.walk(sealed))
+        try:
+            table = cls.seek_table(sealed)
+        except Bad:
+            if not found:
+                raise
+            return found
+        return table if sum(a for a, _ in found) < sum(a for a, _ in table) else found
 
     def frame(self, number):
         if number not in self.cache:
@@ -1053,7 +1083,7 @@ def check_backup(repo, id, report):
 def check_chain(repo, backup, loaded, report):
     """Repository, dependencies and parent are those that were there, and numbers tell their order."""
     if not repo.error and backup.manifest["repository_sha256"] != repo.digest:
-        report.add("repository", backup.id, None, "repository.json", "it is not the one in which this backup was made")
+        report.add("repository", "", None, "repository.json", f"for {backup.id} it is not the one in which this backup was made")
     sequence = backup.manifest["sequence"]
     parent = backup.manifest["parent"]
     named = [("chain", id, digest) for id, digest in backup.depends_on.items()]
@@ -1115,23 +1145,23 @@ class Chain:
             except (Bad, OSError):
                 self.sums[id] = {}
 
-    def open(self, id, stem):
-        key = id, stem
+    def open(self, id, stem, salvage=False):
+        key = id, stem, salvage
         if key not in self.open_files:
             try:
-                self.open_files[key] = self.open_now(id, stem)
+                self.open_files[key] = self.open_now(*key)
             except Bad as error:
                 self.open_files[key] = error
         if isinstance(self.open_files[key], Bad):
             raise self.open_files[key]
         return self.open_files[key]
 
-    def open_now(self, id, stem):
+    def open_now(self, id, stem, salvage):
         need(id in self.sums, f"it refers to {id}, on which this backup does not depend")
         extension = EXTENSION[self.backup.manifest["sealing"]["cipher"]]
         name, path = f"{id}/{stem}{extension}", os.path.join(self.repo.folder, id, stem + extension)
         try:
-            return Frames(Sealed(open_regular(path), extension, self.keys))
+            return Frames(Sealed(open_regular(path), extension, self.keys), salvage)
         except FileNotFoundError:
             raise Bad(f"{name} is missing") from None
         except WrongKey as error:
@@ -1155,8 +1185,15 @@ class Inventory:
     def damage(self, detail, kind="index", path=None):
         self.report.add(kind, self.backup.id, self.name, path or f"{self.backup.id}/{self.component['index']['name']}", detail)
 
-    def stem(self):
-        return f"{self.name}.index.zst"
+    def stream(self, id):
+        """An index file. What is read of it is bound by digests, so of a damaged one what is left will do."""
+        stem, is_own = f"{self.name}.index.zst", id == self.backup.id
+        try:
+            return self.chain.open(id, stem, is_own and not self.whole)
+        except Bad:
+            if is_own:
+                raise
+            return self.chain.open(id, stem, True)
 
     def open(self, deep=False):
         """Reads the table. An index that is not what was signed is used as far as the manifest binds its table."""
@@ -1169,7 +1206,8 @@ class Inventory:
             return self.damage(error, "unreadable")
         whole = found == about["sha256"]
         try:
-            stream = self.chain.open(self.backup.id, self.stem())
+            self.whole = whole
+            stream = self.stream(self.backup.id)
             if whole:
                 self.read_all(stream, deep)
             else:
@@ -1186,6 +1224,15 @@ class Inventory:
         need(digest in (None, sha256(data)), "its table is damaged")
         self.table = [parse_segment(line) for line in lines_of(data)]
         need(ascending([tree_key(segment.first) for segment in self.table]), "its table is not in order")
+        own, end = 0, 0
+        for segment in self.table:
+            need(segment.backup in self.chain.sums, f"it refers to {segment.backup}, on which this backup does not depend")
+            if segment.backup == self.backup.id:
+                need(segment.offset == end, "its own segments do not lie one after the other")
+                own, end = own + 1, end + segment.length
+        about = self.component["index"]
+        need((len(self.table), own) == (about["segments"], about["own_segments"]), "it has another number of segments")
+        return end
 
     def read_all(self, stream, deep):
         need(stream.frames, "it is empty")
@@ -1193,31 +1240,28 @@ class Inventory:
         lines = lines_of(stream.read(last, stream.length - last))
         need(len(lines) == 1, "its last frame is not the end line")
         end = parse_end(lines[0])
-        self.read_table(stream, end["table_offset"], last - end["table_offset"])
-        need(len(self.table) == end["segments"], "its table has another length than its end says")
-        size, table = last - end["table_offset"], self.component["index"].get("table")
-        data = stream.read(end["table_offset"], size)
-        need(not table or (table["offset"], table["bytes"], table["sha256"]) == (end["table_offset"], size, sha256(data)),
-             "its table is not the one in the manifest")
+        at, size, table = end["table_offset"], last - end["table_offset"], self.component["index"].get("table")
+        own_end = self.read_table(stream, at, size, table and table["sha256"])
+        need(not table or (table["offset"], table["bytes"]) == (at, size), "its table is not the one in the manifest")
+        need(len(self.table) == end["segments"] and sum(s.lines for s in self.table) == end["entries"],
+             "its table has other totals than its end says")
+        need(0 <= at - own_end <= MAX_PROBLEMS, "its problems are too long")
         try:
-            self.check_rest(stream, end, deep)
+            if deep:
+                self.check_problems(stream.read(own_end, at - own_end))
         except Bad as error:
             self.damage(error)
 
-    def check_rest(self, stream, end, deep):
-        """What nobody needs to restore: where own segments lie, problem lines, totals."""
-        at, own_end = end["table_offset"], 0
-        for segment in self.table:
-            if segment.backup == self.backup.id:
-                need(segment.offset == own_end, "its own segments do not lie one after the other")
-                own_end += segment.length
-        need(0 <= at - own_end <= MAX_PROBLEMS, "its problems are too long")
-        for line in lines_of(stream.read(own_end, at - own_end)):
-            parse_problem(line)
-        need(not deep or sum(s.lines for s in self.table) == end["entries"] == self.component["entries"], "its totals differ")
+    def check_problems(self, data):
+        """What nobody needs to restore."""
+        listed = collections.Counter(parse_problem(line)["kind"] for line in lines_of(data))
+        counts = {p["kind"]: p["count"] for p in self.component["problems"]}
+        counts["left-out"] = self.component.get("left_out", 0)
+        for kind, number in listed.items():
+            need(number <= counts.get(kind, 0), f"it lists more problems of the kind {kind} than the manifest counts")
 
     def segment(self, segment):
-        stream = self.chain.open(segment.backup, self.stem())
+        stream = self.stream(segment.backup)
         need(stream.is_frame(segment.offset, segment.length), "no frame is where the segment should be")
         data = stream.read(segment.offset, segment.length)
         need(sha256(data) == segment.digest, f"the segment in {segment.backup} is not what was signed")
@@ -1225,7 +1269,7 @@ class Inventory:
 
     def entries(self):
         """All entries that can be trusted, in order. What is lost is reported with the paths that bound it."""
-        folders, previous, known = [], None, set()
+        folders, previous, known = [], None, {}
         for number, segment in enumerate(self.table):
             following = self.table[number + 1].first if number + 1 < len(self.table) else None
             try:
@@ -1260,24 +1304,48 @@ class Inventory:
         while folders and not path.startswith(folders[-1] + b"/"):
             folders.pop()
         folder = path.rpartition(b"/")[0]
-        need(not folder or folders and folders[-1] == folder or not self.complete, f"the folder of {escape(path)} is missing")
+        if folder and (not folders or folders[-1] != folder):
+            above = [folder[:at] for at in range(len(folder) + 1) if folder[at:at + 1] in (b"", b"/")]
+            need(not any(name in known for name in above), f"{escape(path)} lies below what is no folder")
+            if self.complete:
+                self.damage(f"the folder of {escape(path)} is missing", "index", escape(self.name.encode() + b"/" + folder))
+            folders.append(folder)
         if entry.type == "dir":
             folders.append(path)
-        elif entry.type == "hardlink":
-            need(entry.target in known, f"{escape(entry.target)}, to which it is a link, is no earlier file")
-        else:
-            known.add(path)
+            return
+        is_link = entry.type == "hardlink"
+        need(not is_link or known.get(entry.target), f"{entry.type} to {escape(getattr(entry, 'target', b''))}, which is no earlier file")
+        known[path] = not is_link
 
 def content_parts(chain, component, entry):
     """The stored bytes of a file, part by part. Digests are compared by the caller."""
     for id, volume, offset, length in entry.extents:
-        yield from chain.volume(component, id, volume).parts(offset, length)
+        if length:
+            yield from chain.volume(component, id, volume).parts(offset, length)
+
+class Parts(io.RawIOBase):
+    """Parts of bytes as a file."""
+
+    def __init__(self, parts):
+        self.parts, self.rest = parts, b""
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        self.rest = self.rest or next(self.parts, b"")
+        size = min(len(buffer), len(self.rest))
+        buffer[:size], self.rest = self.rest[:size], self.rest[size:]
+        return size
 
 def check_content(chain, component, entry):
     digest = hashlib.sha256()
     for part in content_parts(chain, component, entry):
         digest.update(part)
     need(digest.hexdigest() == entry.sha256, "its content is not what was captured")
+    if entry.chunks:
+        data = io.BufferedReader(Parts(content_parts(chain, component, entry)))
+        need(all(sha256(data.read(length)) == digest for length, digest in entry.chunks), "its chunks have other digests")
 
 def check_deep(repo, backup, keys, report):
     """Every entry of a backup: its line, its tar member and its content."""
@@ -1285,7 +1353,11 @@ def check_deep(repo, backup, keys, report):
     for component in backup.manifest["components"]:
         name, inventory = component["name"], Inventory(chain, component, report)
         inventory.open(deep=True)
+        if inventory.table:
+            check_archives(chain, component, report)
+        totals = collections.Counter(entries=0, new_entries=0, content_bytes=0)
         for entry in inventory.entries():
+            totals.update(entries=1, new_entries=entry.home[0] == backup.id, content_bytes=entry.size)
             try:
                 member = Member(chain.volume(name, *entry.home[:2]), entry.home[2])
                 found = differences(entry, member)
@@ -1294,6 +1366,17 @@ def check_deep(repo, backup, keys, report):
                     check_content(chain, name, entry)
             except Bad as error:
                 report.add("content", backup.id, name, escape(name.encode() + b"/" + entry.path), error)
+        for key, found in totals.items():
+            if inventory.complete and found != component[key]:
+                report.add("manifest", backup.id, name, f"{backup.id}/manifest.json", f"{key} is {component[key]}, found {found}")
+
+def check_archives(chain, component, report):
+    for a in component["archives"]:
+        try:
+            stream = chain.volume(component["name"], chain.backup.id, a["volume"])
+            need((len(stream.frames), stream.length) == (a["frames"], a["tar_bytes"]), "it has other frames than the manifest says")
+        except Bad as error:
+            report.add("manifest", chain.backup.id, component["name"], f"{chain.backup.id}/{a['name']}", error)
 
 # ---- Restore
 

@@ -20,6 +20,8 @@ pub struct Chain {
     pub backup: Backup,
     others: BTreeMap<BackupId, Other>,
     keys: Keys,
+    /// What is wrong with the repository's own record; nothing here needs it.
+    pub(super) repository_fault: Option<String>,
 }
 
 /// A dependency. Every segment and all content is bound by digests of its own, so nothing that is damaged in it costs more
@@ -44,7 +46,7 @@ impl Chain {
     pub fn open(repo: &Repository, id: &BackupId, trust: &Trust, keys: Keys) -> Result<Arc<Self>> {
         let backup = Backup::open(repo, id, trust).map_err(of_repository)?;
         let others = backup.manifest.depends_on.iter().map(|d| (d.id.clone(), Other::find(repo, d))).collect();
-        Ok(Arc::new(Self { backup, others, keys }))
+        Ok(Arc::new(Self { backup, others, keys, repository_fault: repo.fault().map(Into::into) }))
     }
 
     /// Folder of one of the backups of the chain, and the digests of its files.

@@ -59,7 +59,7 @@ impl Backup {
         if manifest.id != *id {
             return Err(Error::damage(format!("the folder {id} holds the backup {}", manifest.id)));
         }
-        if manifest.repository_id != repo.record().repository_id {
+        if repo.fault().is_none() && manifest.repository_id != repo.record().repository_id {
             return Err(Error::damage(format!(
                 "it belongs to repository {}, this is {}",
                 manifest.repository_id,

@@ -34,10 +34,31 @@ pub struct Repository {
     root: PathBuf,
     record: RepositoryRecord,
     record_sha256: Digest,
+    fault: Option<String>,
 }
 
+/// Stands for the id of a repository whose record is lost.
+const UNKNOWN_ID: &str = "unknown";
+
 impl Repository {
-    /// Opens an existing repository.
+    /// Opens an existing repository to read from it. A `repository.json` that is damaged, or that is missing beside
+    /// backups, hinders nobody to read what is signed: it is a finding.
+    pub fn open_to_read(root: &Path) -> Result<Self> {
+        let error = match Self::open(root) {
+            Err(e) if e.is_damage() => e,
+            result => return result,
+        };
+        let record = RepositoryRecord {
+            format: FORMAT_NAME.into(),
+            version: FORMAT_VERSION,
+            repository_id: UNKNOWN_ID.into(),
+            created_at: String::new(),
+        };
+        let fault = Some(error.one_line());
+        Ok(Self { root: root.to_owned(), record, record_sha256: Digest::of(b""), fault })
+    }
+
+    /// Opens an existing repository, whose record must be good.
     pub fn open(root: &Path) -> Result<Self> {
         let path = root.join(REPOSITORY_FILE);
         let bytes = match read_small(&path) {
@@ -57,7 +78,7 @@ impl Repository {
             other => other?,
         };
         let record = RepositoryRecord::parse(&bytes).map_err(|e| e.within(format!("cannot use {}", path.display())))?;
-        Ok(Self { root: root.to_owned(), record, record_sha256: Digest::of(&bytes) })
+        Ok(Self { root: root.to_owned(), record, record_sha256: Digest::of(&bytes), fault: None })
     }
 
     /// Opens a repository, or makes one where nothing or an empty folder is, and keeps other writers away.
@@ -97,7 +118,7 @@ impl Repository {
         };
         let bytes = pretty_json(&record)?;
         disk.replace(&root.join(REPOSITORY_FILE), &bytes)?;
-        Ok((Self { root: root.to_owned(), record, record_sha256: Digest::of(&bytes) }, guard))
+        Ok((Self { root: root.to_owned(), record, record_sha256: Digest::of(&bytes), fault: None }, guard))
     }
 
     /// Keeps other writers away until the guard is dropped; the kernel frees it when the process dies.
@@ -111,7 +132,13 @@ impl Repository {
         &self.root
     }
 
-    /// What `repository.json` says.
+    /// Why `repository.json` says nothing, if it was opened to be read and that is so.
+    #[must_use]
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
+    }
+
+    /// What `repository.json` says; nothing of use where it has a fault.
     #[must_use]
     pub fn record(&self) -> &RepositoryRecord {
         &self.record

@@ -19,7 +19,7 @@ use crate::support::{Sandbox, noise, write};
 pub(crate) struct Forge {
     pub(crate) sandbox: Sandbox,
     pub(crate) id: BackupId,
-    manifest: Value,
+    pub(crate) manifest: Value,
     /// Lines of the inventory as the tool wrote them.
     pub(crate) lines: Vec<Value>,
 }
@@ -121,7 +121,7 @@ impl Forge {
         self.sign();
     }
 
-    fn sign(&self) {
+    pub(crate) fn sign(&self) {
         let dir = self.dir();
         let names: BTreeSet<_> = fs::read_dir(&dir).unwrap().map(|f| f.unwrap().file_name()).collect();
         let mut sums = String::new();

@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 use crate::support::{Sandbox, is_root, succeed, write};
 
 /// Every folder of fixtures/format/v1; each has a test below.
-const GOLDEN: [&str; 4] = ["aes-256-gcm", "age", "none", "pieces-segments-volumes"];
+pub(crate) const GOLDEN: [&str; 4] = ["aes-256-gcm", "age", "none", "pieces-segments-volumes"];
 const KEY_FILE: &str = "TEST-KEY-do-not-use";
 const SIGNER_FILE: &str = "TEST-SIGNER.pub";
 
@@ -84,21 +84,26 @@ fn every_golden_repository_has_its_test_and_all_are_small() {
     assert!((10_000..400 << 10).contains(&bytes), "{bytes} bytes");
 }
 
-struct Golden {
-    dir: PathBuf,
-    expect: Value,
+pub(crate) struct Golden {
+    pub(crate) dir: PathBuf,
+    pub(crate) expect: Value,
     keys: Keys,
-    trust: Trust,
+    pub(crate) trust: Trust,
 }
 
 impl Golden {
-    fn open(name: &str) -> Self {
+    pub(crate) fn open(name: &str) -> Self {
         let dir = fixtures().join(name);
         let expect = serde_json::from_slice(&fs::read(dir.join("EXPECT.json")).unwrap()).unwrap();
         let key = dir.join(KEY_FILE);
         let keys = if key.exists() { Keys::load(&[key]).unwrap() } else { Keys::none() };
         let signer = fs::read_to_string(dir.join(SIGNER_FILE)).unwrap().parse().unwrap();
         Self { dir, expect, keys, trust: Trust { signers: vec![signer], allow_unsigned: false } }
+    }
+
+    pub(crate) fn identity(&self) -> Option<PathBuf> {
+        let key = self.dir.join(KEY_FILE);
+        key.exists().then_some(key)
     }
 
     fn repo(&self) -> Repository {

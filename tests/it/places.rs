@@ -53,6 +53,31 @@ fn a_lock_that_is_no_file_is_refused_and_makes_nothing_elsewhere() {
     assert!(!elsewhere.exists());
 }
 
+// The record.
+
+#[test]
+fn a_damaged_record_hinders_nobody_to_restore_what_is_signed() {
+    let program = Program::new();
+    program.create();
+    let record = program.path("backups/repository.json");
+    let good = fs::read(&record).unwrap();
+    for (number, bad) in [Some(&b"{"[..]), Some(&[b"x", &good[..]].concat()), None].into_iter().enumerate() {
+        match bad {
+            Some(bad) => write(&record, bad),
+            None => fs::remove_file(&record).unwrap(),
+        }
+        let (_, err) = program.run("ls", 0);
+        assert!(err.contains("repository.json"), "{err}");
+        let found = program.json("verify", 4)["findings"].clone();
+        assert!(found.as_array().unwrap().len() == 1 && found[0]["kind"] == "repository", "{found}");
+        program.run(&format!("restore --target out{number}"), 4);
+        assert!(program.path(&format!("out{number}/files/app/a.yaml")).exists());
+        program.run("create --cipher none --path app", 4);
+    }
+    write(&record, b"{\"format\":\"ccbackup\",\"version\":2}");
+    program.run("restore --target newer", 1);
+}
+
 // The link.
 
 #[test]

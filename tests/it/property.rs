@@ -1,5 +1,5 @@
-//! Random trees, random changes, and after every sequence all ways back: each backup by the tool, by its own script, and
-//! again after backups that nothing depends on were removed.
+//! Random trees, random changes, and after every sequence all ways back: each backup by the tool, by its own script, by the
+//! second reader, and again after backups that nothing depends on were removed.
 //!
 //! PROPTEST_CASES sets the number of sequences. Failures are kept in tests/proptest-regressions.
 
@@ -19,6 +19,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence};
 
+use crate::oracle::Pair;
 use crate::support::{Sandbox, Seen, assert_same, look, noise, write};
 
 /// A change of a tree. Numbers pick from what is there at that time; what cannot be done is left out.
@@ -347,6 +348,8 @@ fn assert_all_come_back(sandbox: &Sandbox, made: &[(BackupId, Look)], by_hand: &
         let restored = sandbox.restore_by_hand(id);
         assert_same(expected, &look(&restored), &format!("{when}: {id} by hand"));
         fs::remove_dir_all(restored.ancestors().nth(2).unwrap()).unwrap();
+        let mut pair = Pair::of(sandbox);
+        assert_same(expected, &look(&pair.restore_by_reader(id)), &format!("{when}: {id} by the second reader"));
     }
     let newest = &made.last().unwrap().0;
     let report = sandbox.verify_with(newest, Depth::Keyless, true).unwrap();

@@ -36,8 +36,8 @@ impl Site {
     /// Opens the repository that is meant.
     pub(super) fn open(context: &Context) -> Result<Self> {
         let config = context.config()?;
-        let repo = open_repository(context, config.as_ref())?;
-        let state = LocalState::new(&context.home.state_dir()?, &repo.record().repository_id, Disk::default());
+        let (repo, id) = open_repository(context, config.as_ref())?;
+        let state = LocalState::new(&context.home.state_dir()?, &id, Disk::default());
         let keys = keys(context)?;
         let trust = trust(context, config.as_ref(), &state, &keys)?;
         Ok(Self { repo, state, keys, trust, terminal: context.terminal.clone() })
@@ -71,22 +71,28 @@ impl Site {
     }
 }
 
-/// Opens the repository that is meant. Where this host knows another at this place, it says so.
-fn open_repository(context: &Context, config: Option<&Config>) -> Result<Repository> {
+/// Opens the repository that is meant, and says which it is, as far as it says so itself or this host knows. Where this
+/// host knows another at this place, it says so.
+fn open_repository(context: &Context, config: Option<&Config>) -> Result<(Repository, String)> {
     let root = context.repository(config)?;
     let known = context.home.state_dir().map(|dir| Places::new(&dir, Disk::default()).known(&root)).unwrap_or_default();
     let was_here = || format!("this host has written to the repository {} at {}", joined(&known), root.display());
-    match Repository::open(&root) {
+    let repo = match Repository::open_to_read(&root) {
         Err(e) if e.kind() == Kind::NotFound && !known.is_empty() => {
-            Err(e.hint(format!("{}: is its disk mounted?", was_here())))
+            return Err(e.hint(format!("{}: is its disk mounted?", was_here())));
         }
-        Ok(repo) if !known.is_empty() && !known.contains(&repo.record().repository_id) => {
-            let id = &repo.record().repository_id;
-            context.terminal.warn(&format!("this is the repository {id}; {}", was_here()));
-            Ok(repo)
-        }
-        other => other,
+        other => other?,
+    };
+    let id = repo.record().repository_id.clone();
+    if let Some(fault) = repo.fault() {
+        context.terminal.warn(&format!("{fault}; what is signed can be read without it"));
+        let id = if known.len() == 1 { known.into_iter().next().unwrap_or(id) } else { id };
+        return Ok((repo, id));
     }
+    if !known.is_empty() && !known.contains(&id) {
+        context.terminal.warn(&format!("this is the repository {id}; {}", was_here()));
+    }
+    Ok((repo, id))
 }
 
 /// The key files that were named, else those of this host; none is fine until something has to be opened.

@@ -100,6 +100,7 @@ pub fn restore(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &d
         marker::remove(target, options)?;
         matched_something(&report, options)?;
     }
+    report.findings.extend(chain.repository_fault.as_deref().map(Finding::of_record));
     report.duration_seconds = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     Ok(report)
 }
@@ -117,6 +118,7 @@ pub fn preview(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &d
     if report.findings.is_empty() {
         matched_something(&report, options)?;
     }
+    report.findings.extend(chain.repository_fault.as_deref().map(Finding::of_record));
     report.duration_seconds = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     Ok(report)
 }

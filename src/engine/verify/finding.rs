@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::error::{Error, Kind};
 use crate::index::Loss;
 use crate::model::{BackupId, ComponentRecord, EntryPath};
+use crate::repo::REPOSITORY_FILE;
 use crate::repo::backup::MANIFEST_FILE;
 
 /// Damage: what, where, and what next.
@@ -93,6 +94,13 @@ impl Finding {
             detail,
             next: next.into(),
         }
+    }
+
+    /// About a `repository.json` that cannot be read.
+    pub(crate) fn of_record(fault: &str) -> Self {
+        let next =
+            "bring repository.json back from another copy of the repository; what is signed is restored without it";
+        Self::of_repository(REPOSITORY_FILE, fault.into(), next)
     }
 
     /// About an index of which nothing can be used.

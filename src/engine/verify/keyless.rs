@@ -40,6 +40,7 @@ impl<'a> Checker<'a> {
     /// what is beside them, so it is noted; only what stands in the place of a backup is damage.
     pub(super) fn repository(&mut self, state: &LocalState, newest: Option<&BackupId>) -> Result<()> {
         let root = self.repo.root();
+        self.findings.extend(self.repo.fault().map(Finding::of_record));
         if !self.trust.signers.is_empty() {
             self.allowed_signers();
         }
@@ -170,7 +171,7 @@ impl<'a> Checker<'a> {
         };
         let bad = |detail: String| Finding::of_backup(id, "manifest", &Error::damage(detail));
         let manifest = &backup.manifest;
-        if manifest.repository_sha256 != self.repo.record_sha256() {
+        if self.repo.fault().is_none() && manifest.repository_sha256 != self.repo.record_sha256() {
             let detail = format!("repository.json is not the one that backup {id} was made in");
             let next = "bring repository.json back from another copy of the repository";
             self.findings.push(Finding::of_repository(REPOSITORY_FILE, detail, next));
