@@ -76,12 +76,7 @@ fn tree() -> tempfile::TempDir {
 fn walk_a_tree(bencher: Bencher<'_, '_>, threads: usize) {
     let dir = tree();
     bencher.counter(ItemsCount::new(2021_usize)).bench(|| {
-        let options = WalkOptions {
-            exclude: Exclude::new(&[]).expect("no globs"),
-            one_file_system: false,
-            skip_identities: Vec::new(),
-            threads,
-        };
+        let options = WalkOptions { exclude: Exclude::new(&[]).expect("no globs"), threads, ..WalkOptions::default() };
         let steps = walk(&[PathBuf::from(dir.path())], options).expect("the root is there");
         steps.filter(|step| matches!(step, Step::Entry(_))).count()
     });

@@ -137,17 +137,23 @@ impl Chain {
         Archives { chain: self.clone(), component: component.to_owned(), opened: Mutex::default() }
     }
 
+    /// Whether a file has the digest that the list of its backup binds.
+    fn is_whole(&self, id: &BackupId, file_name: &str) -> bool {
+        let Ok((dir, sums)) = self.place(id) else { return false };
+        let listed = sums.and_then(|s| s.get(file_name));
+        digest_file(&dir.join(file_name)).is_ok_and(|found| listed == Some(&found))
+    }
+
     /// Opens a file. `salvage`: of a damaged one what is left is good enough, because it is compared with digests.
     fn open_framed(&self, id: &BackupId, file_name: &str, salvage: bool) -> Result<FramedReader> {
-        let (dir, sums) = self.place(id)?;
+        let (dir, _) = self.place(id)?;
         let path = dir.join(file_name);
         let stored = Arc::new(open_stored(&path).map_err(of_repository)?);
         let name = format!("{id}/{file_name}");
         let open = if salvage { FramedReader::salvage } else { FramedReader::open };
         open(stored, &self.backup.manifest.sealing, &self.keys, &name).map_err(|e| {
             // A damaged header looks as if it was made for another key.
-            let is_whole = || digest_file(&path).is_ok_and(|found| sums.and_then(|s| s.get(file_name)) == Some(&found));
-            if e.kind() == Kind::WrongKey && !is_whole() {
+            if e.kind() == Kind::WrongKey && !self.is_whole(id, file_name) {
                 return Error::damage(format!("{name} does not match its signed digest, and no key opens it"));
             }
             e
@@ -203,8 +209,10 @@ impl Archives {
     fn open_new(&self, backup: &BackupId, volume: u32) -> Result<FramedReader> {
         let name = archive_file_name(&self.component, volume, self.chain.backup.manifest.sealing.extension());
         match self.chain.open_framed(backup, &name, false) {
-            // All content is compared with its digest, wherever it comes from.
-            Err(e) if e.is_damage() => self.chain.open_framed(backup, &name, true).map_err(|_| e),
+            // What is left of it will do: all content is compared with its digest.
+            Err(e) if e.is_damage() && !self.chain.is_whole(backup, &name) => {
+                self.chain.open_framed(backup, &name, true).map_err(|_| e)
+            }
             opened => opened,
         }
     }

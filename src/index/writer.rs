@@ -301,6 +301,6 @@ mod tests {
         let totals = writer.finish(&[]).unwrap();
         assert!(totals.segments == 2 && taken > 100 && refused > 1000, "{taken} {refused} {totals:?}");
         let inventory = Inventory::open("index", backup, Box::new(One(path))).unwrap();
-        assert_eq!(inventory.iter().unwrap().map(|e| e.unwrap()).count(), taken);
+        assert_eq!(inventory.iter().unwrap().collect::<Result<Vec<_>>>().unwrap().len(), taken);
     }
 }

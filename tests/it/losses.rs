@@ -194,7 +194,9 @@ fn an_archive_whose_end_is_damaged_costs_little() {
         let archive = sandbox.root().join(id.as_str()).join(name);
         flip(&archive, fs::metadata(&archive).unwrap().len() - 20, 1);
         let (_, found) = restored(&sandbox, &id, &tree);
-        assert!(found.len() + 1 >= tree.len(), "{} of {}", found.len(), tree.len());
+        // Of a sealed one the last 64 KiB are lost with the frame that they end.
+        let least = if name.ends_with(".zst") { tree.len() } else { tree.len() / 2 };
+        assert!(found.len() >= least, "{name}: {} of {}", found.len(), tree.len());
     }
 }
 

@@ -3,7 +3,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "a test ends where it fails, and its files need not last"
+    clippy::print_stderr,
+    reason = "a test ends where it fails, says loudly what it skips, and its files need not last"
 )]
 #![allow(
     clippy::cast_possible_truncation,

@@ -143,7 +143,7 @@ fn an_inode_that_was_given_out_again_does_not_link_strangers() {
     let mut sandbox = Sandbox::new();
     let tree = sandbox.tree();
     let steps = |names: &[&str]| -> Vec<Step> {
-        let all = walk(&[tree.clone()], WalkOptions::default()).unwrap();
+        let all = walk(std::slice::from_ref(&tree), WalkOptions::default()).unwrap();
         let wanted = |step: &Step| matches!(step, Step::Entry(f) if names.iter().any(|name| f.path == EntryPath::new(name.as_bytes()).unwrap()));
         all.filter(wanted).collect()
     };
@@ -239,4 +239,21 @@ fn a_symbolic_link_that_was_replaced_is_captured_with_its_own_time() {
     let out = check(&mut sandbox, &report.id);
     assert_eq!(fs::read_link(out.join("link")).unwrap(), Path::new("new"));
     assert_ne!(fs::symlink_metadata(out.join("link")).unwrap().mtime(), 1_000_000_000);
+}
+
+#[test]
+fn what_a_moved_folder_lost_is_captured_by_the_next_backup() {
+    let mut sandbox = Sandbox::new();
+    let tree = sandbox.tree();
+    // More folders than are held open, so that those in the moved one are out of reach.
+    for number in 0..200 {
+        let path = tree.join(format!("a/b{number:03}/c"));
+        fs::create_dir_all(&path).unwrap();
+        rustix::fs::setxattr(&path, "user.note", b"n", rustix::fs::XattrFlags::empty()).unwrap();
+    }
+    sandbox.now = jiff::Timestamp::now().as_second() + 3600;
+    let report = create_while(&mut sandbox, |tree| rename(tree, "a", "elsewhere"));
+    assert!(report.problems.iter().any(|p| p.path.ends_with("/c")), "{:?}", problems(&report));
+    rename(&tree, "elsewhere", "a");
+    check(&mut sandbox, &report.id);
 }

@@ -10,8 +10,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::links::Name;
 use super::pack::{
-    Captured, Frame, Line, Packer, Shared, accepted, capture_other, changed, file_entry, may_be_stub, problem_of,
-    says_the_same,
+    Captured, Frame, Line, Packer, Shared, accepted, capture_other, changed, distrust, file_entry, may_be_stub,
+    problem_of, says_the_same,
 };
 use super::plan::Job;
 use super::stream::{ChunkSizes, Chunker, StoredStream};
@@ -178,6 +178,9 @@ impl<'a, 'p> LargeFile<'a, 'p> {
                 extents.retain(|e| e.length > 0 || !*in_pieces);
             }
             problems.extend(trouble);
+            if !problems.is_empty() {
+                distrust(&mut entry);
+            }
             let entry = match accepted(Captured { entry, is_the_one_found, bytes_read }) {
                 Ok(captured) => captured.entry,
                 Err(error) => return Ok(self.end_frame().map(|()| lost(&error))),

@@ -12,6 +12,7 @@ mod links;
 mod pack;
 mod plan;
 mod problems;
+mod report;
 mod stream;
 mod texts;
 
@@ -42,6 +43,8 @@ use crate::source::files::{Step, root_name};
 use base::Decision;
 use component::LastIndex;
 use plan::Item;
+use report::report;
+pub use report::{ComponentReport, Report};
 
 /// A component to capture.
 #[derive(Clone, Debug, Serialize)]
@@ -110,58 +113,6 @@ pub struct Settings {
 
 /// Default size of a volume, in bytes.
 pub const VOLUME_BYTES: u64 = 1 << 30;
-
-/// What one component came to, as `create --json` shows it.
-#[derive(Clone, Debug, Serialize)]
-pub struct ComponentReport {
-    /// Name.
-    pub name: String,
-    /// Kind of source.
-    pub kind: String,
-    /// Entries in the inventory.
-    pub entries: u64,
-    /// Entries stored anew.
-    pub new_entries: u64,
-    /// Bytes read from the source.
-    pub bytes_read: u64,
-    /// Bytes stored.
-    pub bytes_stored: u64,
-    /// When the capture began.
-    pub captured_at: String,
-    /// What rules left out; a folder counts once.
-    pub left_out: u64,
-    /// Problems with their paths.
-    pub problems: Vec<Problem>,
-}
-
-/// A finished backup, as `create --json` shows it.
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// The backup.
-    pub id: BackupId,
-    /// Full or incremental.
-    pub kind: BackupKind,
-    /// The backup before it.
-    pub parent: Option<BackupId>,
-    /// Why it is a full backup although there are earlier ones.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub full_because: Option<String>,
-    /// Whether it is encrypted.
-    pub encrypted: bool,
-    /// Components.
-    pub components: Vec<ComponentReport>,
-    /// Bytes stored.
-    pub bytes_stored: u64,
-    /// Wall time.
-    pub duration_seconds: f64,
-    /// What rules left out of all components.
-    pub left_out: u64,
-    /// How many problems there were, listed or not.
-    #[serde(skip)]
-    pub problem_count: u64,
-    /// All problems of all components.
-    pub problems: Vec<Problem>,
-}
 
 /// What a dry run counts for one component.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -474,39 +425,4 @@ fn manifest(
         tags: settings.tags.clone(),
         components: finished.iter().map(|f| f.record.clone()).collect(),
     })
-}
-
-fn report(
-    manifest: Manifest,
-    finished: Vec<FinishedComponent>,
-    full_because: Option<String>,
-    begun: Instant,
-) -> Report {
-    let problems = finished.iter().flat_map(|f| f.problems.clone()).collect();
-    let problem_count = manifest.problems();
-    let left_out = finished.iter().filter_map(|f| f.record.left_out).fold(0, u64::saturating_add);
-    let components = finished.into_iter().map(|f| ComponentReport {
-        name: f.record.name,
-        kind: f.record.kind,
-        entries: f.record.entries,
-        new_entries: f.record.new_entries,
-        bytes_read: f.record.bytes_read,
-        bytes_stored: f.record.bytes_stored,
-        captured_at: f.record.captured_from,
-        left_out: f.record.left_out.unwrap_or(0),
-        problems: f.problems,
-    });
-    Report {
-        bytes_stored: manifest.bytes_stored(),
-        encrypted: manifest.sealing.is_encrypted(),
-        components: components.collect(),
-        id: manifest.id,
-        kind: manifest.kind,
-        parent: manifest.parent.map(|p| p.id),
-        full_because,
-        duration_seconds: (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
-        left_out,
-        problem_count,
-        problems,
-    }
 }

@@ -62,6 +62,12 @@ pub(super) struct Captured {
     pub(super) bytes_read: u64,
 }
 
+/// What was not captured whole is looked at again by the next backup, whatever its timestamps say: there is no inode 0
+/// (FORMAT.md §7). What is wrong with it is said as long as it is so.
+pub(super) fn distrust(entry: &mut Entry) {
+    entry.inode = 0;
+}
+
 /// What readers refuse is not written: it costs the entry, not the backup.
 pub(super) fn accepted(captured: Captured) -> io::Result<Captured> {
     match captured.entry.check() {
@@ -147,6 +153,9 @@ impl<'a> Packer<'a> {
                 return Ok(0);
             }
         };
+        if packed.problems.len() > problems {
+            distrust(&mut entry);
+        }
         // Another file under this name does not stand for the names of the one that was found.
         if let Some(name) = name.filter(|_| is_the_one_found) {
             name.stands(first.as_ref().unwrap_or(&found.path));
