@@ -10,7 +10,7 @@ ID may be `latest`. Needs Python 3.11, the package `cryptography`, and the progr
 Exit status: 0 clean, 1 newer-format, no-key, wrong-key or failed, 2 usage, 3 restored with problems, 4 damage,
 5 unsigned or wrong-signer. It is written to be read and to check the other reader, not to be fast.
 """
-import argparse, base64, bisect, calendar, collections, hashlib, hmac, io, itertools, json, os, re, stat, struct, subprocess
+import argparse, base64, bisect, calendar, collections, hashlib, hmac, itertools, json, os, re, stat, struct, subprocess
 import sys, tempfile
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -1323,29 +1323,11 @@ def content_parts(chain, component, entry):
         if length:
             yield from chain.volume(component, id, volume).parts(offset, length)
 
-class Parts(io.RawIOBase):
-    """Parts of bytes as a file."""
-
-    def __init__(self, parts):
-        self.parts, self.rest = parts, b""
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        self.rest = self.rest or next(self.parts, b"")
-        size = min(len(buffer), len(self.rest))
-        buffer[:size], self.rest = self.rest[:size], self.rest[size:]
-        return size
-
 def check_content(chain, component, entry):
     digest = hashlib.sha256()
     for part in content_parts(chain, component, entry):
         digest.update(part)
     need(digest.hexdigest() == entry.sha256, "its content is not what was captured")
-    if entry.chunks:
-        data = io.BufferedReader(Parts(content_parts(chain, component, entry)))
-        need(all(sha256(data.read(length)) == digest for length, digest in entry.chunks), "its chunks have other digests")
 
 def check_deep(repo, backup, keys, report):
     """Every entry of a backup: its line, its tar member and its content."""
@@ -1367,7 +1349,7 @@ def check_deep(repo, backup, keys, report):
             except Bad as error:
                 report.add("content", backup.id, name, escape(name.encode() + b"/" + entry.path), error)
         for key, found in totals.items():
-            if inventory.complete and found != component[key]:
+            if inventory.complete and min(found, MAX_SIZE) != component[key]:
                 report.add("manifest", backup.id, name, f"{backup.id}/manifest.json", f"{key} is {component[key]}, found {found}")
 
 def check_archives(chain, component, report):

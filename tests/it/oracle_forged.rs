@@ -200,7 +200,7 @@ fn both_readers_agree_on_values_in_index_lines() {
         ("dir/b", json!({"regions": [[0, 1000], [1000, 2000]]}), Damage),
         ("dir/b", json!({"content": [[id, 0, at_b - 1, 3000]]}), Damage),
         ("a", json!({"chunks": [[12, digest]]}), Sound),
-        ("a", json!({"chunks": [[12, empty]]}), Found),
+        ("a", json!({"chunks": [[12, empty]]}), Sound),
         ("a", json!({"chunks": []}), Damage),
         ("a", json!({"chunks": [[12, digest], [0, empty]]}), Damage),
         ("a", json!({"chunks": [[11, digest]]}), Damage),
