@@ -161,7 +161,8 @@ class Torture:
         self.tell("pause")
         truths = self.hear()
         self.changes += changes
-        if kill and created.code in (-KILL, 128 + TERM):
+        # A signal that comes before the handler is there ends a process as it ends any other.
+        if kill and created.code in (-KILL, -TERM, 128 + TERM):
             self.killed += 1
             self.after_kill(created, visible, changes)
             return None
@@ -195,7 +196,7 @@ class Torture:
         while may_kill and self.rng.random() < 0.35:
             kill = (self.rng.random() ** 2 * self.create_seconds, self.rng.choice((KILL, KILL, TERM)))
             outcome = self.program.run(*arguments, kill=kill)
-            if outcome.code not in (-KILL, 128 + TERM):
+            if outcome.code not in (-KILL, -TERM, 128 + TERM):
                 # It was faster. What is there now is restored over.
                 shutil.rmtree(out, ignore_errors=True)
                 break
