@@ -123,7 +123,7 @@ fn sealer(kind: &str) -> (Sealer, Keys) {
     if kind == "aes" {
         return (Sealer::aes(&AesKey::generate(&path).expect("random numbers")), Keys::none());
     }
-    let recipient = generate_identity(&path, None, "2026-01-17T14:30:00Z").expect("random numbers");
+    let recipient = generate_identity(&path, None, ccbackup::model::Moment::default()).expect("random numbers");
     (Sealer::age(&[recipient]).expect("a recipient"), Keys::load(&[path]).expect("our own key file"))
 }
 

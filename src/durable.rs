@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, RenameFlags};
 
-use crate::cache::Trail;
 use crate::error::{Context, Error, Kind, Result};
+use crate::page_cache::Trail;
 
 /// A change that is about to be made to a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use age::secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
 use crate::error::{Context, Error, Kind, Result, path_text};
-use crate::model::Digest;
+use crate::model::{Digest, Moment};
 
 /// Largest key file, in bytes.
 const FILE_MAX: u64 = 1024 * 1024;
@@ -248,8 +248,8 @@ fn signer_text(text: &str) -> Option<String> {
 
 /// Makes an X25519 identity and writes it to a new file, in the form of `age-keygen`; returns its recipient, `age1…`.
 ///
-/// `signer_public`, `ssh-ed25519 AAAA…`, is put down as a trusted signer. `created_at` is RFC 3339.
-pub fn generate_identity(path: &Path, signer_public: Option<&str>, created_at: &str) -> Result<String> {
+/// `signer_public`, `ssh-ed25519 AAAA…`, is put down as a trusted signer.
+pub fn generate_identity(path: &Path, signer_public: Option<&str>, created_at: Moment) -> Result<String> {
     let signer = match signer_public {
         Some(text) => {
             let key = signer_text(text).ok_or_else(|| Error::usage("a signer must be an ssh-ed25519 public key"))?;
@@ -257,9 +257,6 @@ pub fn generate_identity(path: &Path, signer_public: Option<&str>, created_at: &
         }
         None => String::new(),
     };
-    if created_at.contains(char::is_control) {
-        return Err(Error::usage("the time of an identity must be one line"));
-    }
     let identity = age::x25519::Identity::generate();
     let recipient = identity.to_public().to_string();
     let secret = identity.to_string();

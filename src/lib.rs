@@ -13,7 +13,6 @@
 //! The stable contracts are the command line, its JSON and the repository format (docs/FORMAT.md), not this API.
 
 pub mod archive;
-pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod durable;
@@ -23,7 +22,8 @@ pub mod index;
 pub mod keys;
 pub mod model;
 pub mod monitor;
-pub mod pace;
+pub mod page_cache;
+pub mod rate_limit;
 pub mod repo;
 pub mod source;
 mod threads;

@@ -7,7 +7,7 @@ use ccbackup::archive::tar::{
     BLOCK, MAX_REGIONS, Member, MemberKind, Scan, align_regions, can_hold_xattr, parse_member, scan_member,
     write_member_header,
 };
-use ccbackup::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Extent, Home};
+use ccbackup::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Extent, Position};
 use libfuzzer_sys::fuzz_target;
 
 /// Headers may ask for at most this many bytes; see [`Scan::More`].
@@ -69,7 +69,7 @@ fn check(member: &Member, bytes: &[u8]) {
 
 /// The entry of a member; none where the index is narrower than tar.
 fn entry(member: &Member) -> Option<Entry> {
-    let home = Home { backup: "20260117-143000".parse::<BackupId>().ok()?, volume: 0, offset: 0 };
+    let home = Position { backup: "20260117-143000".parse::<BackupId>().ok()?, volume: 0, offset: 0 };
     let kind = match &member.kind {
         MemberKind::File => {
             let mut regions = member.regions.clone();

@@ -3,11 +3,11 @@
 //! Everything here works on bytes that somebody hands in; it does not know repositories or file systems. What is read
 //! is untrusted: every length is checked against the file before it is used for an allocation.
 
-mod behind;
 pub mod frame;
 mod reader;
 pub mod seal;
 pub mod tar;
+mod write_behind;
 mod writer;
 
 pub use reader::{FramedReader, Scratch};
@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::cache;
+use crate::page_cache;
 
 /// Random access to stored bytes, from many threads at once.
 pub trait ReadAt: Send + Sync + std::fmt::Debug {
@@ -51,10 +51,10 @@ impl ReadAt for StoredFile {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        if self.size <= cache::KEPT_BYTES {
+        if self.size <= page_cache::KEPT_BYTES {
             self.file.read_exact_at(buffer, offset)
         } else {
-            cache::read_once_exact_at(&self.file, buffer, offset)
+            page_cache::read_once_exact_at(&self.file, buffer, offset)
         }
     }
 }

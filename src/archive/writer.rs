@@ -2,9 +2,9 @@
 
 use std::io::Write as _;
 
-use super::behind::Behind;
 use super::frame::SeekTable;
 use super::seal::{SealWriter, Sealer};
+use super::write_behind::WriteBehind;
 use crate::durable::DurableFile;
 use crate::error::{Context, Result};
 use crate::model::Digest;
@@ -26,14 +26,14 @@ pub struct Written {
 #[derive(Debug)]
 #[must_use = "without finish() the file has no seek table and is not synced"]
 pub struct FramedWriter {
-    seal: SealWriter<Behind>,
+    seal: SealWriter<WriteBehind>,
     table: SeekTable,
 }
 
 impl FramedWriter {
     /// Begins a file.
     pub fn new(file: DurableFile, sealer: &Sealer) -> Result<Self> {
-        Ok(Self { seal: sealer.start(Behind::new(file)?)?, table: SeekTable::default() })
+        Ok(Self { seal: sealer.start(WriteBehind::new(file)?)?, table: SeekTable::default() })
     }
 
     /// Adds a compressed frame of `length` bytes of stream; returns the offset in the stream where it begins.

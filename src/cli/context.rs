@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::args::Global;
-use super::{Environment, Home, StopFlag, Terminal, TerminalMonitor};
+use super::{Environment, HostDirs, StopFlag, Terminal, TerminalMonitor};
 use crate::config::{self, Config, Lookup, SignerRef};
 use crate::error::Result;
 use crate::monitor::Monitor as _;
-use crate::pace::Pace;
+use crate::rate_limit::RateLimit;
 
 /// The folder of the repository when nothing names another, under the current folder.
 const DEFAULT_REPOSITORY: &str = "backups";
@@ -23,7 +23,7 @@ pub struct Context {
     /// The environment as it was at the start.
     pub environment: Environment,
     /// Where keys and state of this host live.
-    pub home: Home,
+    pub home: HostDirs,
     /// Where results, warnings and questions go.
     pub terminal: Terminal,
     /// What long work reports to.
@@ -34,9 +34,9 @@ impl Context {
     /// Puts the parts together.
     #[must_use]
     pub fn new(global: Global, environment: Environment, terminal: Terminal, stop: StopFlag) -> Self {
-        let pace = global.limit_rate.map(Pace::new);
+        let pace = global.limit_rate.map(RateLimit::new);
         let monitor = TerminalMonitor::new(terminal.clone(), global.json_progress, global.quiet, stop, pace);
-        Self { home: Home::new(&environment), global, environment, terminal, monitor }
+        Self { home: HostDirs::new(&environment), global, environment, terminal, monitor }
     }
 
     /// Whether the result is one JSON document on stdout.
@@ -95,7 +95,7 @@ impl Context {
     }
 
     /// Key files that were named: by `--identity`, else by `CCBACKUP_IDENTITY`. Empty when none was; then
-    /// [`Home::identity`] is the place to look.
+    /// [`HostDirs::identity`] is the place to look.
     #[must_use]
     pub fn identities(&self) -> Vec<PathBuf> {
         let named = if self.global.identity.is_empty() { &self.environment.identities } else { &self.global.identity };

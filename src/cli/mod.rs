@@ -19,7 +19,7 @@ pub mod verbs;
 pub use context::Context;
 pub use environment::Environment;
 pub use error::report;
-pub use paths::Home;
+pub use paths::HostDirs;
 pub use planned::{Ops, Recover, not_built};
 pub use progress::TerminalMonitor;
 pub use run::{Program, run, run_in};

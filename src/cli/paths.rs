@@ -9,12 +9,12 @@ use crate::error::{Error, Result};
 ///
 /// A folder that cannot be told is an error only when it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Home {
+pub struct HostDirs {
     keys: Option<PathBuf>,
     state: Option<PathBuf>,
 }
 
-impl Home {
+impl HostDirs {
     /// Chooses the folders; touches no file.
     #[must_use]
     pub fn new(environment: &Environment) -> Self {
@@ -71,7 +71,7 @@ mod tests {
     }
 
     fn identity_and_state(environment: &Environment) -> (PathBuf, PathBuf) {
-        let home = Home::new(environment);
+        let home = HostDirs::new(environment);
         (home.identity().unwrap(), home.state_dir().unwrap())
     }
 
@@ -80,8 +80,8 @@ mod tests {
         let environment =
             Environment { ccbackup_home: at("/k"), home: at("/home/me"), xdg_config: at("/x"), ..Default::default() };
         assert_eq!(identity_and_state(&environment), ("/k/identity.txt".into(), "/k/state".into()));
-        assert_eq!(Home::new(&environment).signer().unwrap(), PathBuf::from("/k/signer"));
-        assert_eq!(Home::new(&environment).aes_key().unwrap(), PathBuf::from("/k/aes.key"));
+        assert_eq!(HostDirs::new(&environment).signer().unwrap(), PathBuf::from("/k/signer"));
+        assert_eq!(HostDirs::new(&environment).aes_key().unwrap(), PathBuf::from("/k/aes.key"));
     }
 
     #[test]
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn anybody_else_without_a_home_is_told_what_to_set() {
-        let home = Home::new(&Environment::default());
+        let home = HostDirs::new(&Environment::default());
         for error in [home.identity().unwrap_err(), home.state_dir().unwrap_err()] {
             assert!(error.to_string().contains("CCBACKUP_HOME"), "{error}");
             assert!(error.hint_text().is_some());

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{StopFlag, Terminal, shown};
 use crate::monitor::Monitor;
-use crate::pace::Pace;
+use crate::rate_limit::RateLimit;
 
 const SILENCE: Duration = Duration::from_millis(250);
 const PAINT_EVERY: Duration = Duration::from_millis(100);
@@ -40,7 +40,7 @@ struct Shared {
     show: Show,
     quiet: bool,
     stop: StopFlag,
-    pace: Option<Pace>,
+    pace: Option<RateLimit>,
     begun: Instant,
     bytes: AtomicU64,
     entries: Arc<AtomicU64>,
@@ -83,7 +83,7 @@ impl TerminalMonitor {
     /// A monitor on `terminal`. A bar needs a terminal on stderr; `lines` asks for JSON lines in its place, wherever
     /// stderr goes; `quiet` drops notes and the bar. `pace` holds the work back.
     #[must_use]
-    pub fn new(terminal: Terminal, lines: bool, quiet: bool, stop: StopFlag, pace: Option<Pace>) -> Self {
+    pub fn new(terminal: Terminal, lines: bool, quiet: bool, stop: StopFlag, pace: Option<RateLimit>) -> Self {
         let show = match (lines, !quiet && terminal.can_draw()) {
             (true, _) => Show::Lines,
             (false, true) => Show::Bar,

@@ -3,11 +3,13 @@
 pub mod chain;
 mod content;
 pub mod create;
+mod finding;
 pub mod query;
 pub mod restore;
 pub mod select;
-pub mod target;
 pub mod verify;
+
+use crate::model::Moment;
 
 /// Tells the time; tests fix it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,23 +17,17 @@ pub enum Clock {
     /// The system's clock.
     #[default]
     System,
-    /// Always this many Unix seconds.
-    Fixed(i64),
+    /// Always this moment.
+    Fixed(Moment),
 }
 
 impl Clock {
-    /// Unix seconds.
+    /// What it shows.
     #[must_use]
-    pub fn now_seconds(self) -> i64 {
+    pub fn now(self) -> Moment {
         match self {
-            Self::System => jiff::Timestamp::now().as_second(),
-            Self::Fixed(seconds) => seconds,
+            Self::System => Moment::from_unix_seconds(jiff::Timestamp::now().as_second()),
+            Self::Fixed(moment) => moment,
         }
     }
-}
-
-/// Unix seconds as RFC 3339 in UTC, `2026-01-17T14:30:00Z`.
-#[must_use]
-pub fn rfc3339(unix_seconds: i64) -> String {
-    jiff::Timestamp::from_second(unix_seconds).map_or_else(|_| unix_seconds.to_string(), |t| t.to_string())
 }

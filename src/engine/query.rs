@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::chain::Chain;
 use super::content::check_digest;
+use super::finding::Finding;
 use super::select::Selection;
-use super::verify::Finding;
 use crate::archive::Scratch;
 use crate::error::{Context, Error, Kind, Result};
 use crate::index::Inventory;
-use crate::model::{BackupId, BackupKind, Digest, Entry, EntryKind, EntryPath, Hasher};
+use crate::model::{BackupId, BackupKind, Digest, Entry, EntryKind, EntryPath, Hasher, Moment};
 use crate::repo::Repository;
 use crate::repo::backup::{Backup, Trust};
 use crate::repo::catalog::{self, Catalog};
@@ -37,9 +37,9 @@ pub struct Listed {
     /// Stored bytes.
     pub bytes_stored: u64,
     /// When it was begun.
-    pub created_at: Option<String>,
+    pub created_at: Option<Moment>,
     /// When this host last verified it without a finding.
-    pub verified_at: Option<String>,
+    pub verified_at: Option<Moment>,
     /// Problems that the capture noted.
     pub problems: u64,
     /// Whether its manifest is bound by a trusted signature; none when nobody is known who could be trusted.
@@ -61,7 +61,7 @@ pub fn list(repo: &Repository, state: &LocalState, trust: &Trust) -> Result<Vec<
     let trusted = if trust.signers.is_empty() { Vec::new() } else { trusted(repo, &backups, &trust) };
     let trusted = trusted.into_iter().map(Some).chain(std::iter::repeat(None));
     let listed = backups.into_iter().zip(trusted).map(|(b, trusted)| {
-        let verified_at = verified.get(&b.id).cloned();
+        let verified_at = verified.get(&b.id).copied();
         match b.manifest {
             Ok(m) => Listed {
                 id: b.id,

@@ -1,8 +1,7 @@
 //! Problem lines: what the capture met, with its path (FORMAT.md §7).
 
 use crate::error::Result;
-use crate::model::{Scan, json};
-use crate::source::Problem;
+use crate::model::{Problem, Scan, json};
 
 const KEYS: [&str; 3] = ["kind", "path", "detail"];
 
@@ -15,9 +14,11 @@ pub(super) fn write_line(problem: &Problem, out: &mut Vec<u8>) {
         c => c,
     };
     let detail: String = problem.detail.chars().map(plain).collect();
-    for (key, text) in
-        [("{\"problem\":{\"kind\":\"", &problem.kind), ("\",\"path\":\"", &problem.path), ("\",\"detail\":\"", &detail)]
-    {
+    for (key, text) in [
+        ("{\"problem\":{\"kind\":\"", problem.kind.as_str()),
+        ("\",\"path\":\"", &problem.path),
+        ("\",\"detail\":\"", &detail),
+    ] {
         out.extend_from_slice(key.as_bytes());
         out.extend_from_slice(json(text).as_bytes());
     }
@@ -32,7 +33,7 @@ pub(super) fn parse_line(line: &[u8]) -> Result<Problem> {
 
 fn scan_line(scan: &mut Scan<'_>) -> Option<Problem> {
     scan.expect("{\"problem\":{\"kind\":\"")?;
-    let kind = scan.text()?.into_owned();
+    let kind = scan.text()?.as_ref().into();
     scan.expect(",\"path\":\"")?;
     let path = scan.escaped()?.into_owned();
     scan.expect(",\"detail\":\"")?;

@@ -12,8 +12,9 @@ use super::problem;
 use super::segment::{MAX_SEGMENT_BYTES, Segment};
 use crate::archive::{FramedReader, Scratch};
 use crate::error::{Error, Kind, Result};
-use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, MAX_TABLE_BYTES, Scan, TableRecord, line_path};
-use crate::source::Problem;
+use crate::model::{
+    BackupId, Digest, Entry, EntryKind, EntryPath, MAX_TABLE_BYTES, Problem, ProblemKind, Scan, TableRecord, line_path,
+};
 
 /// Opens the index file of the same component in another backup of the chain.
 pub trait IndexFiles: Send + Sync + std::fmt::Debug {
@@ -90,7 +91,7 @@ impl Inventory {
         match problems {
             Ok(listed) => {
                 (inventory.left_out, inventory.problems) =
-                    listed.into_iter().partition(|p| p.kind == Problem::LEFT_OUT);
+                    listed.into_iter().partition(|p| p.kind == ProblemKind::LeftOut);
             }
             Err(why) => inventory.problems_fault = Some(why),
         }

@@ -11,8 +11,9 @@ use super::segment::{PATH_KEY, Segment, ends_after, path_text};
 use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
 use crate::archive::{FramedWriter, Written};
 use crate::error::{Error, Result};
-use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Hasher, MAX_TABLE_BYTES, TableRecord, line_path};
-use crate::source::Problem;
+use crate::model::{
+    BackupId, Digest, Entry, EntryKind, EntryPath, Hasher, MAX_TABLE_BYTES, Problem, TableRecord, line_path,
+};
 
 /// What an index holds, for the manifest.
 #[derive(Clone, Debug)]
@@ -251,7 +252,7 @@ mod tests {
     use crate::durable::Disk;
     use crate::index::{IndexFiles, Inventory, LocalIndex};
     use crate::keys::Keys;
-    use crate::model::{Home, Sealing, Timestamp};
+    use crate::model::{Moment, Position, Sealing, Timestamp};
 
     #[derive(Debug)]
     struct One(PathBuf);
@@ -266,7 +267,8 @@ mod tests {
     #[test]
     fn what_the_segment_table_has_no_room_for_is_refused_and_the_rest_can_be_read() {
         let dir = tempfile::TempDir::new().unwrap();
-        let (path, backup) = (dir.path().join("index"), BackupId::at(1_700_000_000, 1).unwrap());
+        let (path, backup) =
+            (dir.path().join("index"), BackupId::at(Moment::from_unix_seconds(1_700_000_000), 1).unwrap());
         let disk = Disk::default();
         let file = FramedWriter::new(disk.create(&path).unwrap(), &Sealer::none()).unwrap();
         let local = LocalIndex::at(dir.path(), "files").create(&disk).unwrap();
@@ -286,7 +288,7 @@ mod tests {
                 ctime: Timestamp::default(),
                 inode: 1,
                 xattrs: Vec::new(),
-                home: Home { backup: backup.clone(), volume: 0, offset: 0 },
+                home: Position { backup: backup.clone(), volume: 0, offset: 0 },
             };
             match writer.push(&entry).unwrap() {
                 Pushed::Taken => taken += 1,

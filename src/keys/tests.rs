@@ -52,13 +52,13 @@ const SIGNER: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTi
 fn a_generated_identity_is_private_and_age_keygen_reads_it() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("new/deep/identity.txt");
-    let recipient = generate_identity(&path, Some(&format!("{SIGNER} me@here")), "2026-01-17T14:30:00Z").unwrap();
+    let recipient = generate_identity(&path, Some(&format!("{SIGNER} me@here")), Moment::default()).unwrap();
     let mode = |p: &Path| fs::metadata(p).unwrap().mode() & 0o7777;
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(path.parent().unwrap()), 0o700);
     let text = fs::read_to_string(&path).unwrap();
     let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines[0], "# created: 2026-01-17T14:30:00Z");
+    assert_eq!(lines[0], "# created: 1970-01-01T00:00:00Z");
     assert_eq!(lines[1], format!("# public key: {recipient}"));
     assert_eq!(lines[2], format!("# ccbackup-signer: {SIGNER}"));
     assert!(lines[3].starts_with("AGE-SECRET-KEY-1") && lines.len() == 4);
@@ -82,16 +82,15 @@ fn a_key_file_is_never_replaced() {
     AesKey::generate(&path).unwrap();
     let before = fs::read(&path).unwrap();
     assert_eq!(AesKey::generate(&path).unwrap_err().kind(), Kind::WouldOverwrite);
-    assert_eq!(generate_identity(&path, None, "now").unwrap_err().kind(), Kind::WouldOverwrite);
+    assert_eq!(generate_identity(&path, None, Moment::default()).unwrap_err().kind(), Kind::WouldOverwrite);
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
 #[test]
-fn an_identity_takes_no_second_line_from_its_time_or_signer() {
+fn an_identity_takes_no_second_line_from_its_signer() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("identity");
-    assert_eq!(generate_identity(&path, None, "now\nAGE-SECRET").unwrap_err().kind(), Kind::Usage);
-    assert_eq!(generate_identity(&path, Some("ssh-rsa AAAA"), "now").unwrap_err().kind(), Kind::Usage);
+    assert_eq!(generate_identity(&path, Some("ssh-rsa AAAA"), Moment::default()).unwrap_err().kind(), Kind::Usage);
     assert!(!path.exists());
 }
 
@@ -134,8 +133,8 @@ fn ssh_keys_are_identities_unless_they_need_a_passphrase() {
 fn several_files_add_up_and_a_signer_is_named_once() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let first = generate_identity(&path("first"), Some(SIGNER), "now").unwrap();
-    let second = generate_identity(&path("second"), Some(SIGNER), "now").unwrap();
+    let first = generate_identity(&path("first"), Some(SIGNER), Moment::default()).unwrap();
+    let second = generate_identity(&path("second"), Some(SIGNER), Moment::default()).unwrap();
     AesKey::generate(&path("aes")).unwrap();
     let trust = put(&folder, "trust", format!("#ccbackup-signer:{SIGNER} again\r\n").as_bytes());
     let files = [path("first"), path("second"), path("aes"), trust.clone().into()];

@@ -13,7 +13,7 @@ pub struct Xattr {
 
 /// The archive and place that hold an entry's tar member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Home {
+pub struct Position {
     /// Backup that holds the archive.
     pub backup: BackupId,
     /// Volume number of the component's archive, from 0.
@@ -136,7 +136,7 @@ pub struct Entry {
     /// Extended attributes, POSIX ACLs among them, sorted by name.
     pub xattrs: Vec<Xattr>,
     /// Where its tar member is.
-    pub home: Home,
+    pub home: Position,
 }
 
 impl Entry {

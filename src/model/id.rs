@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::Moment;
 use crate::error::{Error, Result};
 
 /// Name of a backup and of its folder: a UTC second, `20260117-143000`, with `-2`, `-3`, … when that second is taken.
@@ -21,10 +22,10 @@ pub struct BackupId {
 const MAX_BYTES: usize = 25;
 
 impl BackupId {
-    /// The name for a moment given in Unix seconds; `collision` 1 has no suffix.
-    pub fn at(unix_seconds: i64, collision: u32) -> Result<Self> {
-        let time = jiff::Timestamp::from_second(unix_seconds)
-            .map_err(|e| Error::failed(format!("the clock's time {unix_seconds} has no date")).because(e))?;
+    /// The name for a moment; `collision` 1 has no suffix.
+    pub fn at(moment: Moment, collision: u32) -> Result<Self> {
+        let time = jiff::Timestamp::from_second(moment.unix_seconds())
+            .map_err(|e| Error::failed(format!("the clock's time {moment} has no date")).because(e))?;
         let time = time.to_zoned(jiff::tz::TimeZone::UTC);
         let stem = time.strftime("%Y%m%d-%H%M%S").to_string();
         if collision <= 1 { stem.parse() } else { format!("{stem}-{collision}").parse() }
@@ -43,12 +44,13 @@ impl BackupId {
         self.as_str().get(16..).map_or(1, |digits| digits.parse().unwrap_or(u32::MAX))
     }
 
-    /// The moment in the name, as Unix seconds.
+    /// The moment in the name.
     #[must_use]
-    pub fn unix_seconds(&self) -> i64 {
-        jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", &self.as_str()[..15])
+    pub fn moment(&self) -> Moment {
+        let seconds = jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", &self.as_str()[..15])
             .and_then(|t| t.to_zoned(jiff::tz::TimeZone::UTC))
-            .map_or(0, |z| z.timestamp().as_second())
+            .map_or(0, |z| z.timestamp().as_second());
+        Moment::from_unix_seconds(seconds)
     }
 }
 

@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::fields::Fields;
 use super::path::{escape, unescape};
-use super::{Chunk, Entry, EntryKind, EntryPath, Extent, Home, Timestamp, Xattr};
+use super::{Chunk, Entry, EntryKind, EntryPath, Extent, Position, Timestamp, Xattr};
 use crate::error::{Error, Result};
 
 impl Entry {
@@ -160,7 +160,7 @@ impl Entry {
             ctime: Timestamp::parse_exact(raw.ctime)?,
             inode: raw.inode,
             xattrs: raw.xattrs.unwrap_or_default().into_iter().map(xattr).collect::<std::result::Result<_, Fault>>()?,
-            home: Home { backup: raw.home.0, volume: raw.home.1, offset: raw.home.2 },
+            home: Position { backup: raw.home.0, volume: raw.home.1, offset: raw.home.2 },
         })
     }
 }

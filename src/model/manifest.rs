@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::check::{MAX_FRAMES, MAX_TABLE_BYTES};
 use super::json::{check_twins, not_null, or_null};
 use super::line::MAX_OFFSET;
-use super::time::is_document_time;
-use super::{BackupId, Digest};
+use super::{BackupId, Digest, Moment, ProblemKind};
 use crate::error::{Error, Kind, Result};
 
 /// The `format` value of every manifest and repository file.
@@ -26,7 +25,7 @@ pub struct RepositoryRecord {
     /// 32 hex digits, drawn at random when the repository is made.
     pub repository_id: String,
     /// RFC 3339, UTC.
-    pub created_at: String,
+    pub created_at: Moment,
 }
 
 /// Full or incremental.
@@ -171,8 +170,8 @@ pub struct TableRecord {
 /// How many entries had a problem of one kind; the paths are in the sealed index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProblemCount {
-    /// `unreadable`, `vanished`, `changed`, `unsupported`, …
-    pub kind: String,
+    /// Which sort.
+    pub kind: ProblemKind,
     /// How many.
     pub count: u64,
 }
@@ -185,9 +184,9 @@ pub struct ComponentRecord {
     /// Kind of source, `files`.
     pub kind: String,
     /// RFC 3339, UTC, when the capture began.
-    pub captured_from: String,
+    pub captured_from: Moment,
     /// RFC 3339, UTC, when the capture ended.
-    pub captured_until: String,
+    pub captured_until: Moment,
     /// Entries in the inventory.
     pub entries: u64,
     /// Entries whose tar member this backup holds.
@@ -221,9 +220,9 @@ pub struct Manifest {
     /// Counts the backups of a repository from 1; decides which is newer.
     pub sequence: u64,
     /// RFC 3339, UTC.
-    pub created_at: String,
+    pub created_at: Moment,
     /// RFC 3339, UTC.
-    pub finished_at: String,
+    pub finished_at: Moment,
     /// Full or incremental.
     pub kind: BackupKind,
     /// The backup before this one; it may have been pruned since.
@@ -279,9 +278,6 @@ impl Manifest {
         }
         if !is_lower_hex(&manifest.repository_id, 32) {
             return Err(bad("has a repository_id that is not 32 lower-case hex digits".into()));
-        }
-        if ![&manifest.created_at, &manifest.finished_at].iter().all(|t| is_document_time(t)) {
-            return Err(bad("has a start or an end that is no time".into()));
         }
         manifest.check_dependencies().map_err(|what| bad(what.into()))?;
         Ok(manifest)
@@ -346,9 +342,6 @@ impl ComponentRecord {
         if counts.max() > Some(MAX_OFFSET) || !index.table.as_ref().is_none_or(table_fits) {
             return Err(format!("has impossible numbers of the component {name:?}"));
         }
-        if !is_document_time(&self.captured_from) || !is_document_time(&self.captured_until) {
-            return Err(format!("has a start or an end of {name:?} that is no time"));
-        }
         let problems = &self.problems;
         if problems.iter().any(|p| p.count == 0) || problems.windows(2).any(|w| w[0].kind >= w[1].kind) {
             return Err(format!("has problems of {name:?} that are none, not sorted, or of one kind twice"));
@@ -372,9 +365,6 @@ impl RepositoryRecord {
             serde_json::from_slice(bytes).map_err(|e| Error::damage("repository.json cannot be read").because(e))?;
         if !is_lower_hex(&record.repository_id, 32) {
             return Err(Error::damage("repository.json has a repository_id that is not 32 lower-case hex digits"));
-        }
-        if !is_document_time(&record.created_at) {
-            return Err(Error::damage("repository.json has a created_at that is no time"));
         }
         Ok(record)
     }

@@ -9,12 +9,13 @@ mod json;
 mod line;
 mod manifest;
 mod path;
+mod problem;
 mod scan;
 mod time;
 
 pub(crate) use check::{MAX_FRAMES, MAX_PAX_BYTES, MAX_REGIONS, MAX_TABLE_BYTES, MAX_TARGET_BYTES, MAX_XATTR_BYTES};
 pub use digest::{Digest, Hasher};
-pub use entry::{Chunk, Entry, EntryKind, Extent, Home, Xattr};
+pub use entry::{Chunk, Entry, EntryKind, Extent, Position, Xattr};
 pub(crate) use fields::Fields;
 pub use id::BackupId;
 pub use line::MAX_OFFSET;
@@ -26,5 +27,7 @@ pub use manifest::{
 };
 pub use path::{EntryPath, MAX_PATH_BYTES, escape_path};
 pub(crate) use path::{serialize_path, tree_order};
+pub use problem::{Problem, ProblemKind};
 pub(crate) use scan::Scan;
-pub use time::Timestamp;
+pub(crate) use time::unix_seconds;
+pub use time::{Moment, Timestamp};

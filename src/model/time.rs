@@ -1,4 +1,10 @@
-//! Moments with nanoseconds, in the decimal form of PAX and the index (FORMAT.md §7).
+//! Times: those of files have nanoseconds and the decimal form of PAX and the index (FORMAT.md §7), those in documents are
+//! whole seconds and RFC 3339 (FORMAT.md §4).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::line::push_number;
 use crate::error::{Error, Result};
@@ -65,26 +71,85 @@ impl Timestamp {
     }
 }
 
-/// Whether a text is a time as JSON documents have it: exactly `YYYY-MM-DDTHH:MM:SSZ`, a moment that exists, since 1970.
-pub(super) fn is_document_time(text: &str) -> bool {
-    let shape = |(b, form): (u8, u8)| if form == b'0' { b.is_ascii_digit() } else { b == form };
-    let form = b"0000-00-00T00:00:00Z";
-    if text.len() != form.len() || !text.bytes().zip(*form).all(shape) {
-        return false;
+/// A second in UTC. Documents write it as exactly `YYYY-MM-DDTHH:MM:SSZ`, from 1970 on, and readers take no other form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(i64);
+
+impl Moment {
+    /// That many seconds after the beginning of 1970.
+    #[must_use]
+    pub fn from_unix_seconds(seconds: i64) -> Self {
+        Self(seconds)
     }
-    let part = |at: usize| text[at..at + 2].parse::<i8>().unwrap_or(-1);
-    let year = text[..4].parse().unwrap_or(0);
-    let moment = jiff::civil::DateTime::new(year, part(5), part(8), part(11), part(14), part(17), 0);
-    year >= 1970 && moment.is_ok()
+
+    /// Seconds since the beginning of 1970.
+    #[must_use]
+    pub fn unix_seconds(self) -> i64 {
+        self.0
+    }
+}
+
+impl FromStr for Moment {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let bad = || Error::damage(format!("{:?} is not a time", text.chars().take(64).collect::<String>()));
+        let shape = |(b, form): (u8, u8)| if form == b'0' { b.is_ascii_digit() } else { b == form };
+        let form = b"0000-00-00T00:00:00Z";
+        if text.len() != form.len() || !text.bytes().zip(*form).all(shape) {
+            return Err(bad());
+        }
+        let part = |at: usize| text[at..at + 2].parse::<i8>().unwrap_or(-1);
+        let year = text[..4].parse().unwrap_or(0);
+        let moment = jiff::civil::DateTime::new(year, part(5), part(8), part(11), part(14), part(17), 0)
+            .and_then(|time| time.to_zoned(jiff::tz::TimeZone::UTC));
+        moment.ok().filter(|_| year >= 1970).map(|time| Self(time.timestamp().as_second())).ok_or_else(bad)
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.0) {
+            Ok(time) => time.fmt(f),
+            Err(_) => self.0.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
 }
 
 fn bad(text: &str) -> Error {
     Error::damage(format!("{:?} is not a time in seconds", text.chars().take(64).collect::<String>()))
 }
 
+/// Moments that notes of this host keep as numbers.
+pub(crate) mod unix_seconds {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::Moment;
+
+    pub(crate) fn serialize<S: Serializer>(moment: &Moment, serializer: S) -> Result<S::Ok, S::Error> {
+        moment.0.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Moment, D::Error> {
+        i64::deserialize(deserializer).map(Moment)
+    }
+}
+
 /// The decimal form that PAX, `touch -d @…` and the index use.
-impl std::fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = Vec::new();
         self.push(&mut text);
         f.write_str(&String::from_utf8_lossy(&text))
@@ -122,7 +187,7 @@ mod tests {
     #[test]
     fn documents_have_one_form_for_each_time() {
         for good in ["1970-01-01T00:00:00Z", "2024-02-29T23:59:59Z", "9999-12-31T23:59:59Z"] {
-            assert!(is_document_time(good), "{good}");
+            assert_eq!(good.parse::<Moment>().expect(good).to_string(), good);
         }
         for bad in [
             "",
@@ -141,7 +206,7 @@ mod tests {
             "+024-01-01T00:00:00Z",
             "2024-01-01T00:00:0\u{0661}",
         ] {
-            assert!(!is_document_time(bad), "{bad}");
+            assert!(bad.parse::<Moment>().is_err(), "{bad}");
         }
     }
 

@@ -85,8 +85,8 @@ impl Catalog {
             })
             .collect();
         backups.sort_by(|a, b| {
-            a.id.unix_seconds()
-                .cmp(&b.id.unix_seconds())
+            a.id.moment()
+                .cmp(&b.id.moment())
                 .then_with(|| a.id.as_str().len().cmp(&b.id.as_str().len()))
                 .then_with(|| a.id.cmp(&b.id))
         });
@@ -94,7 +94,7 @@ impl Catalog {
         let mut known: Vec<_> = backups.extract_if(.., |b| b.manifest.is_ok()).collect();
         known.sort_by_key(|b| b.manifest.as_ref().map_or(0, |m| m.sequence));
         for broken in backups {
-            let at = known.partition_point(|k| k.id.unix_seconds() <= broken.id.unix_seconds());
+            let at = known.partition_point(|k| k.id.moment() <= broken.id.moment());
             known.insert(at, broken);
         }
         Ok(Self { backups: known })

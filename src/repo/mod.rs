@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::durable::Disk;
 use crate::error::{Context, Error, Kind, Result, path_text};
-use crate::model::{Digest, FORMAT_NAME, FORMAT_VERSION, RepositoryRecord};
+use crate::model::{Digest, FORMAT_NAME, FORMAT_VERSION, Moment, RepositoryRecord};
 use signing::SignerKey;
 
 /// Name of the repository's own record.
@@ -52,7 +52,7 @@ impl Repository {
             format: FORMAT_NAME.into(),
             version: FORMAT_VERSION,
             repository_id: UNKNOWN_ID.into(),
-            created_at: String::new(),
+            created_at: Moment::default(),
         };
         let fault = Some(error.one_line());
         Ok(Self { root: root.to_owned(), record, record_sha256: Digest::of(b""), fault })
@@ -82,12 +82,7 @@ impl Repository {
     }
 
     /// Opens a repository, or makes one where nothing or an empty folder is, and keeps other writers away.
-    pub fn open_or_create(
-        root: &Path,
-        disk: &Disk,
-        now_rfc3339: &str,
-        signer: &SignerKey,
-    ) -> Result<(Self, LockGuard)> {
+    pub fn open_or_create(root: &Path, disk: &Disk, now: Moment, signer: &SignerKey) -> Result<(Self, LockGuard)> {
         if !is_free(root)? {
             let repo = Self::open(root).map_err(|e| {
                 if e.kind() == Kind::NotFound {
@@ -114,7 +109,7 @@ impl Repository {
             format: FORMAT_NAME.into(),
             version: FORMAT_VERSION,
             repository_id: random_hex()?,
-            created_at: now_rfc3339.into(),
+            created_at: now,
         };
         let bytes = pretty_json(&record)?;
         disk.replace(&root.join(REPOSITORY_FILE), &bytes)?;

@@ -11,8 +11,7 @@ use super::{pretty_json, read_small};
 use crate::durable::Disk;
 use crate::error::{Error, Result};
 use crate::index::LocalIndex;
-use crate::model::{BackupId, ComponentRecord, Digest};
-use crate::source::Problem;
+use crate::model::{BackupId, ComponentRecord, Digest, Moment, Problem, unix_seconds};
 
 /// The last backup that this host published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,8 +44,9 @@ pub struct LocalRecord {
 pub struct LocalComponent {
     /// Digest over the copy's files.
     pub copy_sha256: Digest,
-    /// When the capture began, Unix seconds: later timestamps are not trusted by the next run.
-    pub captured_from_seconds: i64,
+    /// When the capture began: later timestamps are not trusted by the next run.
+    #[serde(rename = "captured_from_seconds", with = "unix_seconds")]
+    pub captured_from: Moment,
 }
 
 /// A component that a run has finished, so that a later one can take it over when the run is killed. Kept here and not
@@ -61,8 +61,9 @@ pub struct FinishedComponent {
     pub depends_on: Vec<BackupId>,
     /// Digest of the local index copy.
     pub copy_sha256: Digest,
-    /// When the capture began, Unix seconds.
-    pub captured_from_seconds: i64,
+    /// When the capture began.
+    #[serde(rename = "captured_from_seconds", with = "unix_seconds")]
+    pub captured_from: Moment,
     /// Problems met, with their paths.
     pub problems: Vec<Problem>,
 }
@@ -171,15 +172,15 @@ impl LocalState {
         self.disk.replace(&self.dir.join("signers"), text.as_bytes())
     }
 
-    /// When which backup was last verified without findings (RFC 3339).
-    pub fn verified(&self) -> Result<BTreeMap<BackupId, String>> {
+    /// When which backup was last verified without findings.
+    pub fn verified(&self) -> Result<BTreeMap<BackupId, Moment>> {
         Ok(self.read("verified.json")?.unwrap_or_default())
     }
 
     /// Remembers a verification.
-    pub fn set_verified(&self, ids: &[BackupId], now_rfc3339: &str) -> Result<()> {
+    pub fn set_verified(&self, ids: &[BackupId], now: Moment) -> Result<()> {
         let mut verified = self.verified().unwrap_or_default();
-        verified.extend(ids.iter().map(|id| (id.clone(), now_rfc3339.to_owned())));
+        verified.extend(ids.iter().map(|id| (id.clone(), now)));
         self.disk.make_dirs(&self.dir)?;
         self.disk.replace(&self.dir.join("verified.json"), &pretty_json(&verified)?)
     }

@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use ccbackup::Kind;
 use ccbackup::engine::Clock;
-use ccbackup::engine::create::{self, Report};
+use ccbackup::engine::create::{self, CreateReport};
 use ccbackup::engine::query;
 use ccbackup::engine::select::Selection;
 use ccbackup::engine::verify::Depth;
-use ccbackup::model::BackupId;
+use ccbackup::model::{BackupId, Moment};
 use ccbackup::monitor::Monitor;
 
 use crate::support::{Sandbox, assert_same, is_root, look, noise, run_as_nobody, shell, write};
@@ -148,11 +148,11 @@ impl<F: FnMut(u32) + Send> Monitor for Meddler<F> {
 }
 
 /// A backup of a tree that changes while its first file, a large one, is read. One worker, so that all else comes after.
-fn create_meddled(sandbox: &mut Sandbox, deed: impl FnMut(u32) + Send) -> Report {
+fn create_meddled(sandbox: &mut Sandbox, deed: impl FnMut(u32) + Send) -> CreateReport {
     write(&sandbox.tree().join("a large"), &noise(8, 12 << 20));
     sandbox.settings.threads = 1;
     sandbox.now += 60;
-    sandbox.settings.clock = Clock::Fixed(sandbox.now);
+    sandbox.settings.clock = Clock::Fixed(Moment::from_unix_seconds(sandbox.now));
     let meddler = Meddler { deed: Mutex::new((0, deed)), signal: AtomicI32::new(0) };
     let report = create::create(&sandbox.root(), &sandbox.settings, &sandbox.signer, &meddler)
         .unwrap_or_else(|e| panic!("create failed: {}", e.one_line()));
@@ -169,7 +169,7 @@ fn sound_and_made_good(sandbox: &mut Sandbox, id: &BackupId) {
     assert_same(&look(&sandbox.tree()), &look(&sandbox.restore(&next.id)), "the next backup");
 }
 
-fn problems(report: &Report) -> BTreeSet<(&str, &str)> {
+fn problems(report: &CreateReport) -> BTreeSet<(&str, &str)> {
     report.problems.iter().map(|p| (p.kind.as_str(), p.path.as_str())).collect()
 }
 
@@ -280,7 +280,7 @@ fn small_files_that_are_rewritten_all_the_time_come_back_as_something_that_was_t
         stop.store(true, Ordering::Relaxed);
         reports.into_iter().map(|r| r.unwrap()).last().unwrap()
     });
-    assert!(report.problems.iter().all(|p| p.kind == "changed"), "{:?}", report.problems);
+    assert!(report.problems.iter().all(|p| p.kind.as_str() == "changed"), "{:?}", report.problems);
     let torn: BTreeSet<_> = report.problems.iter().map(|p| p.path.clone()).collect();
     let restored = restored_with_problems(&sandbox, &report.id);
     for name in &names {

@@ -16,7 +16,7 @@ use ccbackup::durable::{Change, Disk, Faults};
 use ccbackup::engine::Clock;
 use ccbackup::engine::create;
 use ccbackup::engine::verify::Depth;
-use ccbackup::model::{BackupId, BackupKind};
+use ccbackup::model::{BackupId, BackupKind, Moment};
 use ccbackup::monitor::Recorder;
 use ccbackup::repo::Repository;
 use ccbackup::repo::catalog::Catalog;
@@ -331,13 +331,13 @@ fn everything_is_synced_before_it_is_named_and_nothing_of_a_backup_is_written_af
     let mut scene = Scene::new(1);
     let root = scene.sandbox.dir.path().join("a/new/backups");
     scene.sandbox.now += 60;
-    scene.sandbox.settings.clock = Clock::Fixed(scene.sandbox.now);
+    scene.sandbox.settings.clock = Clock::Fixed(Moment::from_unix_seconds(scene.sandbox.now));
     for kind in [BackupKind::Full, BackupKind::Incremental] {
         write(&scene.sandbox.tree().join("first/changing"), format!("for {kind:?}").as_bytes());
         let log = Arc::new(Log::default());
         scene.sandbox.settings.disk = Disk::with_faults(log.clone());
         scene.sandbox.now += 60;
-        scene.sandbox.settings.clock = Clock::Fixed(scene.sandbox.now);
+        scene.sandbox.settings.clock = Clock::Fixed(Moment::from_unix_seconds(scene.sandbox.now));
         let report =
             create::create(&root, &scene.sandbox.settings, &scene.sandbox.signer, &Recorder::default()).unwrap();
         assert_eq!(report.kind, kind);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ccbackup::Kind;
-use ccbackup::engine::verify::{self, Depth, Finding};
+use ccbackup::engine::verify::{self, Depth, Finding, FindingKind};
 use ccbackup::keys::Keys;
 use ccbackup::model::BackupId;
 use ccbackup::monitor::Recorder;
@@ -131,7 +131,7 @@ impl Chain {
 
 fn findings(sandbox: &Sandbox, id: &BackupId) -> Vec<Finding> {
     let result = Repository::open(&sandbox.root()).and_then(|repo| {
-        let options = verify::Options { depth: Depth::Keyless, all: true, threads: 1 };
+        let options = verify::VerifyOptions { depth: Depth::Keyless, all: true, threads: 1 };
         let state = ccbackup::repo::state::LocalState::new(
             &sandbox.settings.state_dir,
             &repo.record().repository_id,
@@ -148,7 +148,7 @@ fn findings(sandbox: &Sandbox, id: &BackupId) -> Vec<Finding> {
             assert!(matches!(error.kind(), Kind::Damage | Kind::NewerFormat), "{}", error.one_line());
             let text = error.one_line();
             vec![Finding {
-                kind: error.kind().name().into(),
+                kind: if error.is_damage() { FindingKind::Repository } else { FindingKind::NewerFormat },
                 backup: String::new(),
                 component: None,
                 path: text.clone(),
@@ -402,7 +402,7 @@ fn a_backup_signed_by_another_or_by_nobody_is_found_and_refused() {
                 write(&signature, other.sign(&sums).unwrap().as_bytes());
             }
             let found = chain.findings();
-            assert!(found.iter().any(|f| f.kind == word && f.backup == id), "{found:#?}");
+            assert!(found.iter().any(|f| f.kind.as_str() == word && f.backup == id), "{found:#?}");
             let error = chain.sandbox.chain(&chain.ids[number]).unwrap_err();
             assert_eq!(error.kind(), kind, "{}", error.one_line());
             assert_eq!(error.kind().exit_code(), 5);

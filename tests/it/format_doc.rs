@@ -15,13 +15,13 @@ use ccbackup::engine::create::VOLUME_BYTES;
 use ccbackup::error::Result;
 use ccbackup::index::{IndexFiles, Inventory};
 use ccbackup::keys::{AesKey, Keys};
+use ccbackup::model::Problem;
 use ccbackup::model::{
-    BackupId, Chunk, Digest, Entry, EntryKind, EntryPath, Extent, Home, MAX_PATH_BYTES, Manifest, RepositoryRecord,
+    BackupId, Chunk, Digest, Entry, EntryKind, EntryPath, Extent, MAX_PATH_BYTES, Manifest, Position, RepositoryRecord,
     Sealing, Timestamp, Xattr, escape_path,
 };
 use ccbackup::repo::signing::{SignerKey, allowed_signers, verify};
 use ccbackup::repo::{MAX_SMALL_FILE_BYTES, backup::parse_sums};
-use ccbackup::source::Problem;
 
 use crate::support::{Sandbox, shell, write};
 
@@ -124,7 +124,7 @@ fn entry(path_bytes: impl AsRef<[u8]>, kind: EntryKind, backup: &str, offset: u6
         ctime: Timestamp { seconds: 1_768_600_000, nanoseconds: 750_000_000 },
         inode: 4711,
         xattrs: vec![],
-        home: Home { backup: id(backup), volume: 0, offset },
+        home: Position { backup: id(backup), volume: 0, offset },
     }
 }
 

@@ -13,7 +13,7 @@ use std::process::Command;
 use ccbackup::durable::Disk;
 use ccbackup::engine::chain::Chain;
 use ccbackup::engine::query;
-use ccbackup::engine::restore::{self, Options};
+use ccbackup::engine::restore::{self, RestoreOptions};
 use ccbackup::engine::select::Selection;
 use ccbackup::engine::verify::{self, Depth};
 use ccbackup::keys::Keys;
@@ -123,7 +123,7 @@ fn check(name: &str) {
         compare(&backup["owners"], &owners(&chain), &format!("{name}/{id}: owners in the index"));
 
         let target = scratch.path().join(format!("tool-{id}"));
-        let options = Options {
+        let options = RestoreOptions {
             components: vec![],
             selection: Selection::new(&[], &[]).unwrap(),
             overwrite: false,
@@ -150,7 +150,7 @@ fn check(name: &str) {
     }
     let state = LocalState::new(scratch.path(), "golden", Disk::default());
     let newest = backups[1]["id"].as_str().unwrap().parse().unwrap();
-    let options = verify::Options { depth: Depth::Deep(100.0), all: true, threads: 2 };
+    let options = verify::VerifyOptions { depth: Depth::Deep(100.0), all: true, threads: 2 };
     let report =
         verify::verify(&golden.repo(), &newest, &golden.trust, &golden.keys, &state, &options, &Recorder::default());
     let report = report.unwrap();

@@ -437,7 +437,10 @@ fn a_manifest_that_lies_is_refused() {
         assert_eq!(forge.outside(), before, "{about}");
         let report = forge.sandbox.verify_with(&forge.id, Depth::Deep(100.0), true).unwrap();
         assert!(!report.ok, "{about}");
-        assert!(report.findings.iter().all(|f| (f.kind == "newer-format") == (kind == Kind::NewerFormat)), "{about}");
+        assert!(
+            report.findings.iter().all(|f| (f.kind.as_str() == "newer-format") == (kind == Kind::NewerFormat)),
+            "{about}"
+        );
         // A listing shows it, and does not fall over.
         query::list(&forge.sandbox.repo(), &forge.sandbox.state(), &forge.sandbox.trust()).unwrap();
     }

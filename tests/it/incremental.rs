@@ -12,7 +12,7 @@ use ccbackup::engine::create::{self, ComponentSpec};
 use ccbackup::engine::verify::Depth;
 use ccbackup::error::Kind;
 use ccbackup::keys::generate_identity;
-use ccbackup::model::{BackupId, BackupKind, ComponentRecord, Manifest};
+use ccbackup::model::{BackupId, BackupKind, ComponentRecord, Manifest, Moment};
 use ccbackup::monitor::Recorder;
 use ccbackup::repo::catalog::Catalog;
 
@@ -35,7 +35,7 @@ fn archive_bytes(sandbox: &Sandbox, id: &BackupId) -> u64 {
 }
 
 /// An incremental backup that must come back as the tree is.
-fn incremental(sandbox: &mut Sandbox) -> create::Report {
+fn incremental(sandbox: &mut Sandbox) -> create::CreateReport {
     let report = sandbox.create();
     assert_eq!(report.kind, BackupKind::Incremental, "{:?}", report.full_because);
     assert_same(&look(&sandbox.tree()), &look(&sandbox.restore(&report.id)), "restored incremental");
@@ -307,7 +307,7 @@ fn a_run_that_cannot_build_on_the_last_one_is_full_and_says_why() {
     sandbox.settings.full = true;
     assert_full(&mut sandbox, "--full");
 
-    let other = generate_identity(&sandbox.dir.path().join("other"), None, "2026-01-17T14:30:00Z").unwrap();
+    let other = generate_identity(&sandbox.dir.path().join("other"), None, Moment::default()).unwrap();
     let (old_identity, new_identity) = (sandbox.identity(), sandbox.dir.path().join("other"));
     sandbox.settings.sealer = Sealer::age(&[other]).unwrap();
     fs::rename(&old_identity, sandbox.dir.path().join("old")).unwrap();

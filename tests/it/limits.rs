@@ -57,7 +57,7 @@ fn files_beyond_the_largest_size_are_problems_and_sums_do_not_overflow() {
         assert_eq!(fs::read(elsewhere.join("files/tree/small")).unwrap(), b"small");
         assert!(restored.findings.is_empty(), "{:?}", restored.findings);
         let unmade = (0..20).filter(|n| !elsewhere.join(format!("files/tree/largest {n:02}")).exists()).count();
-        let said = restored.problems.iter().filter(|p| p.kind == "not-restored").count();
+        let said = restored.problems.iter().filter(|p| p.kind.as_str() == "not-restored").count();
         assert_eq!((unmade, said), (said, restored.problems.len()), "{:?}", restored.problems);
     }
 }
@@ -98,7 +98,7 @@ fn a_component_without_an_entry_is_said_and_later_backups_go_on() {
 }
 
 /// A backup whose start lies `seconds` behind the last change of the tree.
-fn after(sandbox: &mut Sandbox, seconds: i64) -> ccbackup::engine::create::Report {
+fn after(sandbox: &mut Sandbox, seconds: i64) -> ccbackup::engine::create::CreateReport {
     sandbox.now = jiff::Timestamp::now().as_second() + seconds - 60;
     sandbox.create()
 }

@@ -5,17 +5,17 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use ccbackup::engine::create::{self, Report, create_from};
+use ccbackup::engine::create::{self, CreateReport, create_from};
 use ccbackup::engine::verify::Depth;
 use ccbackup::engine::{Clock, query};
-use ccbackup::model::{BackupId, EntryPath};
+use ccbackup::model::{BackupId, EntryPath, Moment};
 use ccbackup::monitor::Recorder;
 use ccbackup::source::files::{Step, WalkOptions, walk};
 
 use crate::support::{Sandbox, assert_same, look, noise, write};
 
 /// A backup for which `change` happens when everything was listed and nothing was read.
-fn create_while(sandbox: &mut Sandbox, change: impl Fn(&Path)) -> Report {
+fn create_while(sandbox: &mut Sandbox, change: impl Fn(&Path)) -> CreateReport {
     let tree = sandbox.tree();
     let walks: create::Walks<'_> = &|spec, _| {
         let steps: Vec<Step> = walk(&spec.roots, WalkOptions::default())?.collect();
@@ -23,7 +23,7 @@ fn create_while(sandbox: &mut Sandbox, change: impl Fn(&Path)) -> Report {
         Ok(Box::new(steps.into_iter()))
     };
     sandbox.now += 60;
-    sandbox.settings.clock = Clock::Fixed(sandbox.now);
+    sandbox.settings.clock = Clock::Fixed(Moment::from_unix_seconds(sandbox.now));
     create_from(&sandbox.root(), &sandbox.settings, &sandbox.signer, walks, &Recorder::default()).unwrap()
 }
 
@@ -39,7 +39,7 @@ fn check(sandbox: &mut Sandbox, id: &BackupId) -> std::path::PathBuf {
     target.join("files/tree")
 }
 
-fn problems(report: &Report) -> Vec<(&str, &str)> {
+fn problems(report: &CreateReport) -> Vec<(&str, &str)> {
     report.problems.iter().map(|p| (p.kind.as_str(), p.path.as_str())).collect()
 }
 
@@ -168,7 +168,7 @@ fn an_inode_that_was_given_out_again_does_not_link_strangers() {
         // The first name is back, with a file of its own.
         write(&tree.join("a"), b"of the first file");
         let walks = std::sync::Mutex::new(Some(seen));
-        sandbox.settings.clock = Clock::Fixed(sandbox.now);
+        sandbox.settings.clock = Clock::Fixed(Moment::from_unix_seconds(sandbox.now));
         let report = create_from(
             &sandbox.root(),
             &sandbox.settings,

@@ -129,13 +129,13 @@ impl Pair {
     /// What the tool finds in all backups. This host remembers nothing: that is beyond the format.
     fn tool_verdict(&self, deep: bool) -> Result<Verdict> {
         let depth = if deep { Depth::Deep(100.0) } else { Depth::Keyless };
-        let options = verify::Options { depth, all: true, threads: 2 };
+        let options = verify::VerifyOptions { depth, all: true, threads: 2 };
         let keys = if deep { self.keys() } else { Keys::none() };
         let state = LocalState::new(&self.scratch.path().join("state"), "oracle", Disk::default());
         let repo = Repository::open_to_read(&self.root)?;
         let report =
             verify::verify(&repo, &self.latest()?, &self.trust(), &keys, &state, &options, &Recorder::default())?;
-        Ok(report.findings.into_iter().map(|f| (f.kind, f.backup)).collect())
+        Ok(report.findings.into_iter().map(|f| (f.kind.to_string(), f.backup)).collect())
     }
 
     /// What both find, or in what they differ.
@@ -181,9 +181,9 @@ impl Pair {
         Err(format!("different trees ({code}): {paths:?}\nthe tool: {why}\nthe other: {}", answer.said))
     }
 
-    fn tool_restore(&self, id: Option<&BackupId>, target: &Path) -> Result<restore::Report> {
+    fn tool_restore(&self, id: Option<&BackupId>, target: &Path) -> Result<restore::RestoreReport> {
         let id = id.map_or_else(|| self.latest(), |id| Ok(id.clone()))?;
-        let options = restore::Options {
+        let options = restore::RestoreOptions {
             components: vec![],
             selection: Selection::new(&[], &[])?,
             overwrite: false,
@@ -307,7 +307,7 @@ fn awkward_chain(mut sandbox: Sandbox) {
     let socket = std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
     let report = sandbox.try_create().unwrap_or_else(|e| panic!("{}", e.one_line()));
     drop(socket);
-    assert!(report.problems.iter().all(|p| p.kind == "unsupported"), "{:?}", report.problems);
+    assert!(report.problems.iter().all(|p| p.kind.as_str() == "unsupported"), "{:?}", report.problems);
     ids.push(report.id);
     Pair::of(&sandbox).assert_agreed(&ids);
 }

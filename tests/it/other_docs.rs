@@ -7,9 +7,9 @@ use std::process::Command;
 use ccbackup::engine::query;
 use ccbackup::engine::verify::{Depth, Finding};
 use ccbackup::error::{Error, Kind};
+use ccbackup::model::Problem;
 use ccbackup::model::{BackupKind, Digest};
 use ccbackup::repo::catalog::Catalog;
-use ccbackup::source::Problem;
 
 use crate::format_doc::{blocks, doc, example_of};
 use crate::support::{Sandbox, noise, succeed, write};

@@ -11,7 +11,7 @@ use ccbackup::engine::select::Selection;
 use ccbackup::engine::verify::{self, Depth};
 use ccbackup::engine::{Clock, restore};
 use ccbackup::keys::{AesKey, Keys, generate_identity};
-use ccbackup::model::{BackupId, BackupKind};
+use ccbackup::model::{BackupId, BackupKind, Moment};
 use ccbackup::monitor::Recorder;
 use ccbackup::repo::Repository;
 use ccbackup::repo::backup::Trust;
@@ -49,11 +49,11 @@ fn without_a_key_or_with_a_wrong_one_nothing_is_restored() {
         if aes {
             AesKey::generate(&other).unwrap();
         } else {
-            generate_identity(&other, None, "2026-01-17T14:30:00Z").unwrap();
+            generate_identity(&other, None, Moment::default()).unwrap();
         }
         let unrelated = sandbox.dir.path().join("unrelated key");
         if aes {
-            generate_identity(&unrelated, None, "2026-01-17T14:30:00Z").unwrap();
+            generate_identity(&unrelated, None, Moment::default()).unwrap();
         } else {
             AesKey::generate(&unrelated).unwrap();
         }
@@ -78,8 +78,8 @@ fn without_a_key_or_with_a_wrong_one_nothing_is_restored() {
     }
 }
 
-fn options() -> restore::Options {
-    restore::Options {
+fn options() -> restore::RestoreOptions {
+    restore::RestoreOptions {
         components: vec![],
         selection: Selection::new(&[], &[]).unwrap(),
         overwrite: false,
@@ -200,7 +200,7 @@ fn a_verification_beside_running_backups_finds_nothing_wrong() {
             done.store(true, Ordering::Relaxed);
         });
         while !done.load(Ordering::Relaxed) && !creating.is_finished() {
-            let options = verify::Options { depth: Depth::Keyless, all: true, threads: 2 };
+            let options = verify::VerifyOptions { depth: Depth::Keyless, all: true, threads: 2 };
             let report =
                 verify::verify(&repo, &first, &trust, &Keys::none(), &state, &options, &Recorder::default()).unwrap();
             assert_eq!(report.findings, []);
@@ -321,7 +321,7 @@ fn an_interrupted_run_leaves_no_backup_and_the_next_one_works() {
     write(&sandbox.tree().join("more"), &noise(4, 100_000));
     let recorder = Recorder::default();
     recorder.signal.store(2, Ordering::Relaxed);
-    sandbox.settings.clock = Clock::Fixed(sandbox.now + 30);
+    sandbox.settings.clock = Clock::Fixed(Moment::from_unix_seconds(sandbox.now + 30));
     let result = create::create(&sandbox.root(), &sandbox.settings, &sandbox.signer, &recorder);
     assert_refused(result, Kind::Interrupted(2), 130, "SIGINT");
     recorder.signal.store(15, Ordering::Relaxed);
@@ -354,7 +354,7 @@ fn an_interrupted_verification_says_so() {
     let (sandbox, id) = small(Sandbox::new());
     let recorder = Recorder::default();
     recorder.signal.store(2, Ordering::Relaxed);
-    let options = verify::Options { depth: Depth::Keyless, all: true, threads: 2 };
+    let options = verify::VerifyOptions { depth: Depth::Keyless, all: true, threads: 2 };
     let (repo, trust, state) = (sandbox.repo(), sandbox.trust(), sandbox.state());
     let result = verify::verify(&repo, &id, &trust, &Keys::none(), &state, &options, &recorder);
     assert_refused(result, Kind::Interrupted(2), 130, "SIGINT");

@@ -15,7 +15,7 @@ use ccbackup::engine::restore;
 use ccbackup::engine::select::Selection;
 use ccbackup::engine::verify::Depth;
 use ccbackup::error::Kind;
-use ccbackup::model::{BackupId, BackupKind};
+use ccbackup::model::{BackupId, BackupKind, Moment};
 use ccbackup::monitor::{Monitor, Recorder};
 use ccbackup::repo::catalog::incomplete_ids;
 
@@ -97,10 +97,10 @@ impl Cut {
     }
 
     /// The next run; whether it took the first component over.
-    fn go_on(&mut self) -> (create::Report, bool) {
+    fn go_on(&mut self) -> (create::CreateReport, bool) {
         self.sandbox.now += 60;
         let sandbox = &mut self.sandbox;
-        sandbox.settings.clock = ccbackup::engine::Clock::Fixed(sandbox.now);
+        sandbox.settings.clock = ccbackup::engine::Clock::Fixed(Moment::from_unix_seconds(sandbox.now));
         let recorder = Recorder::default();
         let report = create::create(&sandbox.root(), &sandbox.settings, &sandbox.signer, &recorder)
             .unwrap_or_else(|e| panic!("{}", e.one_line()));
@@ -327,7 +327,7 @@ fn a_restore_that_was_cut_short_is_continued_and_writes_only_what_is_missing() {
     let other = sandbox.create().id;
     for entries in [0, 10, 40] {
         let target = sandbox.scratch("target");
-        let options = restore::Options {
+        let options = restore::RestoreOptions {
             components: vec![],
             selection: Selection::new(&[], &[]).unwrap(),
             overwrite: false,
@@ -369,7 +369,7 @@ fn a_restore_that_was_killed_is_continued_and_its_parts_are_swept_away() {
     sandbox.try_restore(&id, &target, |_| {}).unwrap();
     // The marker of a run that is still going on.
     let impatient = Impatient(AtomicI64::new(-1));
-    let options = restore::Options {
+    let options = restore::RestoreOptions {
         components: vec![],
         selection: Selection::new(&[], &[]).unwrap(),
         overwrite: true,

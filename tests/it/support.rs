@@ -15,12 +15,12 @@ use ccbackup::Result;
 use ccbackup::archive::seal::Sealer;
 use ccbackup::durable::Disk;
 use ccbackup::engine::chain::Chain;
-use ccbackup::engine::create::{self, ComponentSpec, Settings, VOLUME_BYTES};
+use ccbackup::engine::create::{self, ComponentSpec, CreateOptions, VOLUME_BYTES};
 use ccbackup::engine::select::Selection;
 use ccbackup::engine::verify::{self, Depth};
 use ccbackup::engine::{Clock, restore};
 use ccbackup::keys::{AesKey, Keys, generate_identity};
-use ccbackup::model::BackupId;
+use ccbackup::model::{BackupId, Moment};
 use ccbackup::monitor::Recorder;
 use ccbackup::repo::Repository;
 use ccbackup::repo::backup::Trust;
@@ -30,7 +30,7 @@ use ccbackup::repo::state::LocalState;
 /// A host with keys, a repository and a tree to back up, all below one temporary folder.
 pub(crate) struct Sandbox {
     pub(crate) dir: tempfile::TempDir,
-    pub(crate) settings: Settings,
+    pub(crate) settings: CreateOptions,
     pub(crate) signer: Signer,
     pub(crate) now: i64,
 }
@@ -39,7 +39,7 @@ impl Sandbox {
     /// Encrypts with age.
     pub(crate) fn new() -> Self {
         let mut sandbox = Self::plain();
-        let recipient = generate_identity(&sandbox.identity(), None, "2026-01-17T14:30:00Z").unwrap();
+        let recipient = generate_identity(&sandbox.identity(), None, Moment::default()).unwrap();
         sandbox.settings.sealer = Sealer::age(&[recipient]).unwrap();
         sandbox
     }
@@ -51,7 +51,7 @@ impl Sandbox {
         fs::create_dir(&tree).unwrap();
         let state_dir = dir.path().join("home/state");
         let signer = Signer::generate(&dir.path().join("home/signer")).unwrap();
-        let settings = Settings {
+        let settings = CreateOptions {
             components: vec![ComponentSpec {
                 name: "files".into(),
                 roots: vec![tree],
@@ -118,25 +118,25 @@ impl Sandbox {
     }
 
     /// A backup, one minute after the last.
-    pub(crate) fn try_create(&mut self) -> Result<create::Report> {
+    pub(crate) fn try_create(&mut self) -> Result<create::CreateReport> {
         self.now += 60;
-        self.settings.clock = Clock::Fixed(self.now);
+        self.settings.clock = Clock::Fixed(Moment::from_unix_seconds(self.now));
         create::create(&self.root(), &self.settings, &self.signer, &Recorder::default())
     }
 
     /// A backup without problems.
-    pub(crate) fn create(&mut self) -> create::Report {
+    pub(crate) fn create(&mut self) -> create::CreateReport {
         let report = self.try_create().unwrap_or_else(|e| panic!("create failed: {}", e.one_line()));
         assert!(report.problems.is_empty(), "{:?}", report.problems);
         report
     }
 
-    pub(crate) fn verify(&self, id: &BackupId, depth: Depth) -> verify::Report {
+    pub(crate) fn verify(&self, id: &BackupId, depth: Depth) -> verify::VerifyReport {
         self.verify_with(id, depth, false).unwrap_or_else(|e| panic!("verify failed: {}", e.one_line()))
     }
 
-    pub(crate) fn verify_with(&self, id: &BackupId, depth: Depth, all: bool) -> Result<verify::Report> {
-        let options = verify::Options { depth, all, threads: 2 };
+    pub(crate) fn verify_with(&self, id: &BackupId, depth: Depth, all: bool) -> Result<verify::VerifyReport> {
+        let options = verify::VerifyOptions { depth, all, threads: 2 };
         let keys = if depth == Depth::Keyless { Keys::none() } else { self.keys() };
         verify::verify(
             &Repository::open(&self.root())?,
@@ -157,9 +157,9 @@ impl Sandbox {
         &self,
         id: &BackupId,
         target: &Path,
-        change: impl FnOnce(&mut restore::Options),
-    ) -> Result<restore::Report> {
-        let mut options = restore::Options {
+        change: impl FnOnce(&mut restore::RestoreOptions),
+    ) -> Result<restore::RestoreReport> {
+        let mut options = restore::RestoreOptions {
             components: vec![],
             selection: Selection::new(&[], &[]).unwrap(),
             overwrite: false,
@@ -178,7 +178,7 @@ impl Sandbox {
             self.try_restore(id, &target, |_| {}).unwrap_or_else(|e| panic!("restore failed: {}", e.one_line()));
         assert!(report.findings.is_empty(), "{:?}", report.findings);
         // What `create` had to say about a file is said again.
-        assert!(report.problems.iter().all(|p| p.kind == "unsettled"), "{:?}", report.problems);
+        assert!(report.problems.iter().all(|p| p.kind.as_str() == "unsettled"), "{:?}", report.problems);
         target.join("files/tree")
     }
 

@@ -11,7 +11,7 @@ use super::*;
 use crate::error::{Error, Kind};
 use crate::keys::tests::{put, run, ssh_key_file};
 use crate::keys::{AesKey, Keys, generate_identity};
-use crate::model::Sealing;
+use crate::model::{Moment, Sealing};
 
 const SIZES: [usize; 7] = [0, 1, 65_535, 65_536, 65_537, 131_072, 3_420_160];
 
@@ -27,7 +27,7 @@ struct Kit {
 static KIT: LazyLock<Kit> = LazyLock::new(|| {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    generate_identity(Path::new(&path("x25519")), None, "now").unwrap();
+    generate_identity(Path::new(&path("x25519")), None, Moment::default()).unwrap();
     let identities = vec![path("x25519"), ssh_key_file(&folder, "ed25519", ""), ssh_key_file(&folder, "rsa", "")];
     let aes = AesKey::generate(Path::new(&path("aes"))).unwrap();
     let files: Vec<_> = identities.iter().map(Into::into).chain([path("aes").into()]).collect();
@@ -209,7 +209,7 @@ fn chunks_that_changed_places_are_found() {
 fn no_key_and_a_wrong_key_are_told_apart() {
     let folder = TempDir::new().unwrap();
     let other = folder.path().join("identity");
-    generate_identity(&other, None, "now").unwrap();
+    generate_identity(&other, None, Moment::default()).unwrap();
     let other_aes = folder.path().join("aes");
     AesKey::generate(&other_aes).unwrap();
     let load = |path: &Path| Keys::load(&[path.to_owned()]).unwrap();

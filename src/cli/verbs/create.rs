@@ -11,13 +11,15 @@ use crate::cli::{Align, Context, Table, Terminal, human_bytes};
 use crate::config::{Cipher, ComponentConfig, Config, discover};
 use crate::durable::Disk;
 use crate::engine::Clock;
-use crate::engine::create::{self as engine, ComponentSpec, Preview, Report, Settings, VOLUME_BYTES, identity_of};
+use crate::engine::create::{
+    self as engine, ComponentSpec, CreateOptions, CreateReport, Preview, VOLUME_BYTES, identity_of,
+};
 use crate::error::{Error, Result, path_text};
 use crate::keys::{AesKey, recipients_of};
 use crate::model::BackupKind;
+use crate::model::Problem;
 use crate::monitor::Monitor as _;
 use crate::repo::signing::SignerKey;
-use crate::source::Problem;
 
 /// zstd level where none is named.
 const DEFAULT_LEVEL: i32 = 3;
@@ -75,11 +77,11 @@ fn settings(
     components: Vec<ComponentSpec>,
     sealer: Sealer,
     host_id: Option<String>,
-) -> Result<Settings> {
+) -> Result<CreateOptions> {
     let state_dir = context.home.state_dir()?;
     let mut trusted = named_signers(context, config)?;
     trusted.extend(own_signer(context)?.map(|s| s.public()));
-    Ok(Settings {
+    Ok(CreateOptions {
         components,
         full: args.full,
         rehash: args.rehash,
@@ -239,7 +241,7 @@ fn aes_key_file(context: &Context) -> Result<PathBuf> {
     context.identities().into_iter().find(raw).map_or_else(|| context.home.aes_key(), Ok)
 }
 
-fn print(terminal: &Terminal, report: &Report, root: &Path) -> Result<()> {
+fn print(terminal: &Terminal, report: &CreateReport, root: &Path) -> Result<()> {
     let kind = match report.kind {
         BackupKind::Full => "full",
         BackupKind::Incremental => "incremental",

@@ -14,7 +14,7 @@ use crate::engine::restore::UNSETTLED;
 use crate::engine::select::Selection;
 use crate::engine::verify::Finding;
 use crate::error::{Error, Kind, Result};
-use crate::model::{BackupId, BackupKind, ComponentRecord, Digest, Entry, EntryKind, Sealing};
+use crate::model::{BackupId, BackupKind, ComponentRecord, Digest, Entry, EntryKind, Moment, Sealing};
 use crate::repo::catalog::Catalog;
 
 /// Backups without trust that are named.
@@ -53,7 +53,7 @@ pub(super) fn list(context: &Context) -> Result<u8> {
                 b.components.join(","),
                 human_bytes(b.bytes_stored),
                 b.encrypted.map_or("?", yes_no).to_owned(),
-                b.verified_at.clone().unwrap_or_else(|| "never".into()),
+                b.verified_at.map_or_else(|| "never".into(), |time| time.to_string()),
             ]);
         }
         terminal.print_table(&table)
@@ -229,7 +229,7 @@ impl Shown {
 }
 
 fn long_line(component: &str, entry: &Entry) -> String {
-    let time = crate::engine::rfc3339(entry.mtime.seconds);
+    let time = Moment::from_unix_seconds(entry.mtime.seconds).to_string();
     let target = match &entry.kind {
         EntryKind::Symlink { target } => format!(" -> {}", crate::model::escape_path(target)),
         EntryKind::Hardlink { target } => format!(" = {target}"),
@@ -374,7 +374,7 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
 
 fn time(entry: &Shown) -> String {
     let seconds = entry.mtime.split('.').next().and_then(|s| s.parse().ok()).unwrap_or(0);
-    crate::engine::rfc3339(seconds)
+    Moment::from_unix_seconds(seconds).to_string()
 }
 
 fn same_version(a: &Shown, b: &Shown) -> bool {

@@ -8,7 +8,7 @@ use super::{DAMAGE_FOUND, DONE_WITH_PROBLEMS};
 use crate::cli::args::Restore;
 use crate::cli::{Context, Terminal, human_bytes, shown};
 use crate::durable::Disk;
-use crate::engine::restore::{self as engine, Options, Report};
+use crate::engine::restore::{self as engine, RestoreOptions, RestoreReport};
 use crate::engine::select::Selection;
 use crate::error::{Result, path_text};
 
@@ -19,7 +19,7 @@ pub(super) fn restore(args: &Restore, context: &Context) -> Result<u8> {
     let site = Site::open(context)?;
     let chain = site.chain(&args.id)?;
     let target = context.absolute(&args.target);
-    let options = Options {
+    let options = RestoreOptions {
         components: args.component.clone(),
         selection: Selection::new(&args.include, &args.exclude)?,
         overwrite: args.overwrite,
@@ -53,7 +53,7 @@ pub(super) fn restore(args: &Restore, context: &Context) -> Result<u8> {
     conclude(context, &report)
 }
 
-fn conclude(context: &Context, report: &Report) -> Result<u8> {
+fn conclude(context: &Context, report: &RestoreReport) -> Result<u8> {
     context.monitor.finish();
     context.result(report, |terminal| print(terminal, report))?;
     for finding in &report.findings {
@@ -71,7 +71,7 @@ fn conclude(context: &Context, report: &Report) -> Result<u8> {
     Ok(if report.problems.is_empty() { 0 } else { DONE_WITH_PROBLEMS })
 }
 
-fn print(terminal: &Terminal, report: &Report) -> Result<()> {
+fn print(terminal: &Terminal, report: &RestoreReport) -> Result<()> {
     let (would, bytes) = (if report.dry_run { "would write" } else { "wrote" }, human_bytes(report.bytes_written));
     terminal.print(format!("backup {} → {}", report.id, shown(&path_text(&report.target))))?;
     terminal.print(format!(

@@ -7,8 +7,8 @@ use crate::cli::args::BackupRef;
 use crate::cli::{Context, Terminal};
 use crate::config::{Config, SignerRef};
 use crate::durable::Disk;
+use crate::engine::Clock;
 use crate::engine::chain::Chain;
-use crate::engine::{Clock, rfc3339};
 use crate::error::{Error, Kind, Result};
 use crate::keys::{Keys, generate_identity};
 use crate::model::BackupId;
@@ -169,7 +169,7 @@ pub(super) fn make_signer(context: &Context) -> Result<(Signer, bool)> {
 /// Makes the identity of this host; the file also names the signer, so that it alone opens and trusts a repository.
 pub(super) fn make_identity(context: &Context, signer: &SignerKey) -> Result<String> {
     let path = context.home.identity()?;
-    let recipient = generate_identity(&path, Some(&signer.to_string()), &rfc3339(Clock::System.now_seconds()))?;
+    let recipient = generate_identity(&path, Some(&signer.to_string()), Clock::System.now())?;
     context.terminal.warn(&format!(
         "a new identity was made in {}\nIt is the only key that opens these backups. Copy it to another place now, off this machine:\n  \
          ccbackup key export --secret\nWithout a copy, losing this machine means losing the backups too.",

@@ -4,8 +4,8 @@ use super::DAMAGE_FOUND;
 use super::site::Site;
 use crate::cli::args::Verify;
 use crate::cli::{Context, Terminal, human_bytes, shown};
-use crate::engine::verify::{self as engine, Depth, Options, Report};
-use crate::engine::{Clock, rfc3339};
+use crate::engine::Clock;
+use crate::engine::verify::{self as engine, Depth, VerifyOptions, VerifyReport};
 use crate::error::{Kind, Result};
 use crate::monitor::Monitor as _;
 
@@ -20,12 +20,12 @@ pub(super) fn verify(args: &Verify, context: &Context) -> Result<u8> {
         (true, None) => Depth::Deep(100.0),
         (false, None) => Depth::Keyless,
     };
-    let options = Options { depth, all: args.all, threads: context.threads(context.config()?.as_ref()) };
+    let options = VerifyOptions { depth, all: args.all, threads: context.threads(context.config()?.as_ref()) };
     let report = engine::verify(&site.repo, &id, &site.trust, &site.keys, &site.state, &options, &context.monitor)?;
     context.monitor.finish();
     // A verification without trust in a signer proves less, so it is not remembered as one.
     if report.ok && !report.signers.is_empty() {
-        if let Err(error) = site.state.set_verified(&report.backups, &rfc3339(Clock::System.now_seconds())) {
+        if let Err(error) = site.state.set_verified(&report.backups, Clock::System.now()) {
             context.detail(&format!("the date of this verification was not noted: {}", error.one_line()));
         }
     }
@@ -45,7 +45,7 @@ pub(super) fn verify(args: &Verify, context: &Context) -> Result<u8> {
     })
 }
 
-fn print(terminal: &Terminal, report: &Report) -> Result<()> {
+fn print(terminal: &Terminal, report: &VerifyReport) -> Result<()> {
     for finding in report.findings.iter().take(SHOWN_FINDINGS) {
         let word = if finding.is_newer() { "NEWER" } else { "DAMAGE" };
         terminal.print(format!("{word:<8}{}: {}", finding.kind, shown(&finding.path)))?;

@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use super::chain::Archives;
 use crate::archive::{FramedReader, Scratch};
 use crate::error::{Error, Kind, Result};
-use crate::model::{BackupId, Digest, Entry, Extent};
+use crate::model::{BackupId, Digest, Entry, Extent, Position};
 use crate::monitor::Monitor;
 use crate::threads;
 pub(super) use streams::Streams;
@@ -22,21 +22,13 @@ use streams::Task;
 /// Takes what is read. Called from many threads.
 pub(super) trait Sink: Sync {
     /// Where to look first: the place by which entries are grouped; none when nothing has to be read.
-    fn anchor(&self, entry: &Entry) -> Option<Place>;
+    fn anchor(&self, entry: &Entry) -> Option<Position>;
     /// The frame at the anchor with all entries anchored in it.
     fn frame(&self, entries: Vec<Entry>, frame: &Frame<'_>, streams: &mut Streams<'_>) -> Result<()>;
     /// Entries without an anchor.
     fn plain(&self, entries: Vec<Entry>) -> Result<()>;
     /// What cannot be read because its frame cannot.
     fn unreadable(&self, entries: Vec<Entry>, error: &Error) -> Result<()>;
-}
-
-/// A place in an archive.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Place {
-    pub(super) backup: BackupId,
-    pub(super) volume: u32,
-    pub(super) offset: u64,
 }
 
 /// A decoded frame.

@@ -5,22 +5,21 @@ use std::collections::{BTreeSet, HashSet};
 
 use crossbeam_channel::Receiver;
 
+use super::join::{Kept, Slot};
 use super::large::{Compressed, Done, Part};
-use super::pack::{Frame, Line, Packed};
-use super::plan::{Kept, Slot};
+use super::pack::{Frame, IndexLine, Packed};
 use super::problems::Problems;
-use super::{ComponentSpec, Settings};
+use super::{ComponentSpec, CreateOptions};
 use crate::archive::frame::Compressor;
 use crate::archive::{FramedWriter, tar};
 use crate::error::{Error, Result};
 use crate::index::{IndexWriter, Pushed};
 use crate::model::{
-    ArchiveRecord, BackupId, Chunk, Digest, Entry, EntryKind, EntryPath, IndexRecord, MAX_OFFSET, ProblemCount,
-    archive_file_name, escape_path, index_file_name, line_path,
+    ArchiveRecord, BackupId, Chunk, Digest, Entry, EntryKind, EntryPath, IndexRecord, MAX_OFFSET, Problem,
+    ProblemCount, ProblemKind, archive_file_name, escape_path, index_file_name, line_path,
 };
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
-use crate::source::Problem;
 use crate::source::files::{LeftOut, root_name};
 
 /// What a component came to.
@@ -43,7 +42,7 @@ pub(super) struct Collected {
 pub(super) struct Collector<'a> {
     spec: &'a ComponentSpec,
     staging: &'a Staging,
-    settings: &'a Settings,
+    settings: &'a CreateOptions,
     open: Option<FramedWriter>,
     archives: Vec<ArchiveRecord>,
     index: IndexWriter,
@@ -62,7 +61,7 @@ impl<'a> Collector<'a> {
     pub(super) fn new(
         spec: &'a ComponentSpec,
         staging: &'a Staging,
-        settings: &'a Settings,
+        settings: &'a CreateOptions,
         index: IndexWriter,
     ) -> Self {
         Self {
@@ -182,15 +181,15 @@ impl<'a> Collector<'a> {
         self.index.push_line(line)
     }
 
-    fn line(&mut self, line: Line, place: (u32, u64), chunks: Option<Vec<Chunk>>) -> Result<()> {
+    fn line(&mut self, line: IndexLine, place: (u32, u64), chunks: Option<Vec<Chunk>>) -> Result<()> {
         let (pushed, entry, is_new) = match line {
-            Line::Kept(kept) => return self.kept(&kept),
-            Line::Same { line, entry } => match self.lost_first(&entry) {
+            IndexLine::Kept(kept) => return self.kept(&kept),
+            IndexLine::Same { line, entry } => match self.lost_first(&entry) {
                 Some(first) => (Pushed::Refused(further_name(first)), entry, false),
                 None => (self.index.push_line(&line)?, entry, false),
             },
-            Line::New(mut entry) => {
-                self.settle(&mut entry, place, chunks);
+            IndexLine::New(mut entry) => {
+                self.rebase(&mut entry, place, chunks);
                 match self.lost_first(&entry) {
                     Some(first) => (Pushed::Refused(further_name(first)), entry, true),
                     None => (self.index.push(&entry)?, entry, true),
@@ -218,11 +217,11 @@ impl<'a> Collector<'a> {
     fn refuse(&mut self, path: &[u8], why: &Error) {
         self.refused.insert(Digest::of(path));
         let path = escape_path(path).into_owned();
-        self.problems.add(Problem { kind: "unsupported".into(), path, detail: why.one_line() });
+        self.problems.add(Problem { kind: ProblemKind::Unsupported, path, detail: why.one_line() });
     }
 
     /// Turns offsets that are relative to the slot into offsets in the volume.
-    fn settle(&self, entry: &mut Entry, (volume, base): (u32, u64), inline_chunks: Option<Vec<Chunk>>) {
+    fn rebase(&self, entry: &mut Entry, (volume, base): (u32, u64), inline_chunks: Option<Vec<Chunk>>) {
         entry.home.volume = volume;
         entry.home.offset += base;
         let own = self.staging.id();
@@ -264,7 +263,7 @@ impl<'a> Collector<'a> {
         for root in &self.spec.roots {
             let path = root_name(root).map_or_else(|_| "root".to_owned(), |name| name.to_string());
             let detail = "nothing of it was captured: it is a socket, or own data of the backup".to_owned();
-            self.problems.add(Problem { kind: "unsupported".into(), path, detail });
+            self.problems.add(Problem { kind: ProblemKind::Unsupported, path, detail });
         }
     }
 

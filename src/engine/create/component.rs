@@ -6,17 +6,17 @@ use std::collections::BTreeSet;
 
 use crossbeam_channel::{Receiver, bounded, select};
 
-use super::base::Volumes;
 use super::collect::{Collected, Collector};
+use super::join::{self, Base, Work};
 use super::known::KnownContent;
 use super::large::{LargeFile, Tasks};
 use super::pack::{Packer, Shared};
-use super::plan::{self, Base, Work};
-use super::{ComponentSpec, Settings};
+use super::parent::Volumes;
+use super::{ComponentSpec, CreateOptions};
 use crate::archive::FramedWriter;
 use crate::error::{Error, Result};
 use crate::index::{IndexWriter, LocalIndex};
-use crate::model::{BackupId, index_file_name};
+use crate::model::{BackupId, Moment, index_file_name};
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
 use crate::source::files::{Exclude, Names, Step, Walk, WalkOptions, walk};
@@ -26,8 +26,8 @@ use crate::threads;
 #[derive(Clone, Debug)]
 pub(super) struct LastIndex {
     pub(super) copy: LocalIndex,
-    /// When that capture began, Unix seconds.
-    pub(super) captured_from_seconds: i64,
+    /// When that capture began.
+    pub(super) captured_from: Moment,
     /// Its lines passed the acceptance of readers as they are today.
     pub(super) accepted: bool,
     /// What it may refer to.
@@ -38,7 +38,7 @@ impl LastIndex {
     pub(super) fn base(&self, rehash: bool) -> Result<Base> {
         Ok(Base {
             lines: self.copy.lines()?,
-            captured_from_seconds: self.captured_from_seconds,
+            captured_from: self.captured_from,
             accepted: self.accepted,
             volumes: self.volumes.clone(),
             rehash,
@@ -47,7 +47,7 @@ impl LastIndex {
 }
 
 /// Starts the walk of a component.
-pub(super) fn start_walk(spec: &ComponentSpec, settings: &Settings) -> Result<Walk> {
+pub(super) fn start_walk(spec: &ComponentSpec, settings: &CreateOptions) -> Result<Walk> {
     let options = WalkOptions {
         exclude: Exclude::new(&spec.exclude)?,
         exclude_caches: spec.exclude_caches,
@@ -62,7 +62,7 @@ pub(super) fn start_walk(spec: &ComponentSpec, settings: &Settings) -> Result<Wa
 /// Captures a component into the staging folder.
 pub(super) fn capture(
     spec: &ComponentSpec,
-    settings: &Settings,
+    settings: &CreateOptions,
     staging: &Staging,
     local: &LocalIndex,
     last: Option<&LastIndex>,
@@ -87,7 +87,7 @@ pub(super) fn capture(
     let (task_sender, task_receiver) = bounded(workers);
     let tasks = Tasks { sender: task_sender, receiver: task_receiver };
     std::thread::scope(|scope| {
-        let joiner = threads::start(scope, "join", move || plan::join(walk, base, &slot_sender, &work_sender))?;
+        let joiner = threads::start(scope, "join", move || join::join(walk, base, &slot_sender, &work_sender))?;
         let pool = threads::start_pool(scope, "pack", workers, || {
             let (shared, tasks, work) = (&shared, tasks.clone(), work.clone());
             move || serve(shared, tasks, &work, settings.level, monitor)

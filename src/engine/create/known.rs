@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::sync::OnceLock;
 
-use super::base::Volumes;
 use super::component::LastIndex;
+use super::parent::Volumes;
 use crate::error::{Error, Result};
 use crate::index::LocalIndex;
 use crate::model::{BackupId, Digest, Entry, EntryKind, Extent};
@@ -27,14 +27,14 @@ pub(super) struct KnownContent {
 #[derive(Debug, Default)]
 struct Table {
     backups: Vec<BackupId>,
-    places: Vec<(Digest, Place)>,
+    extents_by_digest: Vec<(Digest, CompactExtent)>,
     /// Sizes of all files that are large enough for pieces.
     large_sizes: HashSet<u64>,
     large_inodes: HashSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct CompactExtent {
     offset: u64,
     length: u64,
     backup: u32,
@@ -63,8 +63,8 @@ impl KnownContent {
     /// Where `length` bytes with this digest lie.
     pub(super) fn find(&self, sha256: Digest, length: u64) -> Result<Option<Extent>> {
         let Some(table) = self.table()? else { return Ok(None) };
-        let at = table.places.partition_point(|p| p.0 < sha256);
-        Ok(table.places.get(at).filter(|p| p.0 == sha256 && p.1.length == length).map(|(_, place)| Extent {
+        let at = table.extents_by_digest.partition_point(|p| p.0 < sha256);
+        Ok(table.extents_by_digest.get(at).filter(|p| p.0 == sha256 && p.1.length == length).map(|(_, place)| Extent {
             backup: table.backups[place.backup as usize].clone(),
             volume: place.volume,
             offset: place.offset,
@@ -90,9 +90,9 @@ impl Table {
                 table.add(&entry, volumes, &mut numbers);
             }
         }
-        table.places.sort_unstable_by_key(|p| p.0);
-        table.places.dedup_by_key(|p| p.0);
-        table.places.shrink_to_fit();
+        table.extents_by_digest.sort_unstable_by_key(|p| p.0);
+        table.extents_by_digest.dedup_by_key(|p| p.0);
+        table.extents_by_digest.shrink_to_fit();
         Ok(table)
     }
 
@@ -107,8 +107,8 @@ impl Table {
                 self.backups.push(extent.backup.clone());
                 next
             });
-            let place = Place { offset: extent.offset + skip, length, backup, volume: extent.volume };
-            self.places.push((sha256, place));
+            let place = CompactExtent { offset: extent.offset + skip, length, backup, volume: extent.volume };
+            self.extents_by_digest.push((sha256, place));
         };
         if let [extent] = extents.as_slice() {
             if extent.length > MIN_REFERENCED_BYTES {

@@ -8,19 +8,18 @@ use std::io;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use super::join::Job;
 use super::links::Name;
 use super::pack::{
-    Captured, Frame, Line, Packer, Shared, accepted, capture_other, changed, distrust, file_entry, may_be_stub,
+    Captured, Frame, IndexLine, Packer, Shared, accepted, capture_other, changed, distrust, file_entry, may_be_stub,
     problem_of, says_the_same,
 };
-use super::plan::Job;
 use super::stream::{ChunkSizes, Chunker, StoredStream};
 use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
 use crate::archive::tar;
 use crate::error::Result;
-use crate::model::{Chunk, Digest, Entry, EntryKind, EntryPath, Extent, Hasher};
+use crate::model::{Chunk, Digest, Entry, EntryKind, EntryPath, Extent, Hasher, Problem};
 use crate::monitor::Monitor;
-use crate::source::Problem;
 use crate::source::files::{Found, Stat};
 
 /// What a large file sends to the writer, in order.
@@ -41,7 +40,7 @@ const FRAME_ROOM_BYTES: usize = TARGET_FRAME_BYTES + (2 << 20);
 #[derive(Debug)]
 pub(super) struct Done {
     /// None when nothing could be captured.
-    pub(super) line: Option<Line>,
+    pub(super) line: Option<IndexLine>,
     pub(super) problems: Vec<Problem>,
     pub(super) bytes_read: u64,
 }
@@ -190,8 +189,8 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             }
             let line = match previous {
                 // Only its timestamps were not trusted: the stub that the last backup holds will do.
-                Some((line, old)) if pieces && same_as_before(&entry, &old) => Line::Same { line, entry: old },
-                _ => Line::New(self.stub(entry, pieces)),
+                Some((line, old)) if pieces && same_as_before(&entry, &old) => IndexLine::Same { line, entry: old },
+                _ => IndexLine::New(self.stub(entry, pieces)),
             };
             if self.end_frame().is_err() {
                 return Ok(Err(GivenUp));
@@ -218,11 +217,11 @@ impl<'a, 'p> LargeFile<'a, 'p> {
                 None
             }
             (Ok(captured), Some((line, old))) if says_the_same(&captured.entry, &old) => {
-                Some(Line::Same { line, entry: old })
+                Some(IndexLine::Same { line, entry: old })
             }
             (Ok(captured), _) => {
                 tar::write_member_header(&captured.entry, &mut self.raw);
-                Some(Line::New(captured.entry))
+                Some(IndexLine::New(captured.entry))
             }
         };
         if let Some(name) = name.filter(|_| line.is_some()) {

@@ -3,14 +3,14 @@
 //! Whether a backup is full or incremental follows from what is there: with the local copy of the last index a host makes
 //! incrementals without being able to decrypt anything; without it the run is a full backup and says why.
 
-mod base;
 mod collect;
 mod component;
+mod join;
 mod known;
 mod large;
 mod links;
 mod pack;
-mod plan;
+mod parent;
 mod problems;
 mod report;
 mod stream;
@@ -22,14 +22,15 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{Clock, rfc3339};
+use super::Clock;
 use crate::archive::seal::Sealer;
 use crate::archive::tar::PIECES_DIR;
 use crate::config::Percent;
 use crate::durable::Disk;
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{
-    BackupId, BackupKind, ComponentRecord, Dependency, Digest, FORMAT_NAME, FORMAT_VERSION, Manifest, escape_path,
+    BackupId, BackupKind, ComponentRecord, Dependency, Digest, FORMAT_NAME, FORMAT_VERSION, Manifest, Moment, Problem,
+    escape_path,
 };
 use crate::monitor::Monitor;
 use crate::repo::Repository;
@@ -38,13 +39,12 @@ use crate::repo::places::Places;
 use crate::repo::publish::{Staging, point_latest};
 use crate::repo::signing::{Signer, SignerKey};
 use crate::repo::state::{ACCEPTANCE, FinishedComponent, Head, LocalComponent, LocalRecord, LocalState};
-use crate::source::Problem;
 use crate::source::files::{Step, root_name};
-use base::Decision;
 use component::LastIndex;
-use plan::Item;
+use join::BatchItem;
+use parent::ParentChoice;
 use report::report;
-pub use report::{ComponentReport, Report};
+pub use report::{ComponentReport, CreateReport};
 
 /// A component to capture.
 #[derive(Clone, Debug, Serialize)]
@@ -75,7 +75,7 @@ fn serialize_paths<S: serde::Serializer>(paths: &[PathBuf], serializer: S) -> st
 
 /// How a backup is made.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct CreateOptions {
     /// What to capture, in this order.
     pub components: Vec<ComponentSpec>,
     /// Make a full backup in any case.
@@ -132,10 +132,10 @@ pub struct Preview {
 }
 
 impl Preview {
-    fn count(&mut self, item: &Item) {
+    fn count(&mut self, item: &BatchItem) {
         match item {
-            Item::Kept(kept) => self.entries += kept.entries,
-            Item::Read(job) => {
+            BatchItem::Kept(kept) => self.entries += kept.entries,
+            BatchItem::Read(job) => {
                 self.entries += 1;
                 self.new_entries += 1;
                 let stat = &job.found.stat;
@@ -148,45 +148,45 @@ impl Preview {
 }
 
 /// Says what a run would do; changes nothing, takes no lock.
-pub fn preview(root: &Path, settings: &Settings) -> Result<(Vec<Preview>, Option<String>)> {
+pub fn preview(root: &Path, settings: &CreateOptions) -> Result<(Vec<Preview>, Option<String>)> {
     check_place(root, settings)?;
     let decision = match Repository::open(root) {
         Ok(repo) => {
             let state = LocalState::new(&settings.state_dir, &repo.record().repository_id, settings.disk.clone());
-            Decision::make(&repo, &Catalog::load(&repo)?, &state, settings)?
+            ParentChoice::make(&repo, &Catalog::load(&repo)?, &state, settings)?
         }
-        Err(e) if e.kind() == Kind::NotFound => Decision::first(),
+        Err(e) if e.kind() == Kind::NotFound => ParentChoice::first(),
         Err(e) => return Err(e),
     };
     let previews = settings.components.iter().map(|spec| {
         let base = decision.last_index(&spec.name).map(|l| l.base(settings.rehash)).transpose()?;
         let walk = component::start_walk(spec, settings)?;
-        plan::preview(walk, base).map(|p| Preview { name: spec.name.clone(), ..p })
+        join::preview(walk, base).map(|p| Preview { name: spec.name.clone(), ..p })
     });
     Ok((previews.collect::<Result<_>>()?, decision.full_because.clone()))
 }
 
 /// Starts the walk of a component; a call gives all its steps in order.
-pub type Walks<'a> = &'a dyn Fn(&ComponentSpec, &Settings) -> Result<Box<dyn Iterator<Item = Step> + Send>>;
+pub type Walks<'a> = &'a dyn Fn(&ComponentSpec, &CreateOptions) -> Result<Box<dyn Iterator<Item = Step> + Send>>;
 
 /// Makes a backup in the repository at `root`, which is made if nothing is there.
-pub fn create(root: &Path, settings: &Settings, signer: &Signer, monitor: &dyn Monitor) -> Result<Report> {
+pub fn create(root: &Path, settings: &CreateOptions, signer: &Signer, monitor: &dyn Monitor) -> Result<CreateReport> {
     create_from(root, settings, signer, &|spec, settings| Ok(Box::new(component::start_walk(spec, settings)?)), monitor)
 }
 
 /// The same from any walks: a test changes the tree between what a walk saw and what is read.
 pub fn create_from(
     root: &Path,
-    settings: &Settings,
+    settings: &CreateOptions,
     signer: &Signer,
     walks: Walks<'_>,
     monitor: &dyn Monitor,
-) -> Result<Report> {
+) -> Result<CreateReport> {
     let begun = Instant::now();
-    let now = settings.clock.now_seconds();
+    let now = settings.clock.now();
     check_components(&settings.components)?;
     let places = check_place(root, settings)?;
-    let (repo, _lock) = Repository::open_or_create(root, &settings.disk, &rfc3339(now), &signer.public())?;
+    let (repo, _lock) = Repository::open_or_create(root, &settings.disk, now, &signer.public())?;
     let mut settings = settings.clone();
     settings.skip_identities.push(identity_of(root)?);
     let state = LocalState::new(&settings.state_dir, &repo.record().repository_id, settings.disk.clone());
@@ -195,7 +195,7 @@ pub fn create_from(
     settings.skip_identities.push(identity_of(&settings.state_dir)?);
     let settings = &settings;
     let catalog = Catalog::load(&repo)?;
-    let decision = Decision::make(&repo, &catalog, &state, settings)?;
+    let decision = ParentChoice::make(&repo, &catalog, &state, settings)?;
     decision.notes.iter().for_each(|note| monitor.note(note));
     if let Some(why) = &decision.full_because {
         monitor.note(&format!("this is a full backup: {why}"));
@@ -211,7 +211,7 @@ pub fn create_from(
     monitor.check()?;
     let sums_sha256 = staging.seal(&manifest, &texts, signer)?;
     let copies = finished.iter().map(|f| {
-        let local = LocalComponent { copy_sha256: f.copy_sha256, captured_from_seconds: f.captured_from_seconds };
+        let local = LocalComponent { copy_sha256: f.copy_sha256, captured_from: f.captured_from };
         (f.record.name.clone(), local)
     });
     let copies = LocalRecord { sums_sha256, accepted: ACCEPTANCE, components: copies.collect() };
@@ -256,7 +256,7 @@ fn check_components(components: &[ComponentSpec]) -> Result<()> {
 }
 
 /// Refuses a place at which another repository was, or one that is gone.
-fn check_place(root: &Path, settings: &Settings) -> Result<Places> {
+fn check_place(root: &Path, settings: &CreateOptions) -> Result<Places> {
     let places = Places::new(&settings.state_dir, settings.disk.clone());
     if !settings.adopt {
         places.check(root)?;
@@ -276,18 +276,18 @@ pub fn identity_of(dir: &Path) -> Result<(u64, u64)> {
 fn stage(
     repo: &Repository,
     catalog: &Catalog,
-    decision: &Decision,
-    settings: &Settings,
+    decision: &ParentChoice,
+    settings: &CreateOptions,
     state: &LocalState,
-    now: i64,
+    now: Moment,
 ) -> Result<Staging> {
     let mut reusable = None;
     for id in crate::repo::catalog::incomplete_ids(repo.root())? {
         let dir = Staging::path_of(repo, &id);
         let staging = Staging::adopt(repo, id.clone(), &settings.disk);
-        let young = (now - id.unix_seconds()).abs() <= MAX_RESUMED_SECONDS;
+        let young = (now.unix_seconds() - id.moment().unix_seconds()).abs() <= MAX_RESUMED_SECONDS;
         // What somebody else put there does not count.
-        let newer = decision.parent.as_ref().is_none_or(|p| p.id.unix_seconds() < id.unix_seconds());
+        let newer = decision.parent.as_ref().is_none_or(|p| p.id.moment() < id.moment());
         let useful =
             settings.components.iter().any(|spec| take_over(spec, settings, &staging, state, decision).is_some());
         if young && newer && useful && reusable.is_none() {
@@ -305,7 +305,7 @@ fn stage(
     }
     let taken = |id: &BackupId| repo.root().join(id.as_str()).symlink_metadata().is_ok();
     // A lower name that is free now was somebody's, who may still be named as a parent.
-    let same_second = catalog.backups.iter().filter(|b| b.id.unix_seconds() == now).map(|b| b.id.collision());
+    let same_second = catalog.backups.iter().filter(|b| b.id.moment() == now).map(|b| b.id.collision());
     for collision in same_second.max().unwrap_or(0).saturating_add(1)..=9999 {
         let id = BackupId::at(now, collision)?;
         if !taken(&id) {
@@ -320,10 +320,10 @@ const MAX_RESUMED_SECONDS: i64 = 6 * 3600;
 
 fn take_over(
     spec: &ComponentSpec,
-    settings: &Settings,
+    settings: &CreateOptions,
     staging: &Staging,
     state: &LocalState,
-    decision: &Decision,
+    decision: &ParentChoice,
 ) -> Option<FinishedComponent> {
     let found = state.finished(staging.id(), &spec.name)?;
     let copy = state.copy(staging.id(), &spec.name);
@@ -335,19 +335,19 @@ fn take_over(
 }
 
 /// What a finished component depends on; equal means it would be made the same way again.
-fn fingerprint(spec: &ComponentSpec, settings: &Settings, decision: &Decision) -> Result<Digest> {
+fn fingerprint(spec: &ComponentSpec, settings: &CreateOptions, decision: &ParentChoice) -> Result<Digest> {
     let base = decision.last_index(&spec.name).and(decision.parent.as_ref());
-    let Settings { level, volume_bytes, rehash, .. } = settings;
+    let CreateOptions { level, volume_bytes, rehash, .. } = settings;
     let facts = serde_json::json!([spec, settings.sealer.sealing(), level, base, volume_bytes, rehash]);
     Ok(Digest::of(facts.to_string().as_bytes()))
 }
 
 fn capture_component(
     spec: &ComponentSpec,
-    settings: &Settings,
+    settings: &CreateOptions,
     staging: &Staging,
     state: &LocalState,
-    decision: &Decision,
+    decision: &ParentChoice,
     walks: Walks<'_>,
     monitor: &dyn Monitor,
 ) -> Result<FinishedComponent> {
@@ -360,7 +360,7 @@ fn capture_component(
     let copy = state.copy(staging.id(), &spec.name);
     copy.remove(&settings.disk)?;
     let last: Option<&LastIndex> = decision.last_index(&spec.name);
-    let captured_from_seconds = settings.clock.now_seconds();
+    let captured_from = settings.clock.now();
     let walk = walks(spec, settings)?;
     let collected = component::capture(spec, settings, staging, &copy, last, walk, monitor)
         .map_err(|e| e.within(format!("cannot capture the component {}", spec.name)))?;
@@ -368,8 +368,8 @@ fn capture_component(
     let record = ComponentRecord {
         name: spec.name.clone(),
         kind: "files".into(),
-        captured_from: rfc3339(captured_from_seconds),
-        captured_until: rfc3339(settings.clock.now_seconds()),
+        captured_from,
+        captured_until: settings.clock.now(),
         entries: collected.entries,
         new_entries: collected.new_entries,
         content_bytes: collected.content_bytes,
@@ -380,13 +380,13 @@ fn capture_component(
         problems: collected.problem_counts,
         left_out: (collected.left_out > 0).then_some(collected.left_out),
     };
-    base::check_expectations(spec, &record, decision.parent_manifest.as_ref())?;
+    parent::check_expectations(spec, &record, decision.parent_manifest.as_ref())?;
     let finished = FinishedComponent {
         fingerprint: fingerprint(spec, settings, decision)?,
         record,
         depends_on: collected.depends_on.into_iter().collect(),
         copy_sha256: copy.digest()?,
-        captured_from_seconds,
+        captured_from,
         problems: collected.problems,
     };
     state.note_finished(staging.id(), &finished)?;
@@ -395,11 +395,11 @@ fn capture_component(
 
 fn manifest(
     repo: &Repository,
-    decision: &Decision,
-    settings: &Settings,
+    decision: &ParentChoice,
+    settings: &CreateOptions,
     id: &BackupId,
     finished: &[FinishedComponent],
-    now: i64,
+    now: Moment,
     host_id: String,
 ) -> Result<Manifest> {
     let needed = component::union(finished.iter().map(|f| &f.depends_on));
@@ -410,8 +410,8 @@ fn manifest(
         version: FORMAT_VERSION,
         id: id.clone(),
         sequence: decision.next_sequence,
-        created_at: rfc3339(now),
-        finished_at: rfc3339(settings.clock.now_seconds()),
+        created_at: now,
+        finished_at: settings.clock.now(),
         kind: if incremental { BackupKind::Incremental } else { BackupKind::Full },
         parent: decision.parent.clone(),
         depends_on,

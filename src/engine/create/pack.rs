@@ -6,16 +6,18 @@
 use std::fs::File;
 use std::io;
 
+use super::join::{BatchItem, Job, Kept};
 use super::known::{KnownContent, MIN_REFERENCED_BYTES};
 use super::links::Name;
-use super::plan::{Item, Job, Kept};
 use super::stream::{LARGE_FILE_BYTES, StoredStream};
 use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
 use crate::archive::tar;
 use crate::error::Result;
-use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Extent, Home, MAX_OFFSET, Xattr, escape_path};
+use crate::model::{
+    BackupId, Digest, Entry, EntryKind, EntryPath, Extent, MAX_OFFSET, Position, Problem, ProblemKind, Xattr,
+    escape_path,
+};
 use crate::monitor::Monitor;
-use crate::source::Problem;
 use crate::source::files::{FileKind, Found, Names, Stat, data_regions, problem_kind};
 
 /// What all workers of a component share.
@@ -35,7 +37,7 @@ pub(super) struct Frame {
 
 /// An entry for the index.
 #[derive(Debug)]
-pub(super) enum Line {
+pub(super) enum IndexLine {
     /// Unchanged ones, unread.
     Kept(Kept),
     /// Read again and found as it stands in the last index.
@@ -48,7 +50,7 @@ pub(super) enum Line {
 #[derive(Debug, Default)]
 pub(super) struct Packed {
     pub(super) frames: Vec<Frame>,
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<IndexLine>,
     pub(super) problems: Vec<Problem>,
     pub(super) bytes_read: u64,
 }
@@ -97,14 +99,14 @@ impl<'a> Packer<'a> {
         &mut self.compressor
     }
 
-    pub(super) fn pack(&mut self, items: Vec<Item>, monitor: &dyn Monitor) -> Result<Packed> {
+    pub(super) fn pack(&mut self, items: Vec<BatchItem>, monitor: &dyn Monitor) -> Result<Packed> {
         let mut packed = Packed::default();
         self.before = 0;
         self.raw.clear();
         for item in items {
             match item {
-                Item::Kept(kept) => packed.lines.push(Line::Kept(kept)),
-                Item::Read(job) => {
+                BatchItem::Kept(kept) => packed.lines.push(IndexLine::Kept(kept)),
+                BatchItem::Read(job) => {
                     let read = self.capture(*job, &mut packed)?;
                     monitor.pace(read);
                     monitor.advance(read, 1);
@@ -163,11 +165,11 @@ impl<'a> Packer<'a> {
         match previous {
             Some((line, old)) if says_the_same(&entry, &old) => {
                 self.raw.truncate(start);
-                packed.lines.push(Line::Same { line, entry: old });
+                packed.lines.push(IndexLine::Same { line, entry: old });
             }
             _ => {
                 entry.home.offset = self.before + start as u64;
-                packed.lines.push(Line::New(entry));
+                packed.lines.push(IndexLine::New(entry));
             }
         }
         Ok(bytes_read)
@@ -383,10 +385,12 @@ fn capture_special(found: &Found, shared: &Shared<'_>, problems: &mut Vec<Proble
 
 fn folder_without_attributes(found: &Found, error: &io::Error) -> Problem {
     let (kind, why) = match problem_kind(error) {
-        "vanished" => ("changed", "it was moved or replaced before its extended attributes were read".to_owned()),
+        ProblemKind::Vanished => {
+            (ProblemKind::Changed, "it was moved or replaced before its extended attributes were read".to_owned())
+        }
         kind => (kind, format!("its extended attributes cannot be read: {error}")),
     };
-    Problem { kind: kind.into(), path: found.path.escaped().into_owned(), detail: why }
+    Problem { kind, path: found.path.escaped().into_owned(), detail: why }
 }
 
 fn entry_of(found: &Found, stat: &Stat, kind: EntryKind, xattrs: Vec<Xattr>, shared: &Shared<'_>) -> Entry {
@@ -402,7 +406,7 @@ fn entry_of(found: &Found, stat: &Stat, kind: EntryKind, xattrs: Vec<Xattr>, sha
         ctime: stat.ctime,
         inode: stat.inode,
         xattrs,
-        home: Home { backup: shared.backup.clone(), volume: 0, offset: 0 },
+        home: Position { backup: shared.backup.clone(), volume: 0, offset: 0 },
     }
 }
 
@@ -425,7 +429,7 @@ fn xattrs_of(found: &Found, file: Option<&File>, problems: &mut Vec<Problem>) ->
             return true;
         };
         let detail = format!("the attribute {} {why}; it was left out", escape_path(&x.name));
-        problems.push(Problem { kind: "unsupported".into(), path: found.path.escaped().into_owned(), detail });
+        problems.push(Problem { kind: ProblemKind::Unsupported, path: found.path.escaped().into_owned(), detail });
         false
     });
     Ok(xattrs)
@@ -434,12 +438,12 @@ fn xattrs_of(found: &Found, file: Option<&File>, problems: &mut Vec<Problem>) ->
 pub(super) fn problem_of(found: &Found, error: &io::Error) -> Problem {
     let kind = problem_kind(error);
     let detail = match kind {
-        "vanished" => "it was gone, or something else stood in its place, when its turn came".to_owned(),
+        ProblemKind::Vanished => "it was gone, or something else stood in its place, when its turn came".to_owned(),
         _ => error.to_string(),
     };
-    Problem { kind: kind.into(), path: found.path.escaped().into_owned(), detail }
+    Problem { kind, path: found.path.escaped().into_owned(), detail }
 }
 
 pub(super) fn changed(found: &Found, detail: &str) -> Problem {
-    Problem { kind: "changed".into(), path: found.path.escaped().into_owned(), detail: detail.into() }
+    Problem { kind: ProblemKind::Changed, path: found.path.escaped().into_owned(), detail: detail.into() }
 }

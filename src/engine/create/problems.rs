@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::ProblemCount;
-use crate::source::Problem;
+use crate::model::{Problem, ProblemCount, ProblemKind};
 
 /// Room for listed problems, in bytes as they are written at the most; well below what readers accept, and what memory
 /// can hold.
@@ -14,8 +13,8 @@ pub(super) struct Problems {
     listed: Vec<Problem>,
     listed_bytes: usize,
     /// Kind and path of the first that is not listed, and how many there are.
-    omitted: Option<(String, String, u64)>,
-    counts: BTreeMap<String, u64>,
+    omitted: Option<(ProblemKind, String, u64)>,
+    counts: BTreeMap<ProblemKind, u64>,
 }
 
 impl Problems {
@@ -61,14 +60,16 @@ mod tests {
         let mut problems = Problems::default();
         let long = "x".repeat(32 << 10);
         for number in 0..3000 {
-            let (kind, path) = ("vanished".into(), format!("{number}{long}"));
+            let (kind, path) = (ProblemKind::Vanished, format!("{number}{long}"));
             problems.add(Problem { kind, path, detail: String::new() });
         }
         let (listed, counts) = problems.finish();
-        assert_eq!(counts, [ProblemCount { kind: "vanished".into(), count: 3000 }]);
+        assert_eq!(counts, [ProblemCount { kind: ProblemKind::Vanished, count: 3000 }]);
         let (last, before) = listed.split_last().unwrap();
         assert!((900..1100).contains(&before.len()), "{}", before.len());
-        assert!(last.kind == "vanished" && last.detail.contains(&format!("{} problems", 3000 - before.len())));
+        assert!(
+            last.kind == ProblemKind::Vanished && last.detail.contains(&format!("{} problems", 3000 - before.len()))
+        );
         assert!(last.path.starts_with(&before.len().to_string()));
     }
 }

@@ -4,9 +4,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::model::{BackupId, BackupKind, Manifest};
+use crate::model::{BackupId, BackupKind, Manifest, Moment, Problem};
 use crate::repo::state::FinishedComponent;
-use crate::source::Problem;
 
 /// What one component came to, as `create --json` shows it.
 #[derive(Clone, Debug, Serialize)]
@@ -24,7 +23,7 @@ pub struct ComponentReport {
     /// Bytes stored.
     pub bytes_stored: u64,
     /// When the capture began.
-    pub captured_at: String,
+    pub captured_at: Moment,
     /// What rules left out; a folder counts once.
     pub left_out: u64,
     /// Problems with their paths.
@@ -33,7 +32,7 @@ pub struct ComponentReport {
 
 /// A finished backup, as `create --json` shows it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct CreateReport {
     /// The backup.
     pub id: BackupId,
     /// Full or incremental.
@@ -65,7 +64,7 @@ pub(super) fn report(
     finished: Vec<FinishedComponent>,
     full_because: Option<String>,
     begun: Instant,
-) -> Report {
+) -> CreateReport {
     let problems = finished.iter().flat_map(|f| f.problems.clone()).collect();
     let problem_count = manifest.problems();
     let left_out = finished.iter().filter_map(|f| f.record.left_out).fold(0, u64::saturating_add);
@@ -80,7 +79,7 @@ pub(super) fn report(
         left_out: f.record.left_out.unwrap_or(0),
         problems: f.problems,
     });
-    Report {
+    CreateReport {
         bytes_stored: manifest.bytes_stored(),
         encrypted: manifest.sealing.is_encrypted(),
         components: components.collect(),

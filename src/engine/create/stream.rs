@@ -7,8 +7,8 @@ use fastcdc::v2020::FastCDC;
 use rustix::buffer::spare_capacity;
 
 use super::pack::changed;
-use crate::cache;
-use crate::source::Problem;
+use crate::model::{Problem, ProblemKind};
+use crate::page_cache;
 use crate::source::files::Found;
 
 /// Files of at least this size are streamed, chunked and may be stored in pieces; in bytes.
@@ -26,7 +26,7 @@ pub(super) trait ReadAt: std::fmt::Debug + Sync {
 
 impl ReadAt for File {
     fn read_at(&self, part: &mut [u8], offset: u64) -> io::Result<usize> {
-        cache::read_once_at(self, part, offset)
+        page_cache::read_once_at(self, part, offset)
     }
 
     fn append_at(&self, out: &mut Vec<u8>, offset: u64) -> io::Result<usize> {
@@ -79,7 +79,7 @@ impl<'a> StoredStream<'a> {
             let ranges = ranges.join(", ");
             let detail = format!("{lost} bytes could not be read, zeros stand for them: {ranges}{more} ({error})");
             let path = found.path.escaped().into_owned();
-            return Ok(Some(Problem { kind: "unreadable".into(), path, detail }));
+            return Ok(Some(Problem { kind: ProblemKind::Unreadable, path, detail }));
         }
         Ok(self.ended.then(|| changed(found, "it became shorter while it was read; zeros stand for the rest")))
     }
@@ -299,7 +299,7 @@ mod tests {
         assert!(same > 100_000 - 24_000 && filled.iter().zip(&content).all(|(a, b)| a == b || *a == 0));
         for stream in [&mut stream, &mut other] {
             let problem = stream.fault(&found()).unwrap().unwrap();
-            assert_eq!(problem.kind, "unreadable");
+            assert_eq!(problem.kind, ProblemKind::Unreadable);
             assert!(problem.detail.contains("20000 to 20480"), "{}", problem.detail);
         }
     }
@@ -315,7 +315,7 @@ mod tests {
         let mut out = Vec::new();
         stream.append_to(&mut out);
         assert!(out[..20_000].iter().all(|&b| b == 1) && out[20_000..].iter().all(|&b| b == 0) && out.len() == 30_000);
-        assert_eq!(stream.fault(&found()).unwrap().unwrap().kind, "changed");
+        assert_eq!(stream.fault(&found()).unwrap().unwrap().kind, ProblemKind::Changed);
         // A disk that fails everywhere is not asked for each of its blocks.
         let disk = Worn { content: vec![1; 64 << 20], bad: vec![(8192, 64 << 20)] };
         let mut stream = StoredStream::new(&disk, 64 << 20, None);

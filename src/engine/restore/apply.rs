@@ -9,17 +9,16 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use rustix::io::Errno;
 
 use super::plan::{Chosen, extras, path_digests, selected};
-use super::{Options, Report, unsettled};
+use super::{RestoreOptions, RestoreReport, unsettled};
 use crate::archive::Scratch;
 use crate::engine::chain::{Archives, Chain};
-use crate::engine::content::{self, Frame, Place, Sink, Streams, check_digest};
-use crate::engine::target::{Existing, Target, is_part_name};
-use crate::engine::verify::Finding;
+use crate::engine::content::{self, Frame, Sink, Streams, check_digest};
+use crate::engine::finding::Finding;
 use crate::error::{Error, Result};
 use crate::index::Inventory;
-use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath};
+use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Position, Problem, ProblemKind};
 use crate::monitor::Monitor;
-use crate::source::Problem;
+use crate::source::files::destination::{Destination, Existing, is_part_name};
 use crate::threads;
 
 /// What the folder of a component was before.
@@ -42,11 +41,11 @@ pub(super) fn component(
     chain: &Arc<Chain>,
     name: &str,
     inventory: &Inventory,
-    target: &Target,
-    options: &Options,
+    target: &Destination,
+    options: &RestoreOptions,
     before: Before,
     monitor: &dyn Monitor,
-    report: &mut Report,
+    report: &mut RestoreReport,
 ) -> Result<()> {
     let archives = chain.archives(name);
     let writer = Writer {
@@ -74,7 +73,7 @@ pub(super) fn component(
     let came = state.unsettled.iter().filter(|path| !state.lost.contains(path));
     report.problems.extend(came.map(|path| unsettled(name, path)));
     report.problems.extend(target.take_problems().into_iter().map(|(path, detail)| Problem {
-        kind: "metadata".into(),
+        kind: ProblemKind::Metadata,
         path: format!("{name}/{path}"),
         detail,
     }));
@@ -87,11 +86,11 @@ fn fill(
     inventory: &Inventory,
     archives: &Archives,
     writer: &Writer<'_>,
-    options: &Options,
+    options: &RestoreOptions,
     before: Before,
     monitor: &dyn Monitor,
     entries: &mut u64,
-    report: &mut Report,
+    report: &mut RestoreReport,
 ) -> Result<()> {
     let target = writer.target;
     let mut links = Vec::new();
@@ -138,7 +137,7 @@ fn fill(
 
 /// Syncs the target now and then while `work` writes, so that the disk has its share before the end. A failed sync is
 /// final: the next one would not tell it again.
-fn syncing_early(target: &Target, work: impl FnOnce() -> Result<()>) -> Result<()> {
+fn syncing_early(target: &Destination, work: impl FnOnce() -> Result<()>) -> Result<()> {
     std::thread::scope(|scope| {
         let (running, ended) = bounded::<()>(0);
         let syncing = threads::start(scope, "sync", move || -> Result<()> {
@@ -170,7 +169,7 @@ struct State {
 struct Writer<'a> {
     backup: &'a BackupId,
     component: &'a str,
-    target: &'a Target,
+    target: &'a Destination,
     /// Nothing was there before.
     fresh: bool,
     monitor: &'a dyn Monitor,
@@ -219,7 +218,7 @@ impl Writer<'_> {
             let mut state = self.state()?;
             state.unmade.insert(entry.path.clone());
             let path = format!("{}/{}", self.component, entry.path);
-            state.problems.push(Problem { kind: "not-restored".into(), path, detail: error.one_line() });
+            state.problems.push(Problem { kind: ProblemKind::NotRestored, path, detail: error.one_line() });
             return Ok(());
         }
         if !error.is_damage() {
@@ -286,7 +285,7 @@ impl Writer<'_> {
         if state.unmade.contains(first) {
             let detail = format!("it is a further name of {first}, which was not made");
             let path = format!("{}/{}", self.component, entry.path);
-            state.problems.push(Problem { kind: "metadata".into(), path, detail });
+            state.problems.push(Problem { kind: ProblemKind::Metadata, path, detail });
             return Ok(());
         }
         let lost = state.lost.contains(first);
@@ -304,10 +303,10 @@ impl Writer<'_> {
 }
 
 impl Sink for Writer<'_> {
-    fn anchor(&self, entry: &Entry) -> Option<Place> {
+    fn anchor(&self, entry: &Entry) -> Option<Position> {
         let EntryKind::File { extents, .. } = &entry.kind else { return None };
         let first = extents.iter().find(|e| e.length > 0)?;
-        Some(Place { backup: first.backup.clone(), volume: first.volume, offset: first.offset })
+        Some(Position { backup: first.backup.clone(), volume: first.volume, offset: first.offset })
     }
 
     fn frame(&self, entries: Vec<Entry>, frame: &Frame<'_>, streams: &mut Streams<'_>) -> Result<()> {
@@ -351,8 +350,8 @@ fn cannot_hold(entry: &Entry, error: &Error) -> bool {
 /// Folders get their metadata deepest first, when nothing below them changes any more.
 fn finish_folders(
     inventory: &Inventory,
-    options: &Options,
-    target: &Target,
+    options: &RestoreOptions,
+    target: &Destination,
     writer: &Writer<'_>,
     monitor: &dyn Monitor,
 ) -> Result<()> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Options;
+use super::RestoreOptions;
 use crate::engine::chain::Chain;
 use crate::error::{Error, Kind, Result};
 use crate::model::{BackupId, Digest};
@@ -35,7 +35,7 @@ pub(super) fn is_there(target: &Path) -> bool {
 }
 
 /// Whether a restore of the same backup was cut short here. One of another backup is refused.
-pub(super) fn belongs_to(target: &Path, chain: &Chain, options: &Options) -> Result<bool> {
+pub(super) fn belongs_to(target: &Path, chain: &Chain, options: &RestoreOptions) -> Result<bool> {
     if !is_there(target) {
         return Ok(false);
     }
@@ -55,13 +55,13 @@ pub(super) fn belongs_to(target: &Path, chain: &Chain, options: &Options) -> Res
 }
 
 /// Places the marker before anything else is written.
-pub(super) fn place(target: &Path, chain: &Chain, options: &Options) -> Result<()> {
+pub(super) fn place(target: &Path, chain: &Chain, options: &RestoreOptions) -> Result<()> {
     options.disk.make_dirs(target)?;
     options.disk.replace(&path(target), &pretty_json(&of(chain))?)
 }
 
 /// Removes the marker at the very end.
-pub(super) fn remove(target: &Path, options: &Options) -> Result<()> {
+pub(super) fn remove(target: &Path, options: &RestoreOptions) -> Result<()> {
     options.disk.remove_file_if_there(&path(target))?;
     options.disk.sync_dir(target)
 }

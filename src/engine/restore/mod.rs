@@ -17,19 +17,18 @@ use serde::Serialize;
 use apply::Before;
 
 use super::chain::Chain;
+use super::finding::Finding;
 use super::select::Selection;
-use super::target::{Target, TargetOptions};
-use super::verify::Finding;
 use crate::durable::Disk;
 use crate::error::{Context, Error, Kind, Result, path_text};
 use crate::index::Inventory;
-use crate::model::{BackupId, ComponentRecord, EntryPath};
+use crate::model::{BackupId, ComponentRecord, EntryPath, Problem, ProblemKind};
 use crate::monitor::Monitor;
-use crate::source::Problem;
+use crate::source::files::destination::{Destination, DestinationOptions};
 
 /// What to restore, and how.
 #[derive(Debug)]
-pub struct Options {
+pub struct RestoreOptions {
     /// Components; all if empty.
     pub components: Vec<String>,
     /// Entries.
@@ -46,7 +45,7 @@ pub struct Options {
 
 /// What a restore did, or, for a dry run, would do.
 #[derive(Debug, Default, Serialize)]
-pub struct Report {
+pub struct RestoreReport {
     /// The backup; empty only before it is known.
     pub id: String,
     /// The folder.
@@ -73,7 +72,12 @@ pub struct Report {
 }
 
 /// Restores into `target`. Damage is in the report, not an error: the rest was restored.
-pub fn restore(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+pub fn restore(
+    chain: &Arc<Chain>,
+    target: &Path,
+    options: &RestoreOptions,
+    monitor: &dyn Monitor,
+) -> Result<RestoreReport> {
     let begun = Instant::now();
     let mut report = begin(chain, target, options)?;
     let continued = marker::is_there(target);
@@ -83,8 +87,8 @@ pub fn restore(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &d
     for (record, inventory) in &inventories {
         monitor.stage(&record.name, Some(record.content_bytes), Some(record.entries));
         // Inside a target that is ours (new, continued or to be overwritten) nothing but our own entries is in the way.
-        let inside = TargetOptions { overwrite: true, ..TargetOptions::default() };
-        let place = Target::open_in(target, &record.name, options.overwrite, inside)?;
+        let inside = DestinationOptions { overwrite: true, ..DestinationOptions::default() };
+        let place = Destination::open_in(target, &record.name, options.overwrite, inside)?;
         let before = match continued {
             true => Before::Continued,
             false if place.is_empty()? => Before::Empty,
@@ -106,13 +110,18 @@ pub fn restore(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &d
 }
 
 /// Says what a restore would do; changes nothing. Content that is there already is read and compared.
-pub fn preview(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+pub fn preview(
+    chain: &Arc<Chain>,
+    target: &Path,
+    options: &RestoreOptions,
+    monitor: &dyn Monitor,
+) -> Result<RestoreReport> {
     let begun = Instant::now();
     let mut report = begin(chain, target, options)?;
     report.dry_run = true;
     for (record, inventory) in &inventories(chain, options, &mut report)? {
         monitor.stage(&record.name, None, Some(record.entries));
-        let place = Target::look_in(target, &record.name, TargetOptions::default())?;
+        let place = Destination::look_in(target, &record.name, DestinationOptions::default())?;
         plan::component(chain, &record.name, inventory, place.as_ref(), options, monitor, &mut report)?;
     }
     if report.findings.is_empty() {
@@ -126,8 +135,8 @@ pub fn preview(chain: &Arc<Chain>, target: &Path, options: &Options, monitor: &d
 /// Opens what is to be restored. A component whose index is lost is a finding.
 fn inventories<'a>(
     chain: &'a Arc<Chain>,
-    options: &Options,
-    report: &mut Report,
+    options: &RestoreOptions,
+    report: &mut RestoreReport,
 ) -> Result<Vec<(&'a ComponentRecord, Inventory)>> {
     let mut inventories = Vec::new();
     for record in chain.components(&options.components)? {
@@ -141,7 +150,7 @@ fn inventories<'a>(
 
 /// A file that was not read cleanly comes back as it was stored, and that is said.
 fn unsettled(component: &str, path: &EntryPath) -> Problem {
-    Problem { kind: "unsettled".into(), path: format!("{component}/{path}"), detail: UNSETTLED.into() }
+    Problem { kind: ProblemKind::Unsettled, path: format!("{component}/{path}"), detail: UNSETTLED.into() }
 }
 
 /// What is wrong with a file that was not read cleanly when it was captured.
@@ -151,11 +160,11 @@ pub const UNSETTLED: &str =
 /// Nothing is removed when the index cannot say any more what belongs to the backup.
 fn nothing_removed(component: &str) -> Problem {
     let detail = "nothing was removed in it: lines of its index are lost, and what they listed must stay";
-    Problem { kind: "not-removed".into(), path: component.into(), detail: detail.into() }
+    Problem { kind: ProblemKind::NotRemoved, path: component.into(), detail: detail.into() }
 }
 
 /// Whoever asked for something that is not there must not take silence for success.
-fn matched_something(report: &Report, options: &Options) -> Result<()> {
+fn matched_something(report: &RestoreReport, options: &RestoreOptions) -> Result<()> {
     if report.entries > 0 || options.selection.is_everything() {
         return Ok(());
     }
@@ -164,7 +173,7 @@ fn matched_something(report: &Report, options: &Options) -> Result<()> {
 }
 
 /// Checks that the target may be used, without touching it.
-fn begin(chain: &Arc<Chain>, target: &Path, options: &Options) -> Result<Report> {
+fn begin(chain: &Arc<Chain>, target: &Path, options: &RestoreOptions) -> Result<RestoreReport> {
     if options.delete && !options.selection.is_everything() {
         return Err(Error::usage("--delete cannot be combined with --include or --exclude")
             .hint("it would remove what was only not selected"));
@@ -177,7 +186,7 @@ fn begin(chain: &Arc<Chain>, target: &Path, options: &Options) -> Result<Report>
         ));
     }
     let id: &BackupId = &chain.backup.manifest.id;
-    Ok(Report { id: id.to_string(), target: target.to_owned(), ..Report::default() })
+    Ok(RestoreReport { id: id.to_string(), target: target.to_owned(), ..RestoreReport::default() })
 }
 
 fn is_empty(dir: &Path) -> Result<bool> {

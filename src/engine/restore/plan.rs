@@ -3,15 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Options, Report, nothing_removed, unsettled};
+use super::{RestoreOptions, RestoreReport, nothing_removed, unsettled};
 use crate::engine::chain::Chain;
+use crate::engine::finding::Finding;
 use crate::engine::select::Selection;
-use crate::engine::target::{Existing, Target};
-use crate::engine::verify::Finding;
 use crate::error::{Error, Result};
 use crate::index::Inventory;
 use crate::model::{Digest, Entry, EntryKind, EntryPath};
 use crate::monitor::Monitor;
+use crate::source::files::destination::{Destination, Existing};
 
 /// An entry that a restore is about.
 pub(super) enum Chosen {
@@ -79,10 +79,10 @@ pub(super) fn component(
     chain: &Arc<Chain>,
     name: &str,
     inventory: &Inventory,
-    target: Option<&Target>,
-    options: &Options,
+    target: Option<&Destination>,
+    options: &RestoreOptions,
     monitor: &dyn Monitor,
-    report: &mut Report,
+    report: &mut RestoreReport,
 ) -> Result<()> {
     let id = &chain.backup.manifest.id;
     for entry in selected(inventory, &options.selection)? {
@@ -129,10 +129,10 @@ pub(super) fn component(
 pub(super) fn extras(
     inventory: &Inventory,
     component: &str,
-    target: &Target,
+    target: &Destination,
     dry_run: bool,
     monitor: &dyn Monitor,
-    report: &mut Report,
+    report: &mut RestoreReport,
 ) -> Result<()> {
     let keep = path_digests(inventory, monitor)?;
     if inventory.is_lossy() {

@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::finding::Finding;
 use crate::archive::tar::parse_member;
 use crate::engine::chain::{Archives, Chain};
-use crate::engine::content::{self, Frame, Place, Sink, Streams, check_digest};
+use crate::engine::content::{self, Frame, Sink, Streams, check_digest};
+use crate::engine::finding::{Finding, FindingKind};
 use crate::error::{Error, Result};
 use crate::index::Inventory;
-use crate::model::{ArchiveRecord, BackupId, ComponentRecord, Digest, Entry, EntryKind, MAX_OFFSET};
+use crate::model::{
+    ArchiveRecord, BackupId, ComponentRecord, Digest, Entry, EntryKind, MAX_OFFSET, Position, ProblemKind,
+};
 use crate::monitor::Monitor;
 use crate::repo::backup::Backup;
-use crate::source::Problem;
 
 /// What was opened, and what was found.
 #[derive(Debug)]
@@ -120,16 +121,16 @@ impl Totals {
 fn problems_faults(inventory: &Inventory, record: &ComponentRecord) -> Vec<String> {
     let mut faults: Vec<_> =
         inventory.problems_fault().map(|why| format!("its list of problems is lost: {why}")).into_iter().collect();
-    let mut counts = BTreeMap::<&str, u64>::new();
+    let mut counts = BTreeMap::<&ProblemKind, u64>::new();
     for problem in inventory.problems() {
         *counts.entry(&problem.kind).or_default() += 1;
     }
-    let promised = |kind: &str| record.problems.iter().find(|p| p.kind == kind).map_or(0, |p| p.count);
+    let promised = |kind: &ProblemKind| record.problems.iter().find(|p| p.kind == *kind).map_or(0, |p| p.count);
     let mut rows: Vec<_> = counts.into_iter().map(|(kind, listed)| (kind, listed, promised(kind))).collect();
-    rows.push((Problem::LEFT_OUT, inventory.left_out().len() as u64, record.left_out.unwrap_or(0)));
+    rows.push((&ProblemKind::LeftOut, inventory.left_out().len() as u64, record.left_out.unwrap_or(0)));
     let more = rows.into_iter().filter(|(_, listed, promised)| listed > promised);
     faults.extend(more.map(|(kind, listed, promised)| {
-        format!("its index lists {listed} problems of the kind {kind:?}, the manifest counts {promised}")
+        format!("its index lists {listed} problems of the kind {:?}, the manifest counts {promised}", kind.as_str())
     }));
     faults
 }
@@ -155,7 +156,7 @@ fn archive_fault(
             )
         }
     };
-    Ok(Some(Finding::of_file(id, Some(component), &record.name, "content", fault)))
+    Ok(Some(Finding::of_file(id, Some(component), &record.name, FindingKind::Content, fault)))
 }
 
 /// A sample is drawn anew every run: over time everything gets its turn.
@@ -228,9 +229,9 @@ fn check_member(entry: &Entry, frame: &Frame<'_>) -> Result<()> {
 }
 
 impl Sink for Checker<'_> {
-    fn anchor(&self, entry: &Entry) -> Option<Place> {
+    fn anchor(&self, entry: &Entry) -> Option<Position> {
         let home = &entry.home;
-        Some(Place { backup: home.backup.clone(), volume: home.volume, offset: home.offset })
+        Some(Position { backup: home.backup.clone(), volume: home.volume, offset: home.offset })
     }
 
     fn frame(&self, entries: Vec<Entry>, frame: &Frame<'_>, streams: &mut Streams<'_>) -> Result<()> {

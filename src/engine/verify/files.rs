@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::finding::Finding;
-use crate::cache::Trail;
+use crate::engine::finding::{Finding, FindingKind};
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{BackupId, Digest, Hasher};
 use crate::monitor::Monitor;
+use crate::page_cache::Trail;
 use crate::repo::backup::Backup;
 use crate::repo::open_regular;
 use crate::threads;
@@ -93,17 +93,20 @@ impl Todo {
     /// What is wrong with the file, and how much of it was read.
     fn check(&self, buffer: &mut [u8], monitor: &dyn Monitor) -> Result<(Option<Finding>, u64)> {
         let finding =
-            |kind: &str, detail| Finding::of_file(&self.id, self.component.as_deref(), &self.name, kind, detail);
+            |kind: FindingKind, detail| Finding::of_file(&self.id, self.component.as_deref(), &self.name, kind, detail);
         match self.hash(buffer, monitor) {
             Ok((digest, length)) if digest == self.expected => Ok((None, length)),
             Ok((digest, length)) => {
                 let detail = format!("its SHA-256 is {digest}, signed was {}", self.expected);
-                Ok((Some(finding("changed", detail)), length))
+                Ok((Some(finding(FindingKind::Changed, detail)), length))
             }
             Err(e) if matches!(e.kind(), Kind::Interrupted(_)) => Err(e),
             Err(e) => {
                 let missing = self.path.symlink_metadata().is_err();
-                Ok((Some(finding(if missing { "missing" } else { "unreadable" }, e.one_line())), 0))
+                Ok((
+                    Some(finding(if missing { FindingKind::Missing } else { FindingKind::Unreadable }, e.one_line())),
+                    0,
+                ))
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use super::finding::{Finding, Note};
+use crate::engine::finding::{Finding, FindingKind, Note};
 use crate::error::{Context, Error, Kind, Result};
 use crate::model::{BackupId, Digest};
 use crate::repo::backup::{Backup, SIGNATURE_FILE, SUMS_FILE, Trust};
@@ -54,7 +54,7 @@ impl<'a> Checker<'a> {
         let Some(head) = head else { return Ok(()) };
         if self.catalog.backups.iter().all(|b| b.id != head.id) {
             self.findings.push(Finding {
-                kind: "missing".into(),
+                kind: FindingKind::Missing,
                 backup: head.id.to_string(),
                 component: None,
                 path: head.id.to_string(),
@@ -68,7 +68,7 @@ impl<'a> Checker<'a> {
             let sums = read_small(&root.join(head.id.as_str()).join(SUMS_FILE));
             if sums.is_ok_and(|s| Digest::of(&s) != head.sums_sha256) {
                 let detail = "its SHA256SUMS is not the one that this host wrote".into();
-                self.findings.push(Finding::of_file(&head.id, None, SUMS_FILE, "changed", detail));
+                self.findings.push(Finding::of_file(&head.id, None, SUMS_FILE, FindingKind::Changed, detail));
             }
         }
         Ok(())
@@ -165,11 +165,11 @@ impl<'a> Checker<'a> {
         let backup = match Backup::open(self.repo, id, self.trust) {
             Ok(backup) => backup,
             Err(error) => {
-                self.findings.push(Finding::of_backup(id, "manifest", &error));
+                self.findings.push(Finding::of_backup(id, FindingKind::Manifest, &error));
                 return Ok(Vec::new());
             }
         };
-        let bad = |detail: String| Finding::of_backup(id, "manifest", &Error::damage(detail));
+        let bad = |detail: String| Finding::of_backup(id, FindingKind::Manifest, &Error::damage(detail));
         let manifest = &backup.manifest;
         if self.repo.fault().is_none() && manifest.repository_sha256 != self.repo.record_sha256() {
             let detail = format!("repository.json is not the one that backup {id} was made in");
@@ -189,7 +189,7 @@ impl<'a> Checker<'a> {
                         "it should have {size} bytes and has {}",
                         path.symlink_metadata().map_or(0, |m| m.len())
                     );
-                    self.findings.push(Finding::of_file(id, Some(&component.name), name, "changed", detail));
+                    self.findings.push(Finding::of_file(id, Some(&component.name), name, FindingKind::Changed, detail));
                 }
             }
         }
@@ -206,7 +206,7 @@ impl<'a> Checker<'a> {
             if name != SUMS_FILE && name != SIGNATURE_FILE && !backup.sums.contains_key(&name) {
                 let detail = "it is not listed in SHA256SUMS".into();
                 let name = crate::model::escape_path(name.as_bytes()).into_owned();
-                self.findings.push(Finding::of_file(id, None, &name, "unexpected", detail));
+                self.findings.push(Finding::of_file(id, None, &name, FindingKind::Unexpected, detail));
             }
         }
         let parent = manifest.parent.iter().map(|d| (d, false));
@@ -233,7 +233,7 @@ impl<'a> Checker<'a> {
             Err(why) => format!("it depends on backup {}, which cannot be read: {why}", link.id),
         };
         let detail = Error::new(Kind::Damage, detail);
-        let finding = Finding::of_backup(id, if needed { "chain" } else { "parent" }, &detail);
+        let finding = Finding::of_backup(id, if needed { FindingKind::Chain } else { FindingKind::Parent }, &detail);
         if !self.findings.contains(&finding) {
             self.findings.push(finding);
         }

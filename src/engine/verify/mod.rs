@@ -6,7 +6,6 @@
 
 mod deep;
 mod files;
-mod finding;
 mod keyless;
 
 use std::collections::BTreeSet;
@@ -25,8 +24,8 @@ use crate::repo::signing::SignerKey;
 use crate::repo::state::LocalState;
 use crate::threads;
 
+pub use super::finding::{Finding, FindingKind, Note};
 use files::{Counts, Files};
-pub use finding::{Finding, Note};
 
 /// How far to look.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,7 +38,7 @@ pub enum Depth {
 
 /// What to verify.
 #[derive(Debug)]
-pub struct Options {
+pub struct VerifyOptions {
     /// How far.
     pub depth: Depth,
     /// All backups, not one and its chain.
@@ -50,7 +49,7 @@ pub struct Options {
 
 /// What a verification found, as `verify --json` shows it.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     /// The backup; with `all` the newest.
     pub id: String,
     /// Whether nothing was found.
@@ -83,9 +82,9 @@ pub fn verify(
     trust: &Trust,
     keys: &Keys,
     state: &LocalState,
-    options: &Options,
+    options: &VerifyOptions,
     monitor: &dyn Monitor,
-) -> Result<Report> {
+) -> Result<VerifyReport> {
     if trust.signers.is_empty() && !trust.allow_unsigned {
         return Err(Error::new(Kind::Unsigned, "no trusted signer is known here to check signatures against").hint(
             "give the signer's public key with --signer, or an identity file that names it with --identity; \
@@ -107,7 +106,7 @@ pub fn verify(
         }
     }
     let (checked, findings, notes) = checker.finish();
-    let mut report = Report {
+    let mut report = VerifyReport {
         id: id.to_string(),
         ok: false,
         depth: "keyless",
@@ -140,7 +139,7 @@ pub fn verify(
             Err(e) if e.is_damage() || matches!(e.kind(), Kind::Unsigned | Kind::WrongSigner | Kind::NewerFormat) => {
                 // The keyless half says so already, unless it is something only a chain shows.
                 if report.findings.iter().all(|f| f.backup != id.to_string()) {
-                    deep.findings.push(Finding::of_backup(id, "chain", &e));
+                    deep.findings.push(Finding::of_backup(id, FindingKind::Chain, &e));
                 }
                 Ok(())
             }
@@ -157,7 +156,7 @@ pub fn verify(
     Ok(report)
 }
 
-impl Report {
+impl VerifyReport {
     /// Whether the only thing wrong is that a newer program is needed: nothing says that anything is damaged.
     #[must_use]
     pub fn is_only_newer(&self) -> bool {

@@ -18,6 +18,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
 use rustix::io::Errno;
 
 use super::stat::Stat;
+use crate::model::ProblemKind;
 
 /// Folders that are kept open for a walk.
 const MAX_OPEN: usize = 64;
@@ -42,19 +43,19 @@ pub(super) fn replaced() -> io::Error {
     io::Error::other(Replaced)
 }
 
-/// The word of [`Problem`](crate::source::Problem) for a failure to open or read a file that was found.
+/// What a failure to open or read a file that was found is as a problem.
 #[must_use]
-pub fn problem_kind(error: &io::Error) -> &'static str {
+pub fn problem_kind(error: &io::Error) -> ProblemKind {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Replaced>)
         || matches!(errno, Some(Errno::LOOP | Errno::NOTDIR | Errno::STALE))
         || error.kind() == io::ErrorKind::NotFound
     {
-        "vanished"
+        ProblemKind::Vanished
     } else if error.kind() == io::ErrorKind::Unsupported {
-        "unsupported"
+        ProblemKind::Unsupported
     } else {
-        "unreadable"
+        ProblemKind::Unreadable
     }
 }
 
@@ -87,7 +88,7 @@ impl OpenFolders {
 /// A folder on the way.
 #[derive(Debug)]
 pub(super) struct Folder {
-    place: Place,
+    origin: Origin,
     identity: (u64, u64),
     /// Device of the root it belongs to.
     pub(super) root_device: u64,
@@ -98,7 +99,7 @@ pub(super) struct Folder {
 }
 
 #[derive(Debug)]
-enum Place {
+enum Origin {
     /// The folder that holds a root: no entry itself, reached by its absolute path.
     Anchor(PathBuf),
     /// A root that is a folder, with its name in entry paths, which may differ from the one in its anchor.
@@ -113,7 +114,7 @@ impl Folder {
         let fd = openat(CWD, &path, ANCHOR, Mode::empty())?;
         let identity = identity_of(&fd)?;
         let folder = Arc::new(Self {
-            place: Place::Anchor(path),
+            origin: Origin::Anchor(path),
             identity,
             root_device: identity.0,
             path_bytes: 0,
@@ -126,26 +127,26 @@ impl Folder {
 
     /// A root called `name` in its anchor and `shown` in entry paths.
     pub(super) fn root(anchor: &Arc<Self>, name: &CStr, shown: &[u8], stat: &Stat) -> Arc<Self> {
-        let place = Place::Root { anchor: Arc::clone(anchor), name: name.to_owned(), shown: shown.into() };
-        anchor.inner(place, stat, stat.device, shown.len())
+        let origin = Origin::Root { anchor: Arc::clone(anchor), name: name.to_owned(), shown: shown.into() };
+        anchor.inner(origin, stat, stat.device, shown.len())
     }
 
     /// A folder inside this one.
     pub(super) fn child(self: &Arc<Self>, name: &CStr, stat: &Stat) -> Arc<Self> {
         let path_bytes = self.path_bytes + 1 + name.count_bytes();
-        let place = Place::Child { parent: Arc::clone(self), name: name.to_owned() };
-        self.inner(place, stat, self.root_device, path_bytes)
+        let origin = Origin::Child { parent: Arc::clone(self), name: name.to_owned() };
+        self.inner(origin, stat, self.root_device, path_bytes)
     }
 
-    fn inner(&self, place: Place, stat: &Stat, root_device: u64, path_bytes: usize) -> Arc<Self> {
+    fn inner(&self, origin: Origin, stat: &Stat, root_device: u64, path_bytes: usize) -> Arc<Self> {
         let (identity, others) = (stat.identity(), Arc::clone(&self.others));
-        Arc::new(Self { place, identity, root_device, path_bytes, open: Mutex::new(None), others })
+        Arc::new(Self { origin, identity, root_device, path_bytes, open: Mutex::new(None), others })
     }
 
     fn parent(&self) -> Option<(&Arc<Self>, &CStr)> {
-        match &self.place {
-            Place::Anchor(_) => None,
-            Place::Root { anchor: parent, name, .. } | Place::Child { parent, name } => Some((parent, name)),
+        match &self.origin {
+            Origin::Anchor(_) => None,
+            Origin::Root { anchor: parent, name, .. } | Origin::Child { parent, name } => Some((parent, name)),
         }
     }
 
@@ -154,13 +155,13 @@ impl Folder {
         let mut names: Vec<&[u8]> = Vec::new();
         let mut at = self;
         loop {
-            match &at.place {
-                Place::Anchor(_) => break,
-                Place::Root { shown, .. } => {
+            match &at.origin {
+                Origin::Anchor(_) => break,
+                Origin::Root { shown, .. } => {
                     names.push(shown);
                     break;
                 }
-                Place::Child { parent, name } => {
+                Origin::Child { parent, name } => {
                     names.push(name.to_bytes());
                     at = parent;
                 }
@@ -187,12 +188,12 @@ impl Folder {
             if let Some(fd) = lock(&at.open).clone() {
                 break fd;
             }
-            match &at.place {
-                Place::Anchor(path) => {
+            match &at.origin {
+                Origin::Anchor(path) => {
                     let fd = self.with_descriptors(|| openat(CWD, path, ANCHOR, Mode::empty()))?;
                     break at.checked(fd)?;
                 }
-                Place::Root { anchor: parent, .. } | Place::Child { parent, .. } => {
+                Origin::Root { anchor: parent, .. } | Origin::Child { parent, .. } => {
                     closed.push(at);
                     at = parent;
                 }
@@ -266,10 +267,10 @@ fn identity_of(fd: &OwnedFd) -> io::Result<(u64, u64)> {
 /// A long chain of parents must not be dropped by recursion.
 impl Drop for Folder {
     fn drop(&mut self) {
-        let mut place = std::mem::replace(&mut self.place, Place::Anchor(PathBuf::new()));
-        while let Place::Root { anchor: parent, .. } | Place::Child { parent, .. } = place {
+        let mut origin = std::mem::replace(&mut self.origin, Origin::Anchor(PathBuf::new()));
+        while let Origin::Root { anchor: parent, .. } | Origin::Child { parent, .. } = origin {
             let Some(mut folder) = Arc::into_inner(parent) else { break };
-            place = std::mem::replace(&mut folder.place, Place::Anchor(PathBuf::new()));
+            origin = std::mem::replace(&mut folder.origin, Origin::Anchor(PathBuf::new()));
         }
     }
 }
@@ -313,11 +314,11 @@ mod tests {
         anchor.others.close_all();
         std::fs::remove_dir(dir.path().join("0")).unwrap();
         std::os::unix::fs::symlink("1", dir.path().join("0")).unwrap();
-        assert_eq!(problem_kind(&first.handle().unwrap_err()), "vanished");
+        assert_eq!(problem_kind(&first.handle().unwrap_err()), ProblemKind::Vanished);
         std::fs::remove_file(dir.path().join("0")).unwrap();
-        // A new folder may get the inode of the old one, so an older one takes its place.
+        // A new folder may get the inode of the old one, so an older one takes its origin.
         assert!(std::process::Command::new("mv").arg(dir.path().join("1")).arg(dir.path().join("0")).status().is_ok());
-        assert_eq!(problem_kind(&first.handle().unwrap_err()), "vanished");
+        assert_eq!(problem_kind(&first.handle().unwrap_err()), ProblemKind::Vanished);
         rest[5].handle().unwrap();
     }
 }

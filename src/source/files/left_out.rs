@@ -1,7 +1,6 @@
 //! What rules leave out: all of it is counted, the first of it listed, so that nothing goes missing without a word.
 
-use crate::model::escape_path;
-use crate::source::Problem;
+use crate::model::{Problem, ProblemKind, escape_path};
 
 /// Things that are listed by path; the others are only counted.
 const MAX_LISTED: usize = 1000;
@@ -14,7 +13,7 @@ const MAX_LISTED_BYTES: usize = 1 << 20;
 pub struct LeftOut {
     /// How many.
     pub count: u64,
-    /// The first of them, of the kind [`Problem::LEFT_OUT`], with the rule as detail.
+    /// The first of them, of the kind [`ProblemKind::LeftOut`], with the rule as detail.
     pub listed: Vec<Problem>,
     listed_bytes: usize,
 }
@@ -26,7 +25,7 @@ impl LeftOut {
         if self.listed.len() < MAX_LISTED && self.listed_bytes.saturating_add(path.len()) <= MAX_LISTED_BYTES {
             self.listed_bytes += path.len();
             let path = escape_path(path).into_owned();
-            self.listed.push(Problem { kind: Problem::LEFT_OUT.into(), path, detail: reason.into() });
+            self.listed.push(Problem { kind: ProblemKind::LeftOut, path, detail: reason.into() });
         }
     }
 }

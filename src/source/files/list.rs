@@ -16,9 +16,9 @@ use rustix::io::Errno;
 
 use super::exclude::Exclude;
 use super::folder::{Folder, problem_kind};
-use super::line::Done;
+use super::ordered_queue::Done;
 use super::stat::{FileKind, Stat, WANTED};
-use crate::model::{MAX_PATH_BYTES, escape_path};
+use crate::model::{MAX_PATH_BYTES, ProblemKind, escape_path};
 
 /// Entries whose metadata is held at once, by block.
 const BLOCK: usize = 512;
@@ -66,7 +66,7 @@ pub(super) struct Block {
     /// Why contents were left out.
     pub(super) left_out: Option<Cow<'static, str>>,
     /// Why the list is empty or short.
-    pub(super) problem: Option<(&'static str, String)>,
+    pub(super) problem: Option<(ProblemKind, String)>,
 }
 
 /// One name in a folder.
@@ -89,7 +89,7 @@ pub(super) enum What {
     LeftOut(&'static str),
     /// Nothing that can be kept.
     Note(&'static str),
-    Problem(&'static str, String),
+    Problem(ProblemKind, String),
 }
 
 /// The sorted names of a folder.
@@ -208,9 +208,9 @@ fn list(folder: Arc<Folder>, rules: &Rules, buffer: &mut Vec<u8>) -> Done<Work, 
 }
 
 /// The folder itself is an entry all the same, with what the walk saw of it.
-fn folder_problem_kind(error: &io::Error) -> &'static str {
+fn folder_problem_kind(error: &io::Error) -> ProblemKind {
     match problem_kind(error) {
-        "vanished" => "changed",
+        ProblemKind::Vanished => ProblemKind::Changed,
         kind => kind,
     }
 }
@@ -245,18 +245,21 @@ fn look(
         let length = folder.path_bytes.saturating_add(1 + name.count_bytes());
         let what = if length > MAX_PATH_BYTES || name.count_bytes() > 255 {
             let detail = format!("a path of {length} bytes is longer than {MAX_PATH_BYTES}, or its name than 255");
-            Some(What::Problem("too-long", detail))
+            Some(What::Problem(ProblemKind::TooLong, detail))
         } else {
             match stat_inside(fd, name, rules.one_file_system) {
                 // It may be there all the time, by another name.
-                Err(Errno::NOENT) => {
-                    Some(What::Problem("vanished", "it was listed, and gone when it was looked at".to_owned()))
-                }
+                Err(Errno::NOENT) => Some(What::Problem(
+                    ProblemKind::Vanished,
+                    "it was listed, and gone when it was looked at".to_owned(),
+                )),
                 Err(e) => {
                     let e = io::Error::from(e);
                     Some(What::Problem(problem_kind(&e), e.to_string()))
                 }
-                Ok((None, _)) => Some(What::Problem("unsupported", "a type of file that is not known".to_owned())),
+                Ok((None, _)) => {
+                    Some(What::Problem(ProblemKind::Unsupported, "a type of file that is not known".to_owned()))
+                }
                 Ok((Some(stat), _)) if excluded(stat.kind) => Some(EXCLUDED),
                 Ok((Some(stat), mounted)) => {
                     let what = judge(stat, mounted, folder.root_device, rules);

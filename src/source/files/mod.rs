@@ -6,12 +6,13 @@
 //! Open folders, finished listings and threads are bounded; memory does not grow with the number of files.
 //! Paths and their order: FORMAT.md §6.
 
+pub mod destination;
 mod exclude;
 mod folder;
 mod left_out;
-mod line;
 mod list;
 mod names;
+mod ordered_queue;
 mod read;
 mod sparse;
 mod stat;

@@ -15,8 +15,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::error::Kind;
-use crate::model::EntryPath;
-use crate::source::Problem;
+use crate::model::{EntryPath, Problem, ProblemKind};
 
 pub(super) fn put(path: &Path, bytes: &[u8]) {
     File::create(path).unwrap().write_all(bytes).unwrap();
@@ -340,7 +339,7 @@ fn paths_beyond_the_limit_are_problems_and_the_rest_goes_on() {
     assert_eq!(seen.entries.len(), 2 + (crate::model::MAX_PATH_BYTES - 4) / 251);
     assert_eq!(seen.paths().last().unwrap(), "deep/z");
     assert_eq!(seen.problems.len(), 1);
-    assert_eq!(seen.problems[0].kind, "too-long");
+    assert_eq!(seen.problems[0].kind, ProblemKind::TooLong);
     Command::new("rm").arg("-rf").arg(&root).status().unwrap();
 }
 
@@ -392,8 +391,8 @@ fn an_unreadable_folder_is_an_entry_and_a_problem() {
         let seen = Seen::of(&[&root], options(0));
         assert_eq!(seen.paths(), ["app", "app/locked", "app/secret", "app/z"]);
         assert_eq!(seen.problems.len(), 1);
-        assert_eq!((&*seen.problems[0].kind, &*seen.problems[0].path), ("unreadable", "app/locked"));
-        assert_eq!(problem_kind(&seen.entries[2].open().unwrap_err()), "unreadable");
+        assert_eq!((&seen.problems[0].kind, &*seen.problems[0].path), (&ProblemKind::Unreadable, "app/locked"));
+        assert_eq!(problem_kind(&seen.entries[2].open().unwrap_err()), ProblemKind::Unreadable);
         seen.entries[3].open().unwrap(); // without the right to leave its access time alone
     });
     fs::set_permissions(root.join("locked"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -424,8 +423,7 @@ fn a_folder_that_goes_or_is_replaced_before_it_is_listed_is_a_problem() {
         }
     }
     assert_eq!(paths, ["app/b", "app/c", "app/outside", "app/outside/secret"]);
-    let expected = [("changed", "app/a"), ("changed", "app/b"), ("changed", "app/c")];
-    assert_eq!(problems, expected.map(|(kind, path)| (kind.to_owned(), path.to_owned())));
+    assert_eq!(problems, ["app/a", "app/b", "app/c"].map(|path| (ProblemKind::Changed, path.to_owned())));
 }
 
 #[test]
@@ -441,7 +439,7 @@ fn a_name_that_is_gone_between_the_list_and_the_look_is_a_problem() {
     assert_eq!(steps.by_ref().take(2).count(), 2);
     assert!(Command::new("mv").arg(root.join("1400")).arg(root.join("1400,S")).status().unwrap().success());
     let problems = steps.filter_map(|step| if let Step::Problem(p) = step { Some((p.kind, p.path)) } else { None });
-    assert_eq!(problems.collect::<Vec<_>>(), [("vanished".to_owned(), "app/1400".to_owned())]);
+    assert_eq!(problems.collect::<Vec<_>>(), [(ProblemKind::Vanished, "app/1400".to_owned())]);
 }
 
 #[test]

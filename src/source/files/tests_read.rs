@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::tests::{found, put};
 use super::*;
-use crate::model::Xattr;
+use crate::model::{ProblemKind, Xattr};
 
 #[test]
 fn a_file_is_opened_by_its_name_and_told_apart_from_the_one_that_was_found() {
@@ -30,13 +30,17 @@ fn a_file_is_opened_by_its_name_and_told_apart_from_the_one_that_was_found() {
 
     fs::remove_file(&path).unwrap();
     assert_eq!(entry.open().unwrap_err().kind(), std::io::ErrorKind::NotFound);
-    assert_eq!(problem_kind(&entry.open().unwrap_err()), "vanished");
+    assert_eq!(problem_kind(&entry.open().unwrap_err()), ProblemKind::Vanished);
 
     symlink("/etc/passwd", &path).unwrap();
-    assert_eq!(problem_kind(&entry.open().unwrap_err()), "vanished");
+    assert_eq!(problem_kind(&entry.open().unwrap_err()), ProblemKind::Vanished);
     fs::remove_file(&path).unwrap();
     rustix::fs::mkfifoat(CWD, &path, Mode::RUSR).unwrap();
-    assert_eq!(problem_kind(&entry.open().unwrap_err()), "vanished", "and a pipe without a writer does not block");
+    assert_eq!(
+        problem_kind(&entry.open().unwrap_err()),
+        ProblemKind::Vanished,
+        "and a pipe without a writer does not block"
+    );
 }
 
 #[test]
@@ -99,7 +103,7 @@ fn links_are_read_with_any_bytes_and_never_followed() {
     assert!(link.open().is_err());
     fs::remove_file(dir.path().join("l")).unwrap();
     put(&dir.path().join("l"), b"");
-    assert_eq!(problem_kind(&link.read_link().unwrap_err()), "vanished");
+    assert_eq!(problem_kind(&link.read_link().unwrap_err()), ProblemKind::Vanished);
 }
 
 fn set(path: &Path, name: &str, value: &[u8]) {

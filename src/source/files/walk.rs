@@ -13,12 +13,11 @@ use std::thread::{self, JoinHandle};
 use super::exclude::Exclude;
 use super::folder::{Folder, OpenFolders};
 use super::left_out::LeftOut;
-use super::line::Line;
 use super::list::{Block, Item, Rules, What, Work, judge, run, stat_inside};
+use super::ordered_queue::OrderedQueue;
 use super::stat::Stat;
 use crate::error::{Context as _, Error, Kind, Result, path_text};
-use crate::model::{EntryPath, MAX_PATH_BYTES, escape_path};
-use crate::source::Problem;
+use crate::model::{EntryPath, MAX_PATH_BYTES, Problem, ProblemKind, escape_path};
 
 /// How to walk.
 #[derive(Debug, Default)]
@@ -69,7 +68,7 @@ pub enum Step {
 /// A running walk. Dropping it ends its threads after the listing they are at.
 #[derive(Debug)]
 pub struct Walk {
-    line: Arc<Line<Work, Block>>,
+    line: Arc<OrderedQueue<Work, Block>>,
     rules: Arc<Rules>,
     threads: Vec<JoinHandle<()>>,
     buffer: Vec<u8>,
@@ -162,7 +161,7 @@ pub fn walk(roots: &[PathBuf], options: WalkOptions) -> Result<Walk> {
         })
         .collect();
     let roots: Vec<_> = found.into_iter().map(|(_, root)| root).collect();
-    let line = Arc::new(Line::new(work));
+    let line = Arc::new(OrderedQueue::new(work));
     let threads = (0..options.threads).map_while(|_| {
         let (line, rules) = (Arc::clone(&line), Arc::clone(&rules));
         let serve = move || {
@@ -217,14 +216,14 @@ impl Walk {
     fn note(&mut self, reason: &'static str) {
         match EntryPath::new(&self.path[..]) {
             Ok(path) => self.steps.push_back(Step::Note { path, reason }),
-            Err(e) => self.problem("unsupported", e.to_string()),
+            Err(e) => self.problem(ProblemKind::Unsupported, e.to_string()),
         }
     }
 
-    fn problem(&mut self, kind: &'static str, detail: String) {
+    fn problem(&mut self, kind: ProblemKind, detail: String) {
         // What has a problem may be no valid path, and too long to be shown.
         let path = escape_path(&self.path[..self.path.len().min(MAX_PATH_BYTES)]).into_owned();
-        self.steps.push_back(Step::Problem(Problem { kind: kind.into(), path, detail }));
+        self.steps.push_back(Step::Problem(Problem { kind, path, detail }));
     }
 
     /// Queues what an item stands for; its path is in `self.path`.
@@ -237,7 +236,7 @@ impl Walk {
                 self.enter = enter;
                 match EntryPath::new(&self.path[..]) {
                     Ok(path) => self.steps.push_back(Step::Entry(Found { path, stat, folder, name: item.name })),
-                    Err(e) => self.problem("unsupported", e.to_string()),
+                    Err(e) => self.problem(ProblemKind::Unsupported, e.to_string()),
                 }
                 if let Some(reason) = left_out {
                     self.left_out.add(&self.path, reason);

@@ -7,7 +7,7 @@ mod tools;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Digest, EntryPath, Extent, Home};
+use crate::model::{Digest, EntryPath, Extent, Position};
 
 fn at(seconds: i64, nanoseconds: u32) -> Timestamp {
     Timestamp { seconds, nanoseconds }
@@ -30,7 +30,7 @@ fn entry(path: impl AsRef<[u8]>, kind: EntryKind) -> Entry {
         ctime: at(0, 0),
         inode: 0,
         xattrs: vec![],
-        home: Home { backup: "20260117-143000".parse().unwrap(), volume: 0, offset: 0 },
+        home: Position { backup: "20260117-143000".parse().unwrap(), volume: 0, offset: 0 },
     }
 }
 

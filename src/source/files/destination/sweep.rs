@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 
-use super::Target;
+use super::Destination;
 use super::create::let_us_in;
 use super::handle::{Facts, Handle};
 use super::resolve::Folder;
@@ -31,7 +31,7 @@ struct Level {
     touched: bool,
 }
 
-impl Target {
+impl Destination {
     /// Removes everything below the target that `keep` says no to, folders after what they hold; a folder stays when
     /// something in it does. `keep` gets raw paths relative to the target; it also decides about files that a
     /// cut-short restore left, see [`super::is_part_name`]. `removed` is told every path that is removed, or that

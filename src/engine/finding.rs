@@ -1,5 +1,7 @@
 //! One thing that is wrong, with what to do about it.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::error::{Error, Kind};
@@ -11,8 +13,8 @@ use crate::repo::backup::MANIFEST_FILE;
 /// Damage: what, where, and what next.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// `missing`, `changed`, `unexpected`, `unsigned`, `wrong-signer`, `manifest`, `chain`, `repository`, `content`, …
-    pub kind: String,
+    /// Which sort.
+    pub kind: FindingKind,
     /// The backup, or empty for the repository itself.
     pub backup: String,
     /// The component, where one is concerned.
@@ -23,6 +25,66 @@ pub struct Finding {
     pub detail: String,
     /// What the reader can do.
     pub next: String,
+}
+
+/// Sorts of damage (OUTPUT.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FindingKind {
+    /// A file or a backup is gone.
+    Missing,
+    /// A file is not the one that was signed.
+    Changed,
+    /// A file lies in a backup that does not list it.
+    Unexpected,
+    /// The system cannot read a file.
+    Unreadable,
+    /// No signature, or nobody is known who could be trusted.
+    Unsigned,
+    /// Somebody who is not trusted signed.
+    WrongSigner,
+    /// A newer program is needed.
+    NewerFormat,
+    /// A manifest cannot be used or contradicts what it is about.
+    Manifest,
+    /// A backup that is needed is not the one that was meant.
+    Chain,
+    /// The backup before is not the one that was meant; nothing needs it.
+    Parent,
+    /// An index, or lines of it, cannot be used.
+    Index,
+    /// Content, or an archive, cannot be used.
+    Content,
+    /// The repository's own files.
+    Repository,
+}
+
+impl FindingKind {
+    /// The word in documents.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Changed => "changed",
+            Self::Unexpected => "unexpected",
+            Self::Unreadable => "unreadable",
+            Self::Unsigned => "unsigned",
+            Self::WrongSigner => "wrong-signer",
+            Self::NewerFormat => "newer-format",
+            Self::Manifest => "manifest",
+            Self::Chain => "chain",
+            Self::Parent => "parent",
+            Self::Index => "index",
+            Self::Content => "content",
+            Self::Repository => "repository",
+        }
+    }
+}
+
+impl fmt::Display for FindingKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// Something beside the backups that is worth a look and no damage.
@@ -38,11 +100,17 @@ impl Finding {
     /// Whether it says only that a newer program is needed.
     #[must_use]
     pub fn is_newer(&self) -> bool {
-        self.kind == Kind::NewerFormat.name()
+        self.kind == FindingKind::NewerFormat
     }
 
     /// About a file of a backup.
-    pub(crate) fn of_file(id: &BackupId, component: Option<&str>, name: &str, kind: &str, detail: String) -> Self {
+    pub(crate) fn of_file(
+        id: &BackupId,
+        component: Option<&str>,
+        name: &str,
+        kind: FindingKind,
+        detail: String,
+    ) -> Self {
         let next = match component {
             Some(component) => format!(
                 "bring {id}/{name} back from another copy of the repository; `ccbackup verify {id} --deep` then tells \
@@ -53,7 +121,7 @@ impl Finding {
             }
         };
         Self {
-            kind: kind.into(),
+            kind,
             backup: id.to_string(),
             component: component.map(Into::into),
             path: format!("{id}/{name}"),
@@ -63,11 +131,11 @@ impl Finding {
     }
 
     /// About a backup as a whole.
-    pub(crate) fn of_backup(id: &BackupId, kind: &str, error: &Error) -> Self {
+    pub(crate) fn of_backup(id: &BackupId, kind: FindingKind, error: &Error) -> Self {
         let kind = match error.kind() {
-            Kind::Unsigned => "unsigned",
-            Kind::WrongSigner => "wrong-signer",
-            Kind::NewerFormat => "newer-format",
+            Kind::Unsigned => FindingKind::Unsigned,
+            Kind::WrongSigner => FindingKind::WrongSigner,
+            Kind::NewerFormat => FindingKind::NewerFormat,
             _ => kind,
         };
         let next = error.hint_text().unwrap_or(
@@ -75,7 +143,7 @@ impl Finding {
              earlier backup",
         );
         Self {
-            kind: kind.into(),
+            kind,
             backup: id.to_string(),
             component: None,
             path: id.to_string(),
@@ -87,7 +155,7 @@ impl Finding {
     /// About the repository's own files.
     pub(crate) fn of_repository(path: &str, detail: String, next: &str) -> Self {
         Self {
-            kind: "repository".into(),
+            kind: FindingKind::Repository,
             backup: String::new(),
             component: None,
             path: path.into(),
@@ -105,7 +173,7 @@ impl Finding {
 
     /// About an index of which nothing can be used.
     pub(crate) fn index(id: &BackupId, component: &ComponentRecord, error: &Error) -> Self {
-        let kind = if error.kind() == Kind::Unreadable { "unreadable" } else { "index" };
+        let kind = if error.kind() == Kind::Unreadable { FindingKind::Unreadable } else { FindingKind::Index };
         let mut finding = Self::of_file(id, Some(&component.name), &component.index.name, kind, error.one_line());
         finding.next = format!(
             "bring {id}/{} back from another copy of the repository; the archives can still be unpacked by hand",
@@ -116,7 +184,7 @@ impl Finding {
 
     /// About what the manifest says of a component.
     pub(crate) fn of_component(id: &BackupId, component: &str, detail: String) -> Self {
-        let mut finding = Self::of_file(id, Some(component), MANIFEST_FILE, "manifest", detail);
+        let mut finding = Self::of_file(id, Some(component), MANIFEST_FILE, FindingKind::Manifest, detail);
         finding.next = "whoever wrote it made a mistake or lied; what it lists can be restored".into();
         finding
     }
@@ -124,7 +192,7 @@ impl Finding {
     /// About lines of an index.
     pub(crate) fn lines(id: &BackupId, component: &str, loss: &Loss) -> Self {
         Self {
-            kind: "index".into(),
+            kind: FindingKind::Index,
             backup: id.to_string(),
             component: Some(component.into()),
             path: format!("{component}/{}", loss.path),
@@ -138,7 +206,7 @@ impl Finding {
     /// About the content of an entry.
     pub(crate) fn content(id: &BackupId, component: &str, path: &EntryPath, error: &Error) -> Self {
         Self {
-            kind: if error.kind() == Kind::Unreadable { "unreadable" } else { "content" }.into(),
+            kind: if error.kind() == Kind::Unreadable { FindingKind::Unreadable } else { FindingKind::Content },
             backup: id.to_string(),
             component: Some(component.into()),
             path: format!("{component}/{path}"),

@@ -163,21 +163,21 @@ fn a_link_or_file_in_the_place_of_a_components_folder_is_replaced_or_refused_and
     fs::create_dir(&base).expect("made");
     symlink(place.outside(), base.join("link")).expect("made");
     put(&base.join("file"), b"x");
-    let options = TargetOptions::default();
+    let options = DestinationOptions::default();
     for name in ["link", "file"] {
-        assert!(Target::look_in(&base, name, options).expect("looked").is_none());
-        let error = Target::open_in(&base, name, false, options).expect_err("refused");
+        assert!(Destination::look_in(&base, name, options).expect("looked").is_none());
+        let error = Destination::open_in(&base, name, false, options).expect_err("refused");
         assert_eq!(error.kind(), Kind::WouldOverwrite, "{}", error.one_line());
-        let target = Target::open_in(&base, name, true, options).expect("replaced");
+        let target = Destination::open_in(&base, name, true, options).expect("replaced");
         assert!(target.is_empty().expect("listed"));
         target.write_file(&file("f", b"x"), b"x").expect("written");
         assert!(!target.is_empty().expect("listed"));
-        assert!(Target::look_in(&base, name, options).expect("looked").is_some());
+        assert!(Destination::look_in(&base, name, options).expect("looked").is_some());
         assert_eq!(mode(&base.join(name)), 0o700);
     }
     place.assert_outside_is_untouched();
     symlink(&base, place.base.path().join("way")).expect("made");
-    Target::open_in(&place.base.path().join("way"), "new", false, options).expect("the base may be a link");
+    Destination::open_in(&place.base.path().join("way"), "new", false, options).expect("the base may be a link");
     assert!(base.join("new").is_dir());
 }
 
@@ -185,9 +185,10 @@ fn a_link_or_file_in_the_place_of_a_components_folder_is_replaced_or_refused_and
 fn the_target_itself_may_be_reached_through_a_link_and_is_made_private() {
     let place = Place::new();
     symlink(place.outside(), place.base.path().join("way")).expect("made");
-    let target = Target::open(&place.base.path().join("way/new/er"), TargetOptions::default()).expect("opens");
+    let target =
+        Destination::open(&place.base.path().join("way/new/er"), DestinationOptions::default()).expect("opens");
     target.write_file(&file("f", b"x"), b"x").expect("written");
     assert_eq!(fs::read(place.outside().join("new/er/f")).expect("there"), b"x");
     assert_eq!((mode(&place.outside().join("new")), mode(&place.outside().join("new/er"))), (0o700, 0o700));
-    assert!(Target::open(&place.outside().join("secret"), TargetOptions::default()).is_err());
+    assert!(Destination::open(&place.outside().join("secret"), DestinationOptions::default()).is_err());
 }

@@ -6,16 +6,15 @@ use std::collections::{BTreeSet, HashMap};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::base::Volumes;
 use super::large::Part;
 use super::links::{Name, Verdict};
 use super::pack::Packed;
+use super::parent::Volumes;
 use super::stream::LARGE_FILE_BYTES;
 use crate::archive::frame::TARGET_FRAME_BYTES;
 use crate::error::{Error, Result};
 use crate::index::LocalLines;
-use crate::model::{BackupId, Entry, EntryPath, Fields, Timestamp, line_path, tree_order};
-use crate::source::Problem;
+use crate::model::{BackupId, Entry, EntryPath, Fields, Moment, Problem, Timestamp, line_path, tree_order};
 use crate::source::files::{FileKind, Found, LeftOut, Stat, Step};
 use crate::threads;
 
@@ -26,7 +25,7 @@ const MEMBER_OVERHEAD_BYTES: u64 = 1536;
 
 /// Entries on their way into the index.
 #[derive(Debug)]
-pub(super) enum Item {
+pub(super) enum BatchItem {
     /// Unchanged ones.
     Kept(Kept),
     /// One to be captured.
@@ -54,7 +53,7 @@ pub(super) struct Job {
 /// Work for the pool.
 #[derive(Debug)]
 pub(super) enum Work {
-    Batch(Vec<Item>, Sender<Result<Packed>>),
+    Batch(Vec<BatchItem>, Sender<Result<Packed>>),
     Large(Box<Job>, Sender<Result<Part>>),
 }
 
@@ -79,8 +78,8 @@ const LARGE_PARTS_AHEAD: usize = 6;
 #[derive(Debug)]
 pub(super) struct Base {
     pub(super) lines: LocalLines,
-    /// When that capture began, Unix seconds.
-    pub(super) captured_from_seconds: i64,
+    /// When that capture began.
+    pub(super) captured_from: Moment,
     /// Its lines passed the acceptance of readers as they are today.
     pub(super) accepted: bool,
     /// What its lines may refer to.
@@ -140,7 +139,7 @@ struct Joiner<'a> {
     line: Vec<u8>,
     /// Files with several names, by device and inode, until all names were seen.
     links: HashMap<(u64, u64), Linked>,
-    batch: Vec<Item>,
+    batch: Vec<BatchItem>,
     batch_bytes: u64,
     batch_entries: u64,
     batch_line_bytes: usize,
@@ -180,7 +179,7 @@ impl Joiner<'_> {
         }
         self.batch_bytes += bytes;
         self.batch_entries += 1;
-        self.batch.push(Item::Read(job));
+        self.batch.push(BatchItem::Read(job));
         Ok(true)
     }
 
@@ -240,10 +239,10 @@ impl Joiner<'_> {
                 self.referenced.insert(backup.clone());
             }
         }
-        if !matches!(self.batch.last(), Some(Item::Kept(_))) {
-            self.batch.push(Item::Kept(Kept::default()));
+        if !matches!(self.batch.last(), Some(BatchItem::Kept(_))) {
+            self.batch.push(BatchItem::Kept(Kept::default()));
         }
-        if let Some(Item::Kept(kept)) = self.batch.last_mut() {
+        if let Some(BatchItem::Kept(kept)) = self.batch.last_mut() {
             kept.lines.extend_from_slice(&self.line);
             kept.entries += 1;
             kept.content_bytes = kept.content_bytes.saturating_add(fields.size.unwrap_or(0));
@@ -263,7 +262,7 @@ impl Joiner<'_> {
         (self.batch_bytes, self.batch_entries, self.batch_line_bytes) = (0, 0, 0);
         match items.pop() {
             None => true,
-            Some(Item::Kept(kept)) if items.is_empty() => self.slots.send(Slot::Kept(kept)).is_ok(),
+            Some(BatchItem::Kept(kept)) if items.is_empty() => self.slots.send(Slot::Kept(kept)).is_ok(),
             Some(last) => {
                 items.push(last);
                 let (sender, receiver) = bounded(1);
@@ -298,7 +297,7 @@ fn is_unchanged(line: &Fields<'_>, stat: &Stat, link_to: Option<&EntryPath>, bas
         && u32::from_str_radix(line.mode, 8) == Ok(stat.mode)
         && is_time(line.mtime, stat.mtime)
         && is_time(line.ctime, stat.ctime)
-        && stat.mtime.seconds.max(stat.ctime.seconds) < base.captured_from_seconds.saturating_sub(slack)
+        && stat.mtime.seconds.max(stat.ctime.seconds) < base.captured_from.unix_seconds().saturating_sub(slack)
 }
 
 /// Counts what a run would do, without reading any content.
@@ -312,7 +311,7 @@ pub(super) fn preview(walk: impl Iterator<Item = Step> + Send, base: Option<Base
             for work in jobs {
                 match work {
                     Work::Batch(items, _) => items.iter().for_each(|item| preview.count(item)),
-                    Work::Large(job, _) => preview.count(&Item::Read(job)),
+                    Work::Large(job, _) => preview.count(&BatchItem::Read(job)),
                 }
             }
             preview

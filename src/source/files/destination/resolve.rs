@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
-use super::Target;
+use super::Destination;
 use super::handle::has_default_acl;
 use crate::error::{Error, Result};
 use crate::model::EntryPath;
@@ -83,7 +83,7 @@ impl FolderCache {
     }
 }
 
-impl Target {
+impl Destination {
     /// The folder that holds `path`, or an error that says what is wrong with it.
     pub(super) fn folder(&self, path: &EntryPath) -> Result<Arc<Folder>> {
         self.try_folder(path).map_err(|errno| {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, Mode, RenameFlags, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
-use super::Target;
+use super::Destination;
 use super::create::create;
 use super::handle::{Facts, Handle};
 use super::layout::Layout;
@@ -34,7 +34,7 @@ pub(super) fn part_name() -> Result<Vec<u8>> {
 
 /// A file that is being written. Pieces may come in any order and from several threads.
 pub struct PendingFile {
-    target: Target,
+    target: Destination,
     folder: Arc<Folder>,
     /// Without its content lists, which may be large.
     entry: Entry,
@@ -51,7 +51,7 @@ impl fmt::Debug for PendingFile {
     }
 }
 
-impl Target {
+impl Destination {
     /// Begins a regular file of any size. Nothing has its name until [`PendingFile::commit`].
     pub fn begin_file(&self, entry: &Entry) -> Result<PendingFile> {
         let layout = Layout::of(entry)?;

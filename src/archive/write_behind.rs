@@ -22,7 +22,7 @@ type Block = Arc<Vec<u8>>;
 /// Takes bytes that other threads digest and write.
 #[derive(Debug)]
 #[must_use = "without finish() nobody knows whether everything was written"]
-pub(super) struct Behind {
+pub(super) struct WriteBehind {
     to_digest: Sender<Block>,
     to_write: Sender<Block>,
     digesting: JoinHandle<Digest>,
@@ -31,7 +31,7 @@ pub(super) struct Behind {
     size: u64,
 }
 
-impl Behind {
+impl WriteBehind {
     pub(super) fn new(file: DurableFile) -> Result<Self> {
         let (to_digest, digested) = bounded(BLOCKS_AHEAD);
         let (to_write, written) = bounded(BLOCKS_AHEAD);
@@ -70,7 +70,7 @@ fn end(writing: Option<JoinHandle<io::Result<DurableFile>>>) -> io::Result<Durab
     writing.join().unwrap_or_else(|_| Err(dead()))
 }
 
-impl Write for Behind {
+impl Write for WriteBehind {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let block = Arc::new(bytes.to_vec());
         if self.to_write.send(Arc::clone(&block)).is_err() {
@@ -111,10 +111,10 @@ mod tests {
     fn the_cause_of_a_failed_write_is_told_by_the_next_write_or_at_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::with_faults(Arc::new(FullDisk));
-        let mut behind = Behind::new(disk.create(&dir.path().join("a")).unwrap()).unwrap();
+        let mut behind = WriteBehind::new(disk.create(&dir.path().join("a")).unwrap()).unwrap();
         let error = (0..10).find_map(|_| behind.write(b"x").err()).expect("the queue is shorter");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        let mut behind = Behind::new(disk.create(&dir.path().join("b")).unwrap()).unwrap();
+        let mut behind = WriteBehind::new(disk.create(&dir.path().join("b")).unwrap()).unwrap();
         behind.write_all(b"x").unwrap();
         assert!(behind.finish().unwrap_err().one_line().contains("no storage space"));
     }

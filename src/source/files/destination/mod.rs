@@ -33,9 +33,9 @@ use crate::model::EntryPath;
 pub use existing::{Existing, FileState};
 pub use pending::{PendingFile, is_part_name};
 
-/// What a [`Target`] may do and what it restores beside content, mode and time.
+/// What a [`Destination`] may do and what it restores beside content, mode and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TargetOptions {
+pub struct DestinationOptions {
     /// Replace what is there and differs; otherwise it is an error of [`Kind::WouldOverwrite`].
     pub overwrite: bool,
     /// Restore owner and group by number.
@@ -47,7 +47,7 @@ pub struct TargetOptions {
 }
 
 /// Owners and devices when the process is root's, attributes always, no overwriting.
-impl Default for TargetOptions {
+impl Default for DestinationOptions {
     fn default() -> Self {
         let root = rustix::process::geteuid().is_root();
         Self { overwrite: false, owners: root, xattrs: true, devices: root }
@@ -56,32 +56,32 @@ impl Default for TargetOptions {
 
 /// An open restore target. Cheap to clone; all clones are the same target.
 #[derive(Clone)]
-pub struct Target {
+pub struct Destination {
     shared: Arc<Shared>,
 }
 
 struct Shared {
     dir: PathBuf,
     root: OwnedFd,
-    options: TargetOptions,
+    options: DestinationOptions,
     /// User and group that own what this process makes.
     owner: (u32, u32),
     folders: resolve::FolderCache,
     problems: Mutex<Vec<(EntryPath, String)>>,
 }
 
-impl fmt::Debug for Target {
+impl fmt::Debug for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Target").field("dir", &self.shared.dir).field("options", &self.options()).finish()
+        f.debug_struct("Destination").field("dir", &self.shared.dir).field("options", &self.options()).finish()
     }
 }
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-impl Target {
+impl Destination {
     /// Opens `dir`; it and its parents are created with mode 0700 where they are missing. `dir` itself may be reached
     /// through symbolic links, nothing below it may.
-    pub fn open(dir: &Path, options: TargetOptions) -> Result<Self> {
+    pub fn open(dir: &Path, options: DestinationOptions) -> Result<Self> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).at("cannot create the folder", dir)?;
         let root = openat(CWD, dir, FOLDER, Mode::empty()).at("cannot open the folder", dir)?;
         Ok(Self::at(dir.to_owned(), root, options))
@@ -90,7 +90,7 @@ impl Target {
     /// Opens the folder `name` in `base`, which is there, and makes it where it is missing. `base` may be reached through
     /// links. A link or another thing with that name is never followed: with `replace` it makes room for a folder,
     /// otherwise it is refused.
-    pub fn open_in(base: &Path, name: &str, replace: bool, options: TargetOptions) -> Result<Self> {
+    pub fn open_in(base: &Path, name: &str, replace: bool, options: DestinationOptions) -> Result<Self> {
         let dir = base.join(name);
         let parent = openat(CWD, base, FOLDER, Mode::empty()).at("cannot open the folder", base)?;
         let make = || mkdirat(&parent, name, Mode::RWXU);
@@ -117,7 +117,7 @@ impl Target {
 
     /// Opens the folder `name` in `base` as [`Self::open_in`] does, but makes and replaces nothing: none when it is not
     /// there, or something else is.
-    pub fn look_in(base: &Path, name: &str, options: TargetOptions) -> Result<Option<Self>> {
+    pub fn look_in(base: &Path, name: &str, options: DestinationOptions) -> Result<Option<Self>> {
         let dir = base.join(name);
         let opened = openat(CWD, base, FOLDER, Mode::empty())
             .and_then(|parent| openat(&parent, name, FOLDER | OFlags::NOFOLLOW, Mode::empty()));
@@ -127,7 +127,7 @@ impl Target {
         }
     }
 
-    fn at(dir: PathBuf, root: OwnedFd, options: TargetOptions) -> Self {
+    fn at(dir: PathBuf, root: OwnedFd, options: DestinationOptions) -> Self {
         let shared = Shared {
             dir,
             root,
@@ -152,7 +152,7 @@ impl Target {
 
     /// The options it was opened with.
     #[must_use]
-    pub fn options(&self) -> TargetOptions {
+    pub fn options(&self) -> DestinationOptions {
         self.shared.options
     }
 

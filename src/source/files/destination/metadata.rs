@@ -6,7 +6,7 @@
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::Target;
+use super::Destination;
 use super::create::is_of_kind;
 use super::handle::{ACL_ACCESS, ACL_DEFAULT, Facts, Handle};
 use super::layout::{Layout, read_at};
@@ -42,7 +42,7 @@ fn is_refused_xattr(errno: Errno) -> bool {
     is_refusal(errno) || [Errno::NOSPC, Errno::TOOBIG, Errno::RANGE, Errno::NOENT].contains(&errno)
 }
 
-impl Target {
+impl Destination {
     /// Gives the inode the entry's metadata, as far as it differs. `bare` says that it was made just now in a folder
     /// without default ACL, so that it has no attributes that would have to be removed.
     pub(super) fn apply(&self, handle: &Handle, entry: &Entry, bare: bool) -> Result<()> {

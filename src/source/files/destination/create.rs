@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, makedev, mkdirat, mknodat, openat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
-use super::Target;
+use super::Destination;
 use super::handle::{ACL_ACCESS, Facts, Handle};
 use super::layout::Layout;
 use super::pending::part_name;
@@ -36,7 +36,7 @@ pub(super) fn is_of_kind(entry: &Entry, facts: &Facts) -> bool {
     }
 }
 
-impl Target {
+impl Destination {
     /// Makes a folder with mode 0700, or keeps the one that is there. [`Self::finish_dir`] gives it its metadata.
     pub fn make_dir(&self, entry: &Entry) -> Result<()> {
         self.make_folder(&entry.path).map(drop)

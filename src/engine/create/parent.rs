@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::component::LastIndex;
-use super::{ComponentSpec, Settings};
+use super::{ComponentSpec, CreateOptions};
 use crate::error::{Error, Kind, Result};
 use crate::model::{BackupId, ComponentRecord, Dependency, Digest, Entry, EntryKind, Extent, Fields, Manifest};
 use crate::repo::Repository;
@@ -19,7 +19,7 @@ const SHOWN_PASSED_OVER: usize = 5;
 
 /// What was found, and what follows from it.
 #[derive(Debug)]
-pub(super) struct Decision {
+pub(super) struct ParentChoice {
     pub(super) next_sequence: u64,
     pub(super) parent: Option<Dependency>,
     pub(super) parent_manifest: Option<Manifest>,
@@ -32,7 +32,7 @@ pub(super) struct Decision {
     bases: BTreeMap<BackupId, (Digest, Manifest)>,
 }
 
-impl Decision {
+impl ParentChoice {
     /// For a repository without backups.
     pub(super) fn first() -> Self {
         Self {
@@ -47,7 +47,12 @@ impl Decision {
     }
 
     /// Looks at the newest backup that is trusted. Refuses to write when it is another host's or lies in the future.
-    pub(super) fn make(repo: &Repository, catalog: &Catalog, state: &LocalState, settings: &Settings) -> Result<Self> {
+    pub(super) fn make(
+        repo: &Repository,
+        catalog: &Catalog,
+        state: &LocalState,
+        settings: &CreateOptions,
+    ) -> Result<Self> {
         let head = state.head().unwrap_or_default();
         let trust = Trust { signers: [&settings.trusted[..], &state.pinned()?].concat(), allow_unsigned: false };
         let standing = catalog.standing(repo, &trust, head.as_ref().map_or(0, |h| h.sequence))?;
@@ -67,11 +72,11 @@ impl Decision {
             let full_because = standing.passed_over.first().map(|p| unusable(p.why.one_line())).or_else(gone);
             return Ok(Self { full_because, ..first });
         };
-        let now = settings.clock.now_seconds();
-        if now < newest.id.unix_seconds() {
+        let now = settings.clock.now();
+        if now < newest.id.moment() {
             return Err(Error::new(
                 Kind::ClockBack,
-                format!("the clock says {}, but the newest backup is {}", super::rfc3339(now), newest.id),
+                format!("the clock says {}, but the newest backup is {}", now, newest.id),
             )
             .hint("set the clock right; a backup from the future can be moved out of the repository"));
         }
@@ -105,7 +110,7 @@ impl Decision {
         newest: &Manifest,
         sums: &[u8],
         state: &LocalState,
-        settings: &Settings,
+        settings: &CreateOptions,
     ) -> std::result::Result<(), String> {
         if settings.full {
             return Err("--full was given".into());
@@ -138,7 +143,7 @@ impl Decision {
             }
             let last = LastIndex {
                 copy,
-                captured_from_seconds: local.captured_from_seconds,
+                captured_from: local.captured_from,
                 accepted: copies.accepted == ACCEPTANCE,
                 volumes: self.volumes(&spec.name),
             };
@@ -233,7 +238,7 @@ impl Volumes {
     }
 }
 
-fn other_host(repo: &Repository, newest: &Manifest, settings: &Settings) -> Error {
+fn other_host(repo: &Repository, newest: &Manifest, settings: &CreateOptions) -> Error {
     let (root, theirs, ours) = (repo.root().display(), &newest.host, &settings.host);
     Error::new(Kind::OtherHost, format!("the repository {root} was last written by host {theirs:?}, this is {ours:?}"))
         .hint("give every host a repository of its own; --adopt takes this one over")

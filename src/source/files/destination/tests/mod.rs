@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::model::{BackupId, Digest, Entry, EntryKind, Home, Timestamp, Xattr};
+use crate::model::{BackupId, Digest, Entry, EntryKind, Position, Timestamp, Xattr};
 
 const TIME: Timestamp = Timestamp { seconds: 1_700_000_000, nanoseconds: 123_456_789 };
 
@@ -33,7 +33,7 @@ fn entry(at: impl AsRef<[u8]>, kind: EntryKind) -> Entry {
         ctime: TIME,
         inode: 1,
         xattrs: Vec::new(),
-        home: Home { backup: "20260117-143000".parse::<BackupId>().expect("valid"), volume: 0, offset: 0 },
+        home: Position { backup: "20260117-143000".parse::<BackupId>().expect("valid"), volume: 0, offset: 0 },
     }
 }
 
@@ -84,8 +84,9 @@ impl Place {
         self.base.path().join("outside")
     }
 
-    fn open(&self, overwrite: bool) -> Target {
-        Target::open(&self.at(""), TargetOptions { overwrite, ..TargetOptions::default() }).expect("opens")
+    fn open(&self, overwrite: bool) -> Destination {
+        Destination::open(&self.at(""), DestinationOptions { overwrite, ..DestinationOptions::default() })
+            .expect("opens")
     }
 
     fn assert_outside_is_untouched(&self) {
@@ -126,7 +127,7 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).expect("there").mode() & 0o7777
 }
 
-fn same_shape(target: &Target, entry: &Entry) -> FileState {
+fn same_shape(target: &Destination, entry: &Entry) -> FileState {
     match target.existing(entry).expect("compared") {
         Existing::SameShape(state) => state,
         other => panic!("{other:?}"),

@@ -90,7 +90,8 @@ fn an_attribute_that_is_not_possible_is_a_problem_and_the_file_is_there() {
     assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(problems[0].0 == e.path && problems[0].1.contains("nonsense"), "{problems:?}");
     assert_eq!(mtime(&place.at("f")), TIME);
-    let without = Target::open(&place.at(""), TargetOptions { xattrs: false, ..target.options() }).expect("opens");
+    let without =
+        Destination::open(&place.at(""), DestinationOptions { xattrs: false, ..target.options() }).expect("opens");
     assert!(same_shape(&without, &e).metadata_equal);
 }
 
@@ -134,7 +135,8 @@ fn root_restores_owners_capabilities_devices_and_attributes_of_links() {
         target.make_node(&node).expect("replaced");
         assert_eq!(target.existing(&node).expect("compared"), Existing::Same, "{:?}", target.take_problems());
         node.path = path("no-device");
-        let careful = Target::open(&place.at(""), TargetOptions { devices: false, ..target.options() }).expect("opens");
+        let careful =
+            Destination::open(&place.at(""), DestinationOptions { devices: false, ..target.options() }).expect("opens");
         careful.make_node(&node).expect("left out");
         assert_eq!(careful.take_problems().len(), 1);
         assert_eq!(careful.existing(&node).expect("compared"), Existing::Absent);
@@ -154,9 +156,9 @@ fn without_root() {
     let base = PathBuf::from(std::env::var_os("CCBACKUP_TEST_BASE").expect("set by the other test"));
     assert!(!is_root());
     let at = |name: &str| base.join("t").join(name);
-    let options = TargetOptions { overwrite: true, ..TargetOptions::default() };
+    let options = DestinationOptions { overwrite: true, ..DestinationOptions::default() };
     assert!(!options.owners && !options.devices);
-    let target = Target::open(&at(""), options).expect("opens");
+    let target = Destination::open(&at(""), options).expect("opens");
     let mut closed = dir("closed");
     closed.mode = 0o555;
     let mut secret = file("closed/f", b"x");
@@ -180,7 +182,8 @@ fn without_root() {
     target.finish_dir(&closed).expect("finished");
     target.write_file(&file("closed", b"x"), b"x").expect("read-only folders are replaced");
 
-    let stubborn = Target::open(&at(""), TargetOptions { owners: true, devices: true, ..options }).expect("opens");
+    let stubborn =
+        Destination::open(&at(""), DestinationOptions { owners: true, devices: true, ..options }).expect("opens");
     let mut e = file("owned", b"x");
     (e.uid, e.gid, e.mode) = (0, 0, 0o4755);
     e.xattrs = vec![xattr("trusted.x", b"x"), xattr("user.x", b"x")];
@@ -211,7 +214,7 @@ fn everything_works_without_root() {
         Command::new(std::env::current_exe().expect("known"))
     };
     let output = command
-        .args(["--exact", "engine::target::tests::attributes::without_root", "--ignored", "--nocapture"])
+        .args(["--exact", "source::files::destination::tests::attributes::without_root", "--ignored", "--nocapture"])
         .env("CCBACKUP_TEST_BASE", base)
         .current_dir("/")
         .output()

@@ -3,7 +3,7 @@
 use rustix::fs::{FileType, SeekFrom, readlinkat, seek};
 use rustix::io::Errno;
 
-use super::Target;
+use super::Destination;
 use super::create::is_of_kind;
 use super::handle::{Facts, Handle};
 use super::layout::{Layout, read_at};
@@ -38,7 +38,7 @@ pub struct FileState {
     pub metadata_equal: bool,
 }
 
-impl Target {
+impl Destination {
     /// What is at the entry's place now. Content of files is compared by size only.
     pub fn existing(&self, entry: &Entry) -> Result<Existing> {
         let absent = |errno| matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP);

@@ -51,7 +51,7 @@ struct Inner<W, R> {
 
 /// The line.
 #[derive(Debug)]
-pub(super) struct Line<W, R> {
+pub(super) struct OrderedQueue<W, R> {
     inner: Mutex<Inner<W, R>>,
     work: Condvar,
     finished: Condvar,
@@ -121,7 +121,7 @@ impl<W, R> Inner<W, R> {
     }
 }
 
-impl<W, R> Line<W, R> {
+impl<W, R> OrderedQueue<W, R> {
     pub(super) fn new(work: Vec<W>) -> Self {
         let mut inner =
             Inner { nodes: Vec::new(), free: Vec::new(), head: None, ahead: 0, idle: 0, closed: false, lost: false };
@@ -210,7 +210,7 @@ impl<W, R> Line<W, R> {
 }
 
 /// A thread that dies in its work must not leave the consumer waiting.
-struct LostOnPanic<'a, W, R>(&'a Line<W, R>);
+struct LostOnPanic<'a, W, R>(&'a OrderedQueue<W, R>);
 
 impl<W, R> Drop for LostOnPanic<'_, W, R> {
     fn drop(&mut self) {
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn results_come_in_tree_order_with_any_number_of_threads() {
         for threads in [0, 1, 4] {
-            let line = Arc::new(Line::new(vec![vec![0], vec![1]]));
+            let line = Arc::new(OrderedQueue::new(vec![vec![0], vec![1]]));
             let workers: Vec<_> = (0..threads)
                 .map(|_| {
                     let line = Arc::clone(&line);
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_lost_thread_ends_the_line_instead_of_hanging_it() {
-        let line = Arc::new(Line::<u8, u8>::new(vec![0]));
+        let line = Arc::new(OrderedQueue::<u8, u8>::new(vec![0]));
         let worker = thread::spawn({
             let line = Arc::clone(&line);
             move || line.serve(|_| panic!("on purpose"))
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn threads_stop_far_ahead_of_a_consumer_who_rests() {
-        let line = Arc::new(Line::new((0..10_000).collect::<Vec<u32>>()));
+        let line = Arc::new(OrderedQueue::new((0..10_000).collect::<Vec<u32>>()));
         let worker = thread::spawn({
             let line = Arc::clone(&line);
             move || line.serve(|n| Done { result: n, cost: 1, more: Vec::new() })

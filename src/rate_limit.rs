@@ -9,13 +9,13 @@ const BURST: Duration = Duration::from_secs(1);
 
 /// A limit that all threads share.
 #[derive(Debug)]
-pub struct Pace {
+pub struct RateLimit {
     bytes_per_second: u64,
     /// When all that was let through so far would have been done at exactly that pace.
     paid_until: Mutex<Instant>,
 }
 
-impl Pace {
+impl RateLimit {
     /// At most `bytes_per_second`, at least 1.
     #[must_use]
     pub fn new(bytes_per_second: u64) -> Self {
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn bytes_come_at_the_pace_and_pauses_are_made_up_for_only_shortly() {
-        let pace = Pace::new(1000);
+        let pace = RateLimit::new(1000);
         let start = *pace.paid_until.lock().unwrap();
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(pace.wait_at(at(0), 1500), Duration::from_millis(1500));
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn no_number_of_bytes_breaks_it() {
-        let pace = Pace::new(0);
+        let pace = RateLimit::new(0);
         assert!(pace.wait_for(u64::MAX) > Duration::from_secs(1 << 30));
         assert!(pace.wait_for(u64::MAX) > Duration::from_secs(1 << 30));
     }

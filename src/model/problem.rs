@@ -1,0 +1,112 @@
+//! What kept an entry from being captured, or from coming back, whole.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Something about one entry. A problem is a value: it travels to the index, the manifest, the output and the exit code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Which sort.
+    pub kind: ProblemKind,
+    /// Escaped path inside the component; what a restore says has the component before it.
+    pub path: String,
+    /// What happened, for people.
+    pub detail: String,
+}
+
+/// Sorts of problems (FORMAT.md §7, OUTPUT.md). Ordered by their words, as manifests list them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum ProblemKind {
+    /// It, or a part of it, could not be read.
+    Unreadable,
+    /// It was found, and gone or replaced when its turn came.
+    Vanished,
+    /// It was written to or replaced while it was read.
+    Changed,
+    /// The format, or the program, cannot hold it.
+    Unsupported,
+    /// Its path is longer than the format allows.
+    TooLong,
+    /// A rule of the user left it out. It is wanted, so it does not count as a problem.
+    LeftOut,
+    /// It came back without some of its metadata.
+    Metadata,
+    /// It came back as it was stored, and was not read cleanly then.
+    Unsettled,
+    /// The file system of the destination cannot hold it.
+    NotRestored,
+    /// Nothing was removed there, because nobody knows what belongs to the backup.
+    NotRemoved,
+    /// A word that only a newer program knows.
+    Other(Box<str>),
+}
+
+impl ProblemKind {
+    /// The word in documents and indexes.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::Vanished => "vanished",
+            Self::Changed => "changed",
+            Self::Unsupported => "unsupported",
+            Self::TooLong => "too-long",
+            Self::LeftOut => "left-out",
+            Self::Metadata => "metadata",
+            Self::Unsettled => "unsettled",
+            Self::NotRestored => "not-restored",
+            Self::NotRemoved => "not-removed",
+            Self::Other(word) => word,
+        }
+    }
+}
+
+impl From<&str> for ProblemKind {
+    fn from(word: &str) -> Self {
+        match word {
+            "unreadable" => Self::Unreadable,
+            "vanished" => Self::Vanished,
+            "changed" => Self::Changed,
+            "unsupported" => Self::Unsupported,
+            "too-long" => Self::TooLong,
+            "left-out" => Self::LeftOut,
+            "metadata" => Self::Metadata,
+            "unsettled" => Self::Unsettled,
+            "not-restored" => Self::NotRestored,
+            "not-removed" => Self::NotRemoved,
+            other => Self::Other(other.into()),
+        }
+    }
+}
+
+impl From<String> for ProblemKind {
+    fn from(word: String) -> Self {
+        word.as_str().into()
+    }
+}
+
+impl From<ProblemKind> for String {
+    fn from(kind: ProblemKind) -> Self {
+        kind.as_str().to_owned()
+    }
+}
+
+impl PartialOrd for ProblemKind {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ProblemKind {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl fmt::Display for ProblemKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
