@@ -43,6 +43,11 @@ where
     Ok(pool)
 }
 
+/// The error for a thread that panicked, as whoever waited for its work, its end or its lock meets it.
+pub(crate) fn died<T>(_: T) -> Error {
+    Error::failed("a thread ended unexpectedly")
+}
+
 fn refused(name: &str, cause: io::Error) -> Error {
     Error::failed(format!("cannot start the thread `{name}`: the system gives no more threads"))
         .because(cause)

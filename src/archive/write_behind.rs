@@ -46,7 +46,8 @@ impl WriteBehind {
         let Self { to_digest, to_write, digesting, writing, size } = self;
         drop((to_digest, to_write));
         end(writing).doing("cannot write an archive")?.finish()?;
-        let digest = digesting.join().map_err(|_| dead()).doing("cannot digest an archive")?;
+        let digest =
+            digesting.join().map_err(|_| io::Error::other(threads::died(()))).doing("cannot digest an archive")?;
         Ok((digest, size))
     }
 }
@@ -61,13 +62,9 @@ fn write(mut file: DurableFile, blocks: &Receiver<Block>) -> io::Result<DurableF
     blocks.iter().try_for_each(|block| file.write_all(&block)).map(|()| file)
 }
 
-fn dead() -> io::Error {
-    io::Error::other("a thread ended unexpectedly")
-}
-
 fn end(writing: Option<JoinHandle<io::Result<DurableFile>>>) -> io::Result<DurableFile> {
     let writing = writing.ok_or_else(|| io::Error::other("an earlier write failed"))?;
-    writing.join().unwrap_or_else(|_| Err(dead()))
+    writing.join().unwrap_or_else(|_| Err(io::Error::other(threads::died(()))))
 }
 
 impl Write for WriteBehind {
@@ -75,9 +72,9 @@ impl Write for WriteBehind {
         let block = Arc::new(bytes.to_vec());
         if self.to_write.send(Arc::clone(&block)).is_err() {
             // The thread ends early only by a failure.
-            return end(self.writing.take()).and_then(|_| Err(dead()));
+            return end(self.writing.take()).and_then(|_| Err(io::Error::other(threads::died(()))));
         }
-        self.to_digest.send(block).map_err(|_| dead())?;
+        self.to_digest.send(block).map_err(|_| io::Error::other(threads::died(())))?;
         self.size += bytes.len() as u64;
         Ok(bytes.len())
     }

@@ -12,6 +12,7 @@ use crate::model::{BackupId, ComponentRecord, Dependency, Digest, IndexRecord, a
 use crate::repo::backup::{Backup, SUMS_FILE, Trust, open_stored, parse_sums};
 use crate::repo::publish::digest_file;
 use crate::repo::{Repository, read_small};
+use crate::threads;
 
 /// A backup whose signature holds, and its dependencies.
 #[derive(Debug)]
@@ -199,7 +200,7 @@ pub struct Archives {
 impl Archives {
     /// A volume; an archive that cannot be opened is tried only once.
     pub fn open(&self, backup: &BackupId, volume: u32) -> Result<Arc<FramedReader>> {
-        let mut opened = self.opened.lock().map_err(|_| Error::failed("a thread died while it held the archives"))?;
+        let mut opened = self.opened.lock().map_err(threads::died)?;
         let found = opened
             .entry((backup.clone(), volume))
             .or_insert_with(|| self.open_new(backup, volume).map(Arc::new).map_err(|e| (e.kind(), e.one_line())));

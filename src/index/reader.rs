@@ -15,6 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{
     BackupId, Digest, Entry, EntryKind, EntryPath, MAX_TABLE_BYTES, Problem, ProblemKind, Scan, TableRecord, line_path,
 };
+use crate::threads;
 
 /// Opens the index file of the same component in another backup of the chain.
 pub trait IndexFiles: Send + Sync + std::fmt::Debug {
@@ -369,7 +370,7 @@ impl Inventory {
     }
 
     fn file(&self, backup: &BackupId) -> Result<Arc<FramedReader>> {
-        let mut opened = self.opened.lock().map_err(|_| Error::failed("a thread died while it held the index"))?;
+        let mut opened = self.opened.lock().map_err(threads::died)?;
         let open = || self.files.open_index(backup).map(Arc::new).map_err(|e| (e.kind(), e.one_line()));
         let found = opened.entry(backup.clone()).or_insert_with(open);
         found.clone().map_err(|(kind, message)| Error::new(kind, message))

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::line::push_number;
@@ -75,6 +77,9 @@ impl Timestamp {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(i64);
 
+/// Not jiff's timestamps: those end a day before the year 9999 does.
+const EPOCH: DateTime = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+
 impl Moment {
     /// That many seconds after the beginning of 1970.
     #[must_use]
@@ -101,16 +106,15 @@ impl FromStr for Moment {
         }
         let part = |at: usize| text[at..at + 2].parse::<i8>().unwrap_or(-1);
         let year = text[..4].parse().unwrap_or(0);
-        let moment = jiff::civil::DateTime::new(year, part(5), part(8), part(11), part(14), part(17), 0)
-            .and_then(|time| time.to_zoned(jiff::tz::TimeZone::UTC));
-        moment.ok().filter(|_| year >= 1970).map(|time| Self(time.timestamp().as_second())).ok_or_else(bad)
+        let moment = DateTime::new(year, part(5), part(8), part(11), part(14), part(17), 0);
+        moment.ok().filter(|_| year >= 1970).map(|time| Self(time.duration_since(EPOCH).as_secs())).ok_or_else(bad)
     }
 }
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_second(self.0) {
-            Ok(time) => time.fmt(f),
+        match EPOCH.checked_add(SignedDuration::from_secs(self.0)) {
+            Ok(time) => write!(f, "{time}Z"),
             Err(_) => self.0.fmt(f),
         }
     }
@@ -134,6 +138,8 @@ fn bad(text: &str) -> Error {
 
 /// Moments that notes of this host keep as numbers.
 pub(crate) mod unix_seconds {
+    use jiff::SignedDuration;
+    use jiff::civil::DateTime;
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
     use super::Moment;

@@ -117,7 +117,7 @@ pub(super) fn read_all(
         }
         drop(grouper);
         for worker in workers {
-            let served = worker.join().unwrap_or_else(|_| Err(Error::failed("a worker ended unexpectedly")));
+            let served = worker.join().unwrap_or_else(|e| Err(threads::died(e)));
             // A worker's error explains why the queue ended.
             outcome = served.and(outcome);
         }
@@ -161,7 +161,7 @@ impl Grouper<'_> {
     }
 
     fn send(&self, work: Work) -> Result<()> {
-        self.sender.send(work).map_err(|_| Error::failed("all workers have ended"))
+        self.sender.send(work).map_err(threads::died)
     }
 
     fn flush_all(&mut self) {

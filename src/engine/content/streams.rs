@@ -13,6 +13,7 @@ use crate::engine::chain::Archives;
 use crate::error::{Error, Result};
 use crate::model::{Entry, EntryKind, Extent, Hasher};
 use crate::monitor::Monitor;
+use crate::threads;
 
 /// Reads content extent by extent; one a worker.
 #[derive(Debug)]
@@ -90,7 +91,7 @@ impl<'a> Streams<'a> {
             let frame = match bytes {
                 Bytes::AtHand => at_hand.bytes,
                 Bytes::Coming(reply) => {
-                    received = reply.recv().map_err(|_| Error::failed("a worker ended unexpectedly"))??;
+                    received = reply.recv().map_err(threads::died)??;
                     &received
                 }
                 Bytes::Unread => {

@@ -21,6 +21,7 @@ use crate::model::{
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
 use crate::source::files::{LeftOut, root_name};
+use crate::threads;
 
 /// What a component came to.
 #[derive(Debug)]
@@ -84,12 +85,11 @@ impl<'a> Collector<'a> {
 
     /// Takes all slots in order; ends with the files finished and synced.
     pub(super) fn run(mut self, slots: &Receiver<Slot>, monitor: &dyn Monitor) -> Result<Collected> {
-        let gone = |_| Error::failed("a worker ended unexpectedly");
         for slot in slots {
             monitor.check()?;
             match slot {
                 Slot::Kept(kept) => self.kept(&kept)?,
-                Slot::Batch(packed) => self.batch(packed.recv().map_err(gone)??)?,
+                Slot::Batch(packed) => self.batch(packed.recv().map_err(threads::died)??)?,
                 Slot::Large(parts) => self.large(&parts, monitor)?,
                 Slot::Problem(problem) => self.problems.add(problem),
                 Slot::LeftOut(left_out) => self.left_out = left_out,
@@ -114,14 +114,13 @@ impl<'a> Collector<'a> {
     }
 
     fn large(&mut self, parts: &Receiver<Result<Part>>, monitor: &dyn Monitor) -> Result<()> {
-        let gone = |_| Error::failed("a worker ended unexpectedly");
         let place = self.place();
         let mut chunks = Vec::new();
         loop {
             monitor.check()?;
-            match parts.recv().map_err(gone)?? {
+            match parts.recv().map_err(threads::died)?? {
                 Part::Frame(receiver) => {
-                    let Compressed { frame, chunks: more } = receiver.recv().map_err(gone)??;
+                    let Compressed { frame, chunks: more } = receiver.recv().map_err(threads::died)??;
                     self.put(&frame)?;
                     chunks.extend(more);
                 }

@@ -14,7 +14,7 @@ use super::pack::{Packer, Shared};
 use super::parent::Volumes;
 use super::{ComponentSpec, CreateOptions};
 use crate::archive::FramedWriter;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::index::{IndexWriter, LocalIndex};
 use crate::model::{BackupId, Moment, index_file_name};
 use crate::monitor::Monitor;
@@ -96,9 +96,8 @@ pub(super) fn capture(
         let collected = collector.run(&slots, monitor);
         // Whoever still waits for a place in a queue is let go before the threads are waited for.
         drop(slots);
-        let dead = |_| Error::failed("a worker ended unexpectedly");
-        let joined = joiner.join().map_err(dead)?;
-        let served = pool.into_iter().map(|w| w.join().map_err(dead)?).collect::<Result<BTreeSet<()>>>();
+        let joined = joiner.join().map_err(threads::died)?;
+        let served = pool.into_iter().map(|w| w.join().map_err(threads::died)?).collect::<Result<BTreeSet<()>>>();
         // The joiner's error is the cause when the writer only saw its queue end.
         let referenced = joined?;
         served?;

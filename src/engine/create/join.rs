@@ -12,7 +12,7 @@ use super::pack::Packed;
 use super::parent::Volumes;
 use super::stream::LARGE_FILE_BYTES;
 use crate::archive::frame::TARGET_FRAME_BYTES;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::index::LocalLines;
 use crate::model::{BackupId, Entry, EntryPath, Fields, Moment, Problem, Timestamp, line_path, tree_order};
 use crate::source::files::{FileKind, Found, LeftOut, Stat, Step};
@@ -325,11 +325,10 @@ pub(super) fn preview(walk: impl Iterator<Item = Step> + Send, base: Option<Base
                 Slot::Batch(_) | Slot::Large(_) | Slot::Note(_) => {}
             }
         }
-        let dead = |_| Error::failed("a worker ended unexpectedly");
-        let mut preview = counter.join().map_err(dead)?;
+        let mut preview = counter.join().map_err(threads::died)?;
         preview.problems = problems;
         preview.entries += kept;
         preview.left_out = left_out;
-        joiner.join().map_err(dead)?.map(|_| preview)
+        joiner.join().map_err(threads::died)?.map(|_| preview)
     })
 }

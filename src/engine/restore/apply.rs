@@ -62,7 +62,7 @@ pub(super) fn component(
     let mut entries = 0;
     let outcome = fill(inventory, &archives, &writer, options, before, monitor, &mut entries, report);
     // Whatever ended it: what was done until then is done, and is said.
-    let state = writer.state.into_inner().map_err(|_| Error::failed("a worker died"))?;
+    let state = writer.state.into_inner().map_err(threads::died)?;
     report.entries += entries;
     report.written += writer.written.load(Ordering::Relaxed);
     report.unchanged += writer.unchanged.load(Ordering::Relaxed);
@@ -148,7 +148,7 @@ fn syncing_early(target: &Destination, work: impl FnOnce() -> Result<()>) -> Res
         })?;
         let outcome = work();
         drop(running);
-        let synced = syncing.join().unwrap_or_else(|_| Err(Error::failed("the thread that syncs ended unexpectedly")));
+        let synced = syncing.join().unwrap_or_else(|e| Err(threads::died(e)));
         outcome.and(synced)
     })
 }
@@ -181,7 +181,7 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn state(&self) -> Result<MutexGuard<'_, State>> {
-        self.state.lock().map_err(|_| Error::failed("a worker died"))
+        self.state.lock().map_err(threads::died)
     }
 
     fn count(&self, counter: &AtomicU64, bytes: u64) {

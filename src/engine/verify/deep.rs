@@ -16,6 +16,7 @@ use crate::model::{
 };
 use crate::monitor::Monitor;
 use crate::repo::backup::Backup;
+use crate::threads;
 
 /// What was opened, and what was found.
 #[derive(Debug)]
@@ -85,7 +86,7 @@ impl Deep {
             self.findings.extend(totals.faults(record).map(|fault| Finding::of_component(id, name, fault)));
         }
         self.findings.extend(inventory.losses().iter().map(|loss| Finding::lines(id, name, loss)));
-        self.findings.extend(checker.findings.into_inner().map_err(|_| Error::failed("a worker died"))?);
+        self.findings.extend(checker.findings.into_inner().map_err(threads::died)?);
         result
     }
 }
@@ -202,7 +203,7 @@ impl Checker<'_> {
     }
 
     fn note(&self, entry: &Entry, error: &Error) -> Result<()> {
-        let mut findings = self.findings.lock().map_err(|_| Error::failed("a worker died"))?;
+        let mut findings = self.findings.lock().map_err(threads::died)?;
         findings.push(Finding::content(self.backup, self.component, &entry.path, error));
         Ok(())
     }

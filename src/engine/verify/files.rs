@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::engine::finding::{Finding, FindingKind};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Kind, Result};
 use crate::model::{BackupId, Digest, Hasher};
 use crate::monitor::Monitor;
 use crate::page_cache::Trail;
@@ -75,15 +75,14 @@ impl Files {
                     let (finding, length) = item.check(&mut buffer, monitor)?;
                     files.fetch_add(u64::from(item.component.is_some()), Ordering::Relaxed);
                     bytes.fetch_add(length, Ordering::Relaxed);
-                    found.lock().map_err(|_| Error::failed("a worker died"))?.extend(finding);
+                    found.lock().map_err(threads::died)?.extend(finding);
                 }
                 Ok(())
             };
             let workers = threads::start_pool(scope, "hash", threads.min(self.todo.len()), || work)?;
-            let dead = |_| Err(Error::failed("a worker ended unexpectedly"));
-            workers.into_iter().try_for_each(|w| w.join().unwrap_or_else(dead))
+            workers.into_iter().try_for_each(|w| w.join().unwrap_or_else(|e| Err(threads::died(e))))
         })?;
-        let mut found: Vec<Finding> = found.into_inner().map_err(|_| Error::failed("a worker died"))?;
+        let mut found: Vec<Finding> = found.into_inner().map_err(threads::died)?;
         found.sort_by(|a, b| a.path.cmp(&b.path));
         Ok((found, Counts { files: files.into_inner(), bytes: bytes.into_inner() }))
     }

@@ -145,7 +145,7 @@ pub fn verify(
             }
             Err(e) => Err(e),
         });
-        let hashed = hashing.join().unwrap_or_else(|_| Err(Error::failed("a worker ended unexpectedly")));
+        let hashed = hashing.join().unwrap_or_else(|e| Err(threads::died(e)));
         Ok((hashed, opened.map(|()| deep)))
     })?;
     report.add(hashed?);
