@@ -138,8 +138,6 @@ fn bad(text: &str) -> Error {
 
 /// Moments that notes of this host keep as numbers.
 pub(crate) mod unix_seconds {
-    use jiff::SignedDuration;
-    use jiff::civil::DateTime;
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
     use super::Moment;
