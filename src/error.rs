@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
@@ -98,13 +99,13 @@ impl Kind {
     }
 }
 
-/// A failure: kind, message, cause and hint.
-#[derive(Debug)]
+/// A failure: kind, message, cause and hint. A copy shares the cause, so that whoever meets it again knows as much.
+#[derive(Clone, Debug)]
 pub struct Error {
     kind: Kind,
     message: String,
     hint: Option<String>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -138,7 +139,7 @@ impl Error {
     /// Adds the cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(source.into().into());
         self
     }
 
@@ -185,7 +186,7 @@ impl Error {
     /// A new error about a larger object, of the same kind, with this one as its cause.
     #[must_use]
     pub fn within(self, message: impl Into<String>) -> Self {
-        Self { kind: self.kind, message: message.into(), hint: None, source: Some(Box::new(self)) }
+        Self { kind: self.kind, message: message.into(), hint: None, source: Some(Arc::new(self)) }
     }
 
     /// Message and causes on one line, for findings and problems.
