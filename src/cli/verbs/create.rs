@@ -1,19 +1,15 @@
 //! `ccbackup create`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::site::{make_identity, make_signer, named_signers, own_signer};
+use super::site::{host, make_identity, make_signer, named_signers, own_signer};
 use super::{DONE_WITH_PROBLEMS, escaped};
 use crate::archive::seal::Sealer;
 use crate::cli::args::Create;
 use crate::cli::{Align, Context, Table, Terminal, human_bytes};
 use crate::config::{Cipher, ComponentConfig, Config, discover};
-use crate::durable::Disk;
-use crate::engine::Clock;
-use crate::engine::create::{
-    self as engine, ComponentSpec, CreateOptions, CreateReport, Preview, VOLUME_BYTES, identity_of,
-};
+use crate::engine::Session;
+use crate::engine::create::{self as engine, ComponentSpec, CreateOptions, CreateReport, Preview, identity_of};
 use crate::error::{Error, Result, path_text};
 use crate::keys::{AesKey, recipients_of};
 use crate::model::BackupKind;
@@ -21,22 +17,21 @@ use crate::model::Problem;
 use crate::monitor::Monitor as _;
 use crate::repo::signing::SignerKey;
 
-/// zstd level where none is named.
-const DEFAULT_LEVEL: i32 = 3;
-
 pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
     args.check()?;
     let config = context.config()?;
-    let root = context.repository(config.as_ref())?;
+    let location = context.repository(config.as_ref())?;
     let components = components(args, context, config.as_ref())?;
     let cipher = cipher(args, config.as_ref());
+    let trusted = named_signers(context, config.as_ref())?;
     if args.dry_run {
-        let host_id = own_signer(context)?.map(|s| s.public().fingerprint());
         let sealer = existing_sealer(args, context, config.as_ref(), cipher)?;
-        let mut settings = settings(args, context, config.as_ref(), components, sealer, host_id)?;
-        settings.skip_identities.extend(identity_of(&root));
-        let (previews, full_because) = engine::preview(&root, &settings)?;
-        return show_preview(context, &root, &previews, full_because.as_deref());
+        let mut options = options(args, context, config.as_ref(), components, sealer);
+        options.skip_identities.extend(identity_of(&location));
+        let mut session = Session::look(&location, host(context, own_signer(context)?)?, args.adopt)?;
+        session.iter_mut().for_each(|session| session.trust.signers.extend(trusted.clone()));
+        let (previews, full_because) = engine::preview(session.as_ref(), &options)?;
+        return show_preview(context, &location, &previews, full_because.as_deref());
     }
     let (signer, new_signer) = make_signer(context)?;
     if new_signer {
@@ -46,11 +41,13 @@ pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
     if cipher == Cipher::None && args.cipher.is_none() {
         context.monitor.note("this backup is not encrypted; --encrypt makes a key and encrypts");
     }
-    let host_id = Some(signer.public().fingerprint());
-    let settings = settings(args, context, config.as_ref(), components, sealer, host_id)?;
-    let report = engine::create(&root, &settings, &signer, &context.monitor)?;
+    let options = options(args, context, config.as_ref(), components, sealer);
+    options.check()?;
+    let mut session = Session::open_or_create(&location, host(context, Some(signer))?, args.adopt)?;
+    session.trust.signers.extend(trusted);
+    let report = session.create(&options, &context.monitor)?;
     context.monitor.finish();
-    context.result(&report, |terminal| print(terminal, &report, &root))?;
+    context.result(&report, |terminal| print(terminal, &report, &location))?;
     let problems = report.problem_count;
     if problems == 0 {
         return Ok(0);
@@ -70,35 +67,25 @@ fn warn_problems(context: &Context, component: &str, problems: &[Problem]) {
     }
 }
 
-fn settings(
+fn options(
     args: &Create,
     context: &Context,
     config: Option<&Config>,
     components: Vec<ComponentSpec>,
     sealer: Sealer,
-    host_id: Option<String>,
-) -> Result<CreateOptions> {
-    let state_dir = context.home.state_dir()?;
-    let mut trusted = named_signers(context, config)?;
-    trusted.extend(own_signer(context)?.map(|s| s.public()));
-    Ok(CreateOptions {
+) -> CreateOptions {
+    let defaults = CreateOptions::default();
+    CreateOptions {
         components,
         full: args.full,
         rehash: args.rehash,
-        adopt: args.adopt,
         sealer,
-        level: args.level.or_else(|| config.and_then(|c| c.encryption.level)).unwrap_or(DEFAULT_LEVEL),
+        level: args.level.or_else(|| config.and_then(|c| c.encryption.level)).unwrap_or(defaults.level),
         threads: context.threads(config),
-        volume_bytes: VOLUME_BYTES,
-        tags: args.tag.iter().map(|t| (t.key.clone(), t.value.clone())).collect::<BTreeMap<_, _>>(),
+        tags: args.tag.iter().map(|t| (t.key.clone(), t.value.clone())).collect(),
         skip_identities: own_files(context).iter().filter_map(|path| identity_of(path).ok()).collect(),
-        trusted,
-        state_dir,
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        host_id,
-        clock: Clock::System,
-        disk: Disk::default(),
-    })
+        ..defaults
+    }
 }
 
 /// What no backup may hold: whoever opens one would open all others too. The keys that this run needs are made by now.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::site::Site;
+use super::site;
 use crate::cli::args::{Cat, ComponentPath, Diff, Find, Ls, Show};
 use crate::cli::{Align, Context, Table, Terminal, human_bytes, shown};
 use crate::engine::chain::Chain;
@@ -28,8 +28,8 @@ fn kind_name(kind: BackupKind) -> &'static str {
 }
 
 pub(super) fn list(context: &Context) -> Result<u8> {
-    let site = Site::open(context)?;
-    let backups = query::list(&site.repo, &site.state, &site.trust)?;
+    let session = site::open(context)?;
+    let backups = query::list(&session.repo, &session.state, &session.trust)?;
     context.result(&backups, |terminal| {
         if backups.is_empty() {
             return terminal.print("no backups yet");
@@ -90,9 +90,8 @@ fn listed_kind(b: &query::Listed) -> String {
 }
 
 pub(super) fn show(args: &Show, context: &Context) -> Result<u8> {
-    let site = Site::open(context)?;
-    let id = site.resolve(&args.id)?;
-    let chain = Chain::open(&site.repo, &id, &site.trust, site.keys.clone())?;
+    let session = site::open(context)?;
+    let chain = site::chain(context, &session, &args.id)?;
     let manifest = &chain.backup.manifest;
     let signer = chain.backup.signer.as_ref().map(crate::repo::signing::SignerKey::fingerprint);
     let left_out = left_out(&chain, context);
@@ -240,7 +239,7 @@ fn long_line(component: &str, entry: &Entry) -> String {
 }
 
 pub(super) fn ls(args: &Ls, context: &Context) -> Result<u8> {
-    let chain = Site::open(context)?.chain(&args.id)?;
+    let chain = site::chain(context, &site::open(context)?, &args.id)?;
     let globs: Vec<_> = args.glob.iter().cloned().collect();
     let selection = Selection::new(&globs, &[])?;
     let mut all = Vec::new();
@@ -269,8 +268,8 @@ fn damage_of(context: &Context, findings: &[Finding]) -> u8 {
 }
 
 pub(super) fn diff(args: &Diff, context: &Context) -> Result<u8> {
-    let site = Site::open(context)?;
-    let (a, b) = (site.chain(&args.a)?, site.chain(&args.b)?);
+    let session = site::open(context)?;
+    let (a, b) = (site::chain(context, &session, &args.a)?, site::chain(context, &session, &args.b)?);
     let mut all = Vec::new();
     let findings = query::diff(&a, &b, &mut |change, component, entry| {
         if context.json() {
@@ -302,13 +301,13 @@ struct Version {
 }
 
 pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
-    let site = Site::open(context)?;
+    let session = site::open(context)?;
     let selection = Selection::new(std::slice::from_ref(&args.glob), &[])?;
     let mut versions: BTreeMap<(String, Vec<u8>), Vec<Version>> = BTreeMap::new();
     let (mut looked_through, mut unreadable, mut findings) = (0, Vec::new(), Vec::new());
-    for listed in Catalog::load(&site.repo)?.backups {
+    for listed in Catalog::load(&session.repo)?.backups {
         let id = listed.id;
-        let looked = Chain::open(&site.repo, &id, &site.trust, site.keys.clone()).and_then(|chain| {
+        let looked = session.chain(&id).and_then(|chain| {
             query::entries(&chain, &selection, &mut |component, entry| {
                 let shown = Shown::new(component, entry, None);
                 let key = (component.to_owned(), entry.path.as_bytes().to_vec());
@@ -386,7 +385,7 @@ pub(super) fn cat(args: &Cat, context: &Context) -> Result<u8> {
     if context.json() {
         return Err(Error::usage("`cat` writes the file itself to stdout; it has no --json"));
     }
-    let chain = Site::open(context)?.chain(&args.id)?;
+    let chain = site::chain(context, &site::open(context)?, &args.id)?;
     let ComponentPath { component, path, unescaped } = &args.path;
     let mut clean = true;
     context.terminal.with_out(|out| {

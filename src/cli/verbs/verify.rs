@@ -1,11 +1,10 @@
 //! `ccbackup verify`.
 
 use super::DAMAGE_FOUND;
-use super::site::Site;
+use super::site;
 use crate::cli::args::Verify;
 use crate::cli::{Context, Terminal, human_bytes, shown};
-use crate::engine::Clock;
-use crate::engine::verify::{self as engine, Depth, VerifyOptions, VerifyReport};
+use crate::engine::verify::{Depth, VerifyOptions, VerifyReport};
 use crate::error::{Kind, Result};
 use crate::monitor::Monitor as _;
 
@@ -13,19 +12,19 @@ use crate::monitor::Monitor as _;
 const SHOWN_FINDINGS: usize = 100;
 
 pub(super) fn verify(args: &Verify, context: &Context) -> Result<u8> {
-    let site = Site::open(context)?;
-    let id = site.resolve(&args.id)?;
+    let session = site::open(context)?;
+    let id = site::resolve(context, &session, &args.id)?;
     let depth = match (args.deep, args.sample) {
         (_, Some(sample)) => Depth::Deep(sample.as_f64()),
         (true, None) => Depth::Deep(100.0),
         (false, None) => Depth::Keyless,
     };
     let options = VerifyOptions { depth, all: args.all, threads: context.threads(context.config()?.as_ref()) };
-    let report = engine::verify(&site.repo, &id, &site.trust, &site.keys, &site.state, &options, &context.monitor)?;
+    let report = session.verify(&id, &options, &context.monitor)?;
     context.monitor.finish();
     // A verification without trust in a signer proves less, so it is not remembered as one.
     if report.ok && !report.signers.is_empty() {
-        if let Err(error) = site.state.set_verified(&report.backups, Clock::System.now()) {
+        if let Err(error) = session.state.set_verified(&report.backups, session.host.clock.now()) {
             context.detail(&format!("the date of this verification was not noted: {}", error.one_line()));
         }
     }
