@@ -4,9 +4,8 @@ use rustix::fs::Mode;
 use rustix::process::umask;
 
 use super::site::Site;
-use super::{DAMAGE_FOUND, DONE_WITH_PROBLEMS};
-use crate::cli::args::Restore;
-use crate::cli::{Context, Terminal, human_bytes, shown};
+use crate::cli::ccbackup::args::Restore;
+use crate::cli::{Context, DAMAGE_FOUND, DONE_WITH_PROBLEMS, Terminal, human_bytes, shown};
 use crate::durable::Disk;
 use crate::engine::restore::{self as engine, RestoreOptions, RestoreReport};
 use crate::engine::select::Selection;

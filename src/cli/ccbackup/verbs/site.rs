@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::cli::args::BackupRef;
+use crate::cli::ccbackup::args::BackupRef;
 use crate::cli::{Context, Terminal};
 use crate::config::{Config, SignerRef};
 use crate::durable::Disk;

@@ -1,9 +1,8 @@
 //! `ccbackup verify`.
 
-use super::DAMAGE_FOUND;
 use super::site::Site;
-use crate::cli::args::Verify;
-use crate::cli::{Context, Terminal, human_bytes, shown};
+use crate::cli::ccbackup::args::Verify;
+use crate::cli::{Context, DAMAGE_FOUND, Terminal, human_bytes, shown};
 use crate::engine::Clock;
 use crate::engine::verify::{self as engine, Depth, VerifyOptions, VerifyReport};
 use crate::error::{Kind, Result};
