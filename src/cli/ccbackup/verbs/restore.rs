@@ -4,9 +4,8 @@ use rustix::fs::Mode;
 use rustix::process::umask;
 
 use super::site;
-use super::{DAMAGE_FOUND, DONE_WITH_PROBLEMS};
-use crate::cli::args::Restore;
-use crate::cli::{Context, Terminal, human_bytes, shown};
+use crate::cli::ccbackup::args::Restore;
+use crate::cli::{Context, DAMAGE_FOUND, DONE_WITH_PROBLEMS, Terminal, human_bytes, shown};
 use crate::engine::restore::{RestoreOptions, RestoreReport};
 use crate::engine::select::Selection;
 use crate::error::{Result, path_text};

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::entries::kind_name;
 use super::site::{host, make_identity, make_signer, named_signers, own_signer};
-use super::{DONE_WITH_PROBLEMS, escaped};
 use crate::archive::seal::Sealer;
-use crate::cli::args::Create;
-use crate::cli::{Align, Context, Table, Terminal, human_bytes};
+use crate::cli::ccbackup::args::Create;
+use crate::cli::{Align, Context, DONE_WITH_PROBLEMS, Table, Terminal, escaped, human_bytes};
 use crate::config::{Cipher, ComponentConfig, Config, discover};
 use crate::engine::Session;
 use crate::engine::create::{self as engine, ComponentSpec, CreateOptions, CreateReport, Preview, identity_of};
@@ -229,10 +229,7 @@ fn aes_key_file(context: &Context) -> Result<PathBuf> {
 }
 
 fn print(terminal: &Terminal, report: &CreateReport, root: &Path) -> Result<()> {
-    let kind = match report.kind {
-        BackupKind::Full => "full",
-        BackupKind::Incremental => "incremental",
-    };
+    let kind = kind_name(report.kind);
     let sealed = if report.encrypted { "encrypted" } else { "not encrypted" };
     let parent = report.parent.as_ref().filter(|_| report.kind == BackupKind::Incremental);
     let parent = parent.map(|p| format!(", on top of {p}")).unwrap_or_default();

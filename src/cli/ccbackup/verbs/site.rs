@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::Context;
-use crate::cli::args::BackupRef;
+use crate::cli::ccbackup::args::BackupRef;
 use crate::config::{Config, SignerRef};
 use crate::engine::chain::Chain;
 use crate::engine::{Access, Clock, Host, Session};

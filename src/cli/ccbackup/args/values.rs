@@ -1,11 +1,12 @@
 //! Values of the command line that have a shape of their own.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::os::unix::ffi::OsStringExt as _;
 use std::str::FromStr;
 
-use crate::config;
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
+
+use crate::config::{self, Cipher};
 use crate::error::{Error, Result, path_text};
 use crate::model::{EntryPath, is_component_name};
 
@@ -46,12 +47,6 @@ impl FromStr for BackupRef {
     }
 }
 
-impl fmt::Display for BackupRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// `COMPONENT/PATH`: an entry of a component, any bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComponentPath {
@@ -63,7 +58,11 @@ pub struct ComponentPath {
     pub unescaped: Option<EntryPath>,
 }
 
-pub(super) fn component_path(text: OsString) -> Result<ComponentPath> {
+pub(super) fn component_path() -> impl TypedValueParser<Value = ComponentPath> {
+    OsStringValueParser::new().try_map(parse_component_path)
+}
+
+fn parse_component_path(text: OsString) -> Result<ComponentPath> {
     let bytes = text.into_vec();
     let bad = || Error::usage("expected COMPONENT/PATH, for example configs/configs/app.yaml");
     let slash = bytes.iter().position(|&b| b == b'/').ok_or_else(bad)?;
@@ -108,42 +107,24 @@ pub(super) fn component_name(text: &str) -> Result<String> {
     }
 }
 
-pub(super) fn glob(text: OsString) -> Result<String> {
-    let text = text.into_string().map_err(|text| {
-        Error::usage(format!("the glob {} is not UTF-8; write `?` for such a byte", path_text(text.as_ref())))
-    })?;
-    config::check_glob(&text).map(|()| text)
+pub(super) fn glob() -> impl TypedValueParser<Value = String> {
+    OsStringValueParser::new().try_map(|text| {
+        let text = text.into_string().map_err(|text| {
+            Error::usage(format!("the glob {} is not UTF-8; write `?` for such a byte", path_text(text.as_ref())))
+        })?;
+        config::check_glob(&text).map(|()| text)
+    })
+}
+
+pub(super) fn cipher<const N: usize>(names: [&'static str; N]) -> impl TypedValueParser<Value = Cipher> {
+    PossibleValuesParser::new(names).try_map(|text| text.parse::<Cipher>())
 }
 
 pub(super) fn file_name(text: &str) -> Result<String> {
     config::check_file_name(text).map(|()| text.to_owned())
 }
 
-pub(super) fn threads(text: &str) -> Result<usize> {
-    let number = text.parse().ok().filter(|n| (1..=256).contains(n));
-    number.ok_or_else(|| Error::usage("expected a number from 1 to 256"))
-}
-
 pub(super) fn level(text: &str) -> Result<i32> {
     let number = text.parse().ok().filter(|n| (1..=19).contains(n));
     number.ok_or_else(|| Error::usage("expected a zstd level from 1 to 19"))
-}
-
-/// Bytes a second, with K, M or G for powers of 1024.
-pub(super) fn rate(text: &str) -> Result<u64> {
-    let bad = || Error::usage("expected bytes a second, such as 800K, 50M or 1.5G");
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor = match unit {
-        "" => 1,
-        "K" | "k" => 1 << 10,
-        "M" | "m" => 1 << 20,
-        "G" | "g" => 1 << 30,
-        _ => return Err(bad()),
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    let whole: u64 = whole.parse().map_err(|_| bad())?;
-    let tenths = fraction.parse::<u64>().ok().filter(|_| fraction.len() == 1).ok_or_else(bad)?;
-    let rate = whole.checked_mul(factor).and_then(|bytes| bytes.checked_add(tenths * factor / 10));
-    rate.filter(|rate| *rate > 0).ok_or_else(bad)
 }

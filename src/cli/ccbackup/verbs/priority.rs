@@ -3,7 +3,7 @@
 use rustix::process::{getpriority_process, setpriority_process};
 
 use crate::cli::Context;
-use crate::cli::args::Command;
+use crate::cli::ccbackup::args::Command;
 use crate::error::{Context as _, Result};
 
 /// Niceness of runs that nobody waits for.

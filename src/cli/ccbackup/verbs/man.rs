@@ -1,18 +1,11 @@
-//! `ccbackup completions` and `ccbackup man`: made from the same definitions as `--help`.
+//! `ccbackup man`: made from the same definitions as `--help`.
 
 use clap::CommandFactory as _;
 
 use crate::cli::Context;
-use crate::cli::args::{Cli, Completions, Man};
+use crate::cli::ccbackup::args::{Cli, Man};
 use crate::durable::Disk;
 use crate::error::{Context as _, Result, path_text};
-
-pub(super) fn completions(args: &Completions, context: &Context) -> Result<u8> {
-    let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "ccbackup", &mut text);
-    context.terminal.with_out(|out| out.write_all(&text).doing("cannot write to standard output"))?;
-    Ok(0)
-}
 
 pub(super) fn man(args: &Man, context: &Context) -> Result<u8> {
     let page = |command: clap::Command| -> Result<Vec<u8>> {

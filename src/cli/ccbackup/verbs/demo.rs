@@ -11,9 +11,8 @@ use std::time::Instant;
 use serde::Serialize;
 use walkdir::WalkDir;
 
-use super::{DAMAGE_FOUND, dispatch, escaped};
-use crate::cli::args::{Cli, Demo};
-use crate::cli::{Context, Environment, StopFlag, Terminal, run_in};
+use crate::cli::ccbackup::args::{Cli, Demo};
+use crate::cli::{Context, DAMAGE_FOUND, Environment, StopFlag, Terminal, escaped, run_in};
 use crate::durable::Disk;
 use crate::error::{Context as _, Error, Result, path_text};
 use crate::monitor::Monitor as _;
@@ -21,7 +20,7 @@ use crate::monitor::Monitor as _;
 /// The sample stack: path and content of every file.
 macro_rules! sample {
     ($($path:literal),* $(,)?) => {
-        [$(($path, include_bytes!(concat!("../../../fixtures/sample-stack/", $path)).as_slice())),*]
+        [$(($path, include_bytes!(concat!("../../../../fixtures/sample-stack/", $path)).as_slice())),*]
     };
 }
 
@@ -47,13 +46,17 @@ struct Step {
     exit_code: u8,
 }
 
-struct Show<'a> {
+struct Tour<'a> {
     context: &'a Context,
+    dispatch: Dispatch,
     environment: Environment,
     steps: Vec<Step>,
 }
 
-pub(super) fn demo(args: &Demo, context: &Context) -> Result<u8> {
+/// Runs a command line of this program.
+type Dispatch = fn(Cli, &Context) -> Result<u8>;
+
+pub(super) fn demo(args: &Demo, context: &Context, dispatch: Dispatch) -> Result<u8> {
     let begun = Instant::now();
     let scratch = tempfile::Builder::new()
         .prefix("ccbackup-demo-")
@@ -67,8 +70,8 @@ pub(super) fn demo(args: &Demo, context: &Context) -> Result<u8> {
         no_color: context.environment.no_color,
         ..Environment::default()
     };
-    let mut show = Show { context, environment, steps: Vec::new() };
-    let outcome = play(&mut show, &stack, scratch.path());
+    let mut tour = Tour { context, dispatch, environment, steps: Vec::new() };
+    let outcome = play(&mut tour, &stack, scratch.path());
     let kept = if args.keep {
         Some(scratch.keep())
     } else {
@@ -78,7 +81,7 @@ pub(super) fn demo(args: &Demo, context: &Context) -> Result<u8> {
     let compared = outcome?;
     let seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
     let document = serde_json::json!({
-        "ok": true, "steps": show.steps, "files_compared": compared, "duration_seconds": seconds, "kept": kept.as_deref().map(escaped),
+        "ok": true, "steps": tour.steps, "files_compared": compared, "duration_seconds": seconds, "kept": kept.as_deref().map(escaped),
     });
     context.result(&document, |terminal| {
         terminal.print(format!("\nDone in {seconds} s: {compared} files came back exactly as they were."))?;
@@ -90,39 +93,39 @@ pub(super) fn demo(args: &Demo, context: &Context) -> Result<u8> {
     Ok(0)
 }
 
-fn play(show: &mut Show<'_>, stack: &Path, scratch: &Path) -> Result<usize> {
+fn play(tour: &mut Tour<'_>, stack: &Path, scratch: &Path) -> Result<usize> {
     let disk = Disk::default();
-    show.say(&format!("A sample stack lies in {}", path_text(stack)))?;
+    tour.say(&format!("A sample stack lies in {}", path_text(stack)))?;
     for (path, bytes) in SAMPLE {
         let file = stack.join(path);
         disk.make_dirs(file.parent().unwrap_or(stack))?;
         disk.write_new(&file, bytes)?;
     }
-    show.step("Look around, write a configuration, make keys", "ccbackup init", 0)?;
-    show.step("The first backup is a full one, encrypted", "ccbackup create --encrypt", 0)?;
-    show.say("\n# Work goes on: a file grows, one is new, one is gone\n$ echo '# changed' >> .env; echo new > data/notes; rm configs/grafana.ini")?;
+    tour.step("Look around, write a configuration, make keys", "ccbackup init", 0)?;
+    tour.step("The first backup is a full one, encrypted", "ccbackup create --encrypt", 0)?;
+    tour.say("\n# Work goes on: a file grows, one is new, one is gone\n$ echo '# changed' >> .env; echo new > data/notes; rm configs/grafana.ini")?;
     let mut file =
         std::fs::OpenOptions::new().append(true).open(stack.join(".env")).doing("cannot change the sample")?;
     file.write_all(b"# changed\n").doing("cannot change the sample")?;
     disk.write_new(&stack.join("data/notes"), b"new\n")?;
     disk.remove_file_if_there(&stack.join("configs/grafana.ini"))?;
-    show.step("The second backup stores only what changed", "ccbackup create --encrypt", 0)?;
-    show.step("What is there", "ccbackup list", 0)?;
-    show.step("Check every byte of the chain; this needs no key", "ccbackup verify --all", 0)?;
+    tour.step("The second backup stores only what changed", "ccbackup create --encrypt", 0)?;
+    tour.step("What is there", "ccbackup list", 0)?;
+    tour.step("Check every byte of the chain; this needs no key", "ccbackup verify --all", 0)?;
     let victim = newest_archive(&stack.join("backups"))?;
     let shown = path_text(victim.strip_prefix(stack).unwrap_or(&victim)).into_owned();
-    show.say(&format!("\n# One bit of {shown} turns over"))?;
+    tour.say(&format!("\n# One bit of {shown} turns over"))?;
     flip(&victim)?;
-    show.step("The damage is found, without a key: exit code 4", "ccbackup verify", DAMAGE_FOUND)?;
+    tour.step("The damage is found, without a key: exit code 4", "ccbackup verify", DAMAGE_FOUND)?;
     flip(&victim)?;
-    show.say("\n# The bit is turned back")?;
-    show.step("See what a restore would do", "ccbackup restore --target ../restored --dry-run", 0)?;
-    show.step("Restore", "ccbackup restore --target ../restored", 0)?;
-    show.say("\n# Compare what came back with the stack, file by file")?;
+    tour.say("\n# The bit is turned back")?;
+    tour.step("See what a restore would do", "ccbackup restore --target ../restored --dry-run", 0)?;
+    tour.step("Restore", "ccbackup restore --target ../restored", 0)?;
+    tour.say("\n# Compare what came back with the stack, file by file")?;
     compare(stack, &scratch.join("restored"))
 }
 
-impl Show<'_> {
+impl Tour<'_> {
     fn say(&self, text: &str) -> Result<()> {
         if self.context.json() { Ok(()) } else { self.context.terminal.print(text) }
     }
@@ -134,10 +137,7 @@ impl Show<'_> {
         let arguments: Vec<OsString> = command.split(' ').map(OsString::from).collect();
         let (silent, _out, errors) = Terminal::captured();
         let terminal = if self.context.json() { &silent } else { &self.context.terminal };
-        let exit_code =
-            run_in::<Cli>(&arguments, self.environment.clone(), terminal, StopFlag::default(), |cli, context| {
-                dispatch(cli, context)
-            });
+        let exit_code = run_in(&arguments, self.environment.clone(), terminal, StopFlag::default(), self.dispatch);
         self.say(&format!("(exit code {exit_code})"))?;
         if exit_code != expected {
             let said = errors.text();
@@ -164,7 +164,7 @@ fn newest_archive(repository: &Path) -> Result<PathBuf> {
 fn flip(path: &Path) -> Result<()> {
     let file = std::fs::OpenOptions::new().read(true).write(true).open(path).at("cannot open", path)?;
     let mut byte = [0];
-    let middle = file.metadata().at("cannot look at", path)?.len() / 2;
+    let middle = file.metadata().at("cannot stat", path)?.len() / 2;
     file.read_exact_at(&mut byte, middle).at("cannot read", path)?;
     file.write_all_at(&[byte[0] ^ 1], middle).at("cannot write", path)
 }

@@ -1,9 +1,8 @@
 //! `ccbackup key generate|list|export`.
 
-use super::escaped;
 use super::site::{make_identity, make_signer, own_signer};
-use crate::cli::args::{Key, KeyAction, KeyExport, KeyGenerate};
-use crate::cli::{Align, Context, Table};
+use crate::cli::ccbackup::args::{Key, KeyAction, KeyExport, KeyGenerate};
+use crate::cli::{Align, Context, Table, escaped};
 use crate::config::Cipher;
 use crate::error::{Error, Kind, Result, path_text};
 use crate::keys::{AesKey, recipients_of};

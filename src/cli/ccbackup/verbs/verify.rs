@@ -1,9 +1,8 @@
 //! `ccbackup verify`.
 
-use super::DAMAGE_FOUND;
 use super::site;
-use crate::cli::args::Verify;
-use crate::cli::{Context, Terminal, human_bytes, shown};
+use crate::cli::ccbackup::args::Verify;
+use crate::cli::{Context, DAMAGE_FOUND, Terminal, human_bytes, shown};
 use crate::engine::verify::{Depth, VerifyOptions, VerifyReport};
 use crate::error::{Kind, Result};
 use crate::monitor::Monitor as _;

@@ -1,5 +1,7 @@
-use clap::CommandFactory as _;
+use std::path::PathBuf;
+
 use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 
 use super::*;
 use crate::config::Cipher;

@@ -1,9 +1,8 @@
 //! `ccbackup init`.
 
-use super::escaped;
 use super::site::{make_identity, make_signer};
-use crate::cli::Context;
-use crate::cli::args::Init;
+use crate::cli::ccbackup::args::Init;
+use crate::cli::{Context, escaped};
 use crate::config::{FILE_NAME, Rendering, discover, render};
 use crate::durable::Disk;
 use crate::error::{Error, Kind, Result, path_text};
