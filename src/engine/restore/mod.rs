@@ -104,7 +104,7 @@ pub fn restore(
         marker::remove(target, options)?;
         matched_something(&report, options)?;
     }
-    report.findings.extend(chain.repository_fault.as_deref().map(Finding::of_record));
+    report.findings.extend(chain.repository_fault().map(Finding::of_record));
     report.duration_seconds = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     Ok(report)
 }
@@ -127,7 +127,7 @@ pub fn preview(
     if report.findings.is_empty() {
         matched_something(&report, options)?;
     }
-    report.findings.extend(chain.repository_fault.as_deref().map(Finding::of_record));
+    report.findings.extend(chain.repository_fault().map(Finding::of_record));
     report.duration_seconds = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     Ok(report)
 }

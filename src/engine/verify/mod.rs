@@ -119,7 +119,7 @@ pub fn verify(
         findings,
         notes,
     };
-    let files = Files::of(&checked);
+    let files = Files::of(repo, &checked);
     let Depth::Deep(percent) = options.depth else {
         monitor.stage("verify", Some(files.bytes), None);
         let hashed = files.hash(options.threads, monitor)?;
