@@ -168,7 +168,7 @@ impl Component {
 }
 
 fn conclude(mut report: RestoreReport, chain: &Chain, took: Duration) -> RestoreReport {
-    report.findings.extend(chain.repository_fault.as_deref().map(Finding::of_record));
+    report.findings.extend(chain.repository_fault().map(Finding::of_record));
     report.duration_seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0;
     report
 }

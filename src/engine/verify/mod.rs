@@ -118,7 +118,7 @@ impl Session {
             findings,
             notes,
         };
-        let files = Files::of(&checked);
+        let files = Files::of(repo, &checked);
         let Depth::Deep(percent) = options.depth else {
             monitor.stage("verify", Some(files.bytes), None);
             let hashed = files.hash(options.threads, monitor)?;
