@@ -130,7 +130,8 @@ fn fill(
     } else if before == Before::Continued && !inventory.is_lossy() {
         let known = path_digests(inventory, monitor)?;
         let is_part = |path: &[u8]| path.rsplit(|&b| b == b'/').next().is_some_and(is_part_name);
-        target.sweep(&|path| !is_part(path) || known.contains(&Digest::of(path)), false, &mut |_| {})?;
+        let parts = target.extras(&|path| !is_part(path) || known.contains(&Digest::of(path)), true)?;
+        target.remove(&parts, &mut |_| {});
     }
     finish_folders(inventory, options, target, writer, monitor)
 }

@@ -139,9 +139,14 @@ pub(super) fn extras(
         report.problems.push(nothing_removed(component));
         return Ok(());
     }
-    target.sweep(&|path| keep.contains(&Digest::of(path)), dry_run, &mut |path| {
-        report.deleted.push(format!("{component}/{}", crate::model::escape_path(path)));
-    })
+    let extras = target.extras(&|path| keep.contains(&Digest::of(path)), !dry_run)?;
+    let mut removed = |path: &[u8]| report.deleted.push(format!("{component}/{}", crate::model::escape_path(path)));
+    if dry_run {
+        extras.iter().for_each(|path| removed(path));
+    } else {
+        target.remove(&extras, &mut removed);
+    }
+    Ok(())
 }
 
 /// Digests of all paths, so that memory does not depend on their length.
