@@ -97,8 +97,7 @@ fn a_flipped_bit_in_an_index_costs_the_entries_of_its_segments_alone() {
 
 fn preview(sandbox: &Sandbox, id: &BackupId, target: &Path) -> restore::RestoreReport {
     let options = restore::RestoreOptions { overwrite: true, delete: true, threads: 2, ..Default::default() };
-    let plan = sandbox.reader().unwrap().plan_restore(id, target, options, &Recorder::default());
-    plan.and_then(|plan| plan.preview(&Recorder::default())).unwrap()
+    sandbox.reader().unwrap().preview_restore(id, target, options, &Recorder::default()).unwrap()
 }
 
 #[test]

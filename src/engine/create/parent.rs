@@ -9,9 +9,8 @@ use crate::engine::{Host, Session};
 use crate::error::{Error, Kind, Result};
 use crate::model::{BackupId, Dependency, Digest, Manifest};
 use crate::repo::Repository;
-use crate::repo::backup::{MANIFEST_FILE, SUMS_FILE, Trust, parse_sums};
+use crate::repo::backup::{MANIFEST_FILE, Trust, parse_sums};
 use crate::repo::catalog::Catalog;
-use crate::repo::read_small;
 use crate::repo::signing::Signer;
 use crate::repo::state::{ACCEPTANCE, LocalState};
 
@@ -79,8 +78,7 @@ impl ParentChoice {
             )
             .hint("set the clock right; a backup from the future can be moved out of the repository"));
         }
-        let sums = read_small(&repo.root().join(newest.id.as_str()).join(SUMS_FILE));
-        let Ok(sums) = sums else {
+        let Ok(sums) = repo.sums(&newest.id) else {
             let why = format!("the newest backup {} has no readable SHA256SUMS; run `ccbackup verify`", newest.id);
             return Ok(Self { full_because: Some(why), ..first });
         };
@@ -182,13 +180,12 @@ impl ParentChoice {
 /// The manifest of a backup that is to be referred to, if SHA256SUMS is the one that is meant, lists it, and all archives
 /// and indexes are there with their sizes; else what is wrong. Their bytes are `verify`'s work.
 fn whole_base(repo: &Repository, base: &Dependency) -> std::result::Result<Manifest, String> {
-    let dir = repo.root().join(base.id.as_str());
-    let sums = read_small(&dir.join(SUMS_FILE)).map_err(|_| "is missing or changed: it has no readable SHA256SUMS")?;
+    let sums = repo.sums(&base.id).map_err(|_| "is missing or changed: it has no readable SHA256SUMS")?;
     if Digest::of(&sums) != base.sums_sha256 {
         return Err("is missing or changed: it has another SHA256SUMS than this host wrote".into());
     }
     let sums = parse_sums(&sums).map_err(|e| e.one_line())?;
-    let bytes = read_small(&dir.join(MANIFEST_FILE)).map_err(|_| "has no readable manifest.json")?;
+    let bytes = repo.manifest_bytes(&base.id).map_err(|_| "has no readable manifest.json")?;
     if sums.get(MANIFEST_FILE) != Some(&Digest::of(&bytes)) {
         return Err("has a manifest.json that was changed".into());
     }
@@ -196,9 +193,9 @@ fn whole_base(repo: &Repository, base: &Dependency) -> std::result::Result<Manif
     for component in &manifest.components {
         let archives = component.archives.iter().map(|a| (&a.name, a.size_bytes));
         for (name, size) in archives.chain([(&component.index.name, component.index.size_bytes)]) {
-            match dir.join(name).symlink_metadata() {
-                Ok(meta) if meta.is_file() && meta.len() == size => {}
-                Ok(meta) if meta.is_file() => {
+            match repo.stat_object(&base.id, name) {
+                Some(meta) if meta.is_file() && meta.len() == size => {}
+                Some(meta) if meta.is_file() => {
                     return Err(format!("has a {name} of {} bytes instead of {size}", meta.len()));
                 }
                 _ => return Err(format!("has lost its {name}")),

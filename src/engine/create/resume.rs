@@ -7,7 +7,7 @@ use super::parent::ParentChoice;
 use crate::engine::Session;
 use crate::error::{Error, Result};
 use crate::model::{BackupId, Digest, Moment};
-use crate::repo::catalog::{Catalog, incomplete_ids};
+use crate::repo::catalog::Catalog;
 use crate::repo::publish::Staging;
 use crate::repo::state::FinishedComponent;
 
@@ -25,7 +25,7 @@ pub(super) fn stage(
 ) -> Result<(Staging, BTreeMap<String, FinishedComponent>)> {
     let (repo, disk) = (&session.repo, &session.host.disk);
     let mut reusable = None;
-    for id in incomplete_ids(repo.root())? {
+    for id in repo.incomplete_ids()? {
         let staging = Staging::adopt(repo, id.clone(), disk);
         let young = (now.unix_seconds() - id.moment().unix_seconds()).abs() <= MAX_RESUMED_SECONDS;
         // What somebody else put there does not count.
@@ -75,14 +75,12 @@ pub(super) fn fingerprint(spec: &ComponentSpec, options: &CreateOptions, choice:
 
 /// A staging folder of a name that nothing here carries.
 fn begin(session: &Session, catalog: &Catalog, now: Moment) -> Result<Staging> {
-    let repo = &session.repo;
-    let taken = |id: &BackupId| repo.root().join(id.as_str()).symlink_metadata().is_ok();
     // A lower name that is free now was somebody's, who may still be named as a parent.
     let same_second = catalog.backups.iter().filter(|b| b.id.moment() == now).map(|b| b.id.collision());
     for collision in same_second.max().unwrap_or(0).saturating_add(1)..=9999 {
         let id = BackupId::at(now, collision)?;
-        if !taken(&id) {
-            return Staging::create(repo, id, &session.host.disk);
+        if !session.repo.is_taken(&id) {
+            return Staging::create(&session.repo, id, &session.host.disk);
         }
     }
     Err(Error::failed("ten thousand backups carry the name of this second"))

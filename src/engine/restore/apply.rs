@@ -123,15 +123,13 @@ fn fill(
         monitor.check()?;
         writer.link(&link)?;
     }
-    if !extras.is_empty() {
-        let listed: HashSet<_> = extras.iter().map(|path| &**path).collect();
-        target.sweep(&|path| !listed.contains(path), false, &mut |path| {
-            report.deleted.push(format!("{}/{}", writer.component, escape_path(path)));
-        })?;
+    if options.delete {
+        target.remove(extras, &mut |path| report.deleted.push(format!("{}/{}", writer.component, escape_path(path))));
     } else if before == Before::Continued && !inventory.is_lossy() {
         let known = path_digests(inventory, monitor)?;
         let is_part = |path: &[u8]| path.rsplit(|&b| b == b'/').next().is_some_and(is_part_name);
-        target.sweep(&|path| !is_part(path) || known.contains(&Digest::of(path)), false, &mut |_| {})?;
+        let parts = target.extras(&|path| !is_part(path) || known.contains(&Digest::of(path)), true)?;
+        target.remove(&parts, &mut |_| {});
     }
     finish_folders(inventory, options, target, writer, monitor)
 }

@@ -9,11 +9,13 @@ use crate::monitor::Monitor;
 use crate::source::files::destination::Destination;
 
 /// Raw paths of what the inventory does not list, folders after what they hold. When lines of the inventory are lost
-/// nobody knows what belongs to the backup, so nothing is listed, and that is a problem.
+/// nobody knows what belongs to the backup, so nothing is listed, and that is a problem. For `open_closed` see
+/// [`Destination::extras`].
 pub(super) fn extras(
     inventory: &Inventory,
     component: &str,
     target: &Destination,
+    open_closed: bool,
     monitor: &dyn Monitor,
     problems: &mut Vec<Problem>,
 ) -> Result<Vec<Box<[u8]>>> {
@@ -24,8 +26,7 @@ pub(super) fn extras(
         problems.push(problem);
         return Ok(Vec::new());
     }
-    let mut extras = Vec::new();
-    target.sweep(&|path| keep.contains(&Digest::of(path)), true, &mut |path| extras.push(path.into()))?;
+    let extras = target.extras(&|path| keep.contains(&Digest::of(path)), open_closed)?;
     problems.extend(problems_of(target, component));
     Ok(extras)
 }

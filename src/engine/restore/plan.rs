@@ -20,7 +20,7 @@ use crate::model::{BackupId, ComponentRecord, escape_path};
 use crate::monitor::Monitor;
 use crate::source::files::destination::{Destination, DestinationOptions};
 
-/// A restore that can be shown and then carried out. It has opened the indexes and touched nothing.
+/// A restore that can be shown and then carried out. It has opened the indexes and written nothing.
 #[derive(Debug)]
 pub struct RestorePlan {
     chain: Arc<Chain>,
@@ -52,7 +52,18 @@ impl Session {
         options: RestoreOptions,
         monitor: &dyn Monitor,
     ) -> Result<RestorePlan> {
-        RestorePlan::new(self.chain(id)?, target, options, self.host.disk.clone(), monitor)
+        RestorePlan::new(self.chain(id)?, target, options, self.host.disk.clone(), true, monitor)
+    }
+
+    /// Says what a restore would do; changes nothing. Content that is there already is read and compared.
+    pub fn preview_restore(
+        &self,
+        id: &BackupId,
+        target: &Path,
+        options: RestoreOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<RestoreReport> {
+        RestorePlan::new(self.chain(id)?, target, options, self.host.disk.clone(), false, monitor)?.preview(monitor)
     }
 
     /// Plans and restores in one go. Damage is in the report, not an error: the rest was restored.
@@ -73,6 +84,7 @@ impl RestorePlan {
         target: &Path,
         options: RestoreOptions,
         disk: Disk,
+        open_closed: bool,
         monitor: &dyn Monitor,
     ) -> Result<Self> {
         let begun = Instant::now();
@@ -90,7 +102,8 @@ impl RestorePlan {
             let mut component = Component { record: record.clone(), inventory, extras: Vec::new() };
             let there = Destination::look_in(target, &record.name, DestinationOptions::default())?;
             if let Some(there) = there.filter(|_| options.delete) {
-                component.extras = extras(&component.inventory, &record.name, &there, monitor, &mut report.problems)?;
+                let (inventory, problems) = (&component.inventory, &mut report.problems);
+                component.extras = extras(inventory, &record.name, &there, open_closed, monitor, problems)?;
             }
             components.push(component);
         }
@@ -103,8 +116,7 @@ impl RestorePlan {
         self.components.iter().flat_map(Component::deletions)
     }
 
-    /// Says what it would do; changes nothing. Content that is there already is read and compared.
-    pub fn preview(self, monitor: &dyn Monitor) -> Result<RestoreReport> {
+    fn preview(self, monitor: &dyn Monitor) -> Result<RestoreReport> {
         let begun = Instant::now();
         let Self { chain, target, options, components, mut report, planned_in, .. } = self;
         report.dry_run = true;

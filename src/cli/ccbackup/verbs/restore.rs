@@ -24,10 +24,10 @@ pub(super) fn restore(args: &Restore, context: &Context) -> Result<u8> {
         delete: args.delete,
         threads: context.threads(context.config()?.as_ref()),
     };
-    let plan = session.plan_restore(&id, &target, options, &context.monitor)?;
     if args.dry_run {
-        return conclude(context, &plan.preview(&context.monitor)?);
+        return conclude(context, &session.preview_restore(&id, &target, options, &context.monitor)?);
     }
+    let plan = session.plan_restore(&id, &target, options, &context.monitor)?;
     let count = plan.deletions().count();
     if count > 0 && !args.yes {
         context.monitor.finish();
