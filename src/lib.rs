@@ -33,8 +33,8 @@
 //! # assert_eq!(std::fs::read(dir.join("out/app/app/settings.yaml"))?, b"color: green");
 //! # // Reading alone needs no signer, only the knowledge whom to believe.
 //! # let signers = session.trust.signers.clone();
-//! # let access = ccbackup::Access { signers, ..Default::default() };
-//! # let reader = Session::open(&dir.join("backups"), Host::new(dir.join("elsewhere"), None), access)?;
+//! # let trust = ccbackup::Trust { signers, ..Default::default() };
+//! # let reader = Session::open(&dir.join("backups"), Host::new(dir.join("elsewhere"), None), trust, Default::default())?;
 //! # assert_eq!(reader.latest()?.0.id, id);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -63,9 +63,10 @@ pub use engine::create::{ComponentSpec, CreateOptions, CreateReport};
 pub use engine::restore::{RestoreOptions, RestorePlan, RestoreReport};
 pub use engine::select::Selection;
 pub use engine::verify::{Depth, Finding, FindingKind, VerifyOptions, VerifyReport};
-pub use engine::{Access, Host, Session};
+pub use engine::{Host, Session};
 pub use error::{Error, Kind, Result};
 pub use keys::Keys;
 pub use model::{BackupId, Problem, ProblemKind};
 pub use monitor::{Monitor, Recorder};
+pub use repo::backup::Trust;
 pub use repo::signing::{Signer, SignerKey};

@@ -17,7 +17,7 @@ use ccbackup::engine::query;
 use ccbackup::engine::restore;
 use ccbackup::engine::select::Selection;
 use ccbackup::engine::verify::{self, Depth};
-use ccbackup::engine::{Access, Host, Session};
+use ccbackup::engine::{Host, Session};
 use ccbackup::keys::Keys;
 use ccbackup::model::{BackupId, EntryKind};
 use ccbackup::monitor::Recorder;
@@ -126,9 +126,7 @@ impl Pair {
     }
 
     fn session(&self, keys: Keys) -> Result<Session> {
-        let Trust { signers, allow_unsigned } = self.trust();
-        let host = Host::new(self.scratch.path().join("state"), None);
-        Session::open(&self.root, host, Access { keys, signers, allow_unsigned })
+        Session::open(&self.root, Host::new(self.scratch.path().join("state"), None), self.trust(), keys)
     }
 
     /// What the tool finds in all backups. This host remembers nothing: that is beyond the format.

@@ -17,7 +17,7 @@ use ccbackup::durable::Disk;
 use ccbackup::engine::chain::Chain;
 use ccbackup::engine::create::{ComponentSpec, CreateOptions, CreateReport};
 use ccbackup::engine::verify::{self, Depth};
-use ccbackup::engine::{Access, Clock, Host, Session, restore};
+use ccbackup::engine::{Clock, Host, Session, restore};
 use ccbackup::keys::{AesKey, Keys, generate_identity};
 use ccbackup::model::{BackupId, Moment};
 use ccbackup::monitor::{Monitor, Recorder};
@@ -111,7 +111,7 @@ impl Sandbox {
     }
 
     pub(crate) fn reader_of(&self, root: &Path, keys: Keys) -> Result<Session> {
-        Session::open(root, self.host(), Access { keys, signers: self.trust().signers, allow_unsigned: false })
+        Session::open(root, self.host(), self.trust(), keys)
     }
 
     /// A backup at the host's time.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::apply::{self, Before};
+use super::apply::{Before, ComponentRestore};
 use super::compare;
 use super::extras::extras;
 use super::marker;
@@ -149,17 +149,10 @@ impl RestorePlan {
                 false if place.is_empty()? => Before::Empty,
                 false => Before::Used,
             };
-            match apply::component(
-                &chain,
-                &record.name,
-                inventory,
-                &place,
-                &options,
-                before,
-                extras,
-                monitor,
-                &mut report,
-            ) {
+            let chain = &chain;
+            let (name, target, options) = (&*record.name, &place, &options);
+            let restore = ComponentRestore { chain, name, inventory, target, options, before, extras, monitor };
+            match restore.run(&mut report) {
                 // The other components can be whole.
                 Err(e) if e.is_damage() => report.findings.push(Finding::index(&chain.backup.manifest.id, record, &e)),
                 result => result.map_err(|e| e.within(format!("cannot restore the component {}", record.name)))?,
