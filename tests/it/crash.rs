@@ -12,9 +12,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use ccbackup::ComponentConfig;
 use ccbackup::durable::{Change, Disk, Faults};
 use ccbackup::engine::Clock;
-use ccbackup::engine::create;
 use ccbackup::engine::verify::Depth;
 use ccbackup::model::{BackupId, BackupKind, Moment};
 use ccbackup::monitor::Recorder;
@@ -125,7 +125,7 @@ impl Scene {
             let root = sandbox.tree().join(name);
             write(&root.join("small"), name.as_bytes());
             write(&root.join("folder/other"), &noise(3, 3000));
-            let spec = create::ComponentSpec { name: name.into(), roots: vec![root], ..template.clone() };
+            let spec = ComponentConfig { name: name.into(), paths: vec![root], ..template.clone() };
             sandbox.settings.components.push(spec);
         }
         // Later than all timestamps of the tree, so that they are believed.
