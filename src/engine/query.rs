@@ -15,7 +15,7 @@ use crate::index::Inventory;
 use crate::model::{BackupId, BackupKind, Digest, Entry, EntryKind, EntryPath, Hasher, Moment};
 use crate::repo::Repository;
 use crate::repo::backup::{Backup, Trust};
-use crate::repo::catalog::{self, Catalog};
+use crate::repo::catalog::{Catalog, CatalogEntry};
 use crate::repo::state::LocalState;
 
 /// Signatures for which a thread is worth its start.
@@ -97,13 +97,13 @@ pub fn list(repo: &Repository, state: &LocalState, trust: &Trust) -> Result<Vec<
 }
 
 /// Which backups a trusted signature binds. There may be thousands, and each takes three files and a signature.
-fn trusted(repo: &Repository, backups: &[catalog::Listed], trust: &Trust) -> Vec<bool> {
-    let is_trusted = |b: &catalog::Listed| match Backup::open(repo, &b.id, trust) {
+fn trusted(repo: &Repository, backups: &[CatalogEntry], trust: &Trust) -> Vec<bool> {
+    let is_trusted = |b: &CatalogEntry| match Backup::open(repo, &b.id, trust) {
         // That is found behind the signature.
         Err(e) => e.kind() == Kind::NewerFormat,
         Ok(_) => true,
     };
-    let check = |part: &[catalog::Listed]| part.iter().map(is_trusted).collect::<Vec<_>>();
+    let check = |part: &[CatalogEntry]| part.iter().map(is_trusted).collect::<Vec<_>>();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let share = backups.len().div_ceil(threads).max(SHARE_OF_A_THREAD);
     std::thread::scope(|scope| {

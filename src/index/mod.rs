@@ -13,6 +13,7 @@ mod segment;
 mod writer;
 
 pub use entries::{Entries, Loss};
+pub(crate) use local::{LastSegments, LocalWriter};
 pub use local::{LocalIndex, LocalLines};
 pub use reader::{IndexFiles, Inventory};
 pub use segment::Segment;

@@ -13,6 +13,13 @@ use crate::error::{Error, Result};
 /// Most levels of objects and arrays in a document or line.
 const MAX_DEPTH: u32 = 127;
 
+/// JSON for people: indented, with a final newline.
+pub(crate) fn pretty_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|e| Error::failed("cannot write JSON").because(e))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
 /// Refuses a document that is no JSON, or in which a key comes twice; `what` is its name for the error.
 pub(super) fn check_twins(bytes: &[u8], what: &str) -> Result<()> {
     let text = std::str::from_utf8(bytes).map_err(|e| Error::damage(format!("{what} is not UTF-8")).because(e))?;

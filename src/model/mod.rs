@@ -18,6 +18,7 @@ pub use digest::{Digest, Hasher};
 pub use entry::{Chunk, Entry, EntryKind, Extent, Position, Xattr};
 pub(crate) use fields::Fields;
 pub use id::BackupId;
+pub(crate) use json::pretty_json;
 pub use line::MAX_OFFSET;
 pub(crate) use line::{json, line_path};
 pub use manifest::{

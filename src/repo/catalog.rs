@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::backup::{Backup, MANIFEST_FILE, Trust};
+use super::backup::{Backup, Trust};
+use super::layout::INCOMPLETE_PREFIX;
+use super::repository::{Repository, ids_in};
 use super::state::Head;
-use super::{INCOMPLETE_PREFIX, Repository, read_small};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::model::{BackupId, MAX_SEQUENCE, Manifest};
 
 /// One backup folder as listed. The manifest is read, not yet checked against a signature.
 #[derive(Debug)]
-pub struct Listed {
+pub struct CatalogEntry {
     /// Name of the folder.
     pub id: BackupId,
     /// Its manifest, or why it cannot be read.
@@ -23,7 +24,7 @@ pub struct Listed {
 #[derive(Debug)]
 pub struct Catalog {
     /// The backups.
-    pub backups: Vec<Listed>,
+    pub backups: Vec<CatalogEntry>,
 }
 
 /// The newest backup that a trusted signature binds.
@@ -69,19 +70,18 @@ pub struct Latest {
 impl Catalog {
     /// Lists a repository. A folder that cannot be listed is an error, never an empty list.
     pub fn load(repo: &Repository) -> Result<Self> {
-        let mut backups: Vec<_> = folder_names(repo.root())?
+        let mut backups: Vec<_> = repo
+            .backup_ids()?
             .into_iter()
             .map(|id| {
-                let manifest =
-                    read_small(&repo.root().join(id.as_str()).join(MANIFEST_FILE)).and_then(|b| Manifest::parse(&b));
-                let manifest = manifest.and_then(|m| {
+                let manifest = repo.manifest_bytes(&id).and_then(|bytes| Manifest::parse(&bytes)).and_then(|m| {
                     if m.id == id {
                         Ok(m)
                     } else {
                         Err(Error::damage(format!("the folder {id} holds the manifest of {}", m.id)))
                     }
                 });
-                Listed { id, manifest }
+                CatalogEntry { id, manifest }
             })
             .collect();
         backups.sort_by(|a, b| {
@@ -118,7 +118,7 @@ impl Catalog {
 
     /// What a new backup follows, and its number. `known_sequence` is the number of the last backup that this host made.
     pub fn standing(&self, repo: &Repository, trust: &Trust, known_sequence: u64) -> Result<Standing> {
-        let is_newer = |b: &&Listed| b.manifest.as_ref().is_err_and(|e| e.kind() == Kind::NewerFormat);
+        let is_newer = |b: &&CatalogEntry| b.manifest.as_ref().is_err_and(|e| e.kind() == Kind::NewerFormat);
         for listed in self.backups.iter().filter(is_newer) {
             // Its number is not known, so nothing can follow it.
             if let Err(e) = Backup::open(repo, &listed.id, trust) {
@@ -201,33 +201,7 @@ fn foreign(repo: &Repository, passed_over: &[PassedOver]) -> Option<Manifest> {
     signed.find_map(|p| Backup::open(repo, &p.id, &waived).ok()).map(|b| b.manifest)
 }
 
-/// Names of the folders that are named like backups.
-pub(crate) fn folder_names(root: &Path) -> Result<Vec<BackupId>> {
-    let mut ids = Vec::new();
-    for item in std::fs::read_dir(root).at("cannot list", root)? {
-        let item = item.at("cannot list", root)?;
-        let name = item.file_name();
-        if let Some(id) = name.to_str().and_then(|n| n.parse::<BackupId>().ok()) {
-            if item.file_type().at("cannot look at", item.path())?.is_dir() {
-                ids.push(id);
-            }
-        }
-    }
-    Ok(ids)
-}
-
-/// Names of the staging folders that killed runs left.
+/// Ids of the staging folders that killed runs left in the repository at `root`.
 pub fn incomplete_ids(root: &Path) -> Result<Vec<BackupId>> {
-    let mut ids = Vec::new();
-    for item in std::fs::read_dir(root).at("cannot list", root)? {
-        let item = item.at("cannot list", root)?;
-        let name = item.file_name();
-        let id = name.to_str().and_then(|n| n.strip_prefix(INCOMPLETE_PREFIX)).and_then(|n| n.parse().ok());
-        // A link of such a name would lead elsewhere.
-        if item.file_type().at("cannot look at", item.path())?.is_dir() {
-            ids.extend(id);
-        }
-    }
-    ids.sort();
-    Ok(ids)
+    ids_in(root, INCOMPLETE_PREFIX)
 }

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::backup::{MANIFEST_FILE, SIGNATURE_FILE, SUMS_FILE, parse_sums};
+use super::backup::parse_sums;
+use super::layout::{INCOMPLETE_PREFIX, LATEST_LINK, MANIFEST_FILE, SIGNATURE_FILE, SUMS_FILE};
+use super::repository::Repository;
 use super::signing::Signer;
-use super::{INCOMPLETE_PREFIX, LATEST_LINK, MAX_SMALL_FILE_BYTES, Repository, open_regular, pretty_json};
+use super::untrusted::{MAX_SMALL_FILE_BYTES, digest_file};
 use crate::durable::{Disk, DurableFile};
 use crate::error::{Context, Error, Result};
-use crate::model::{BackupId, ComponentRecord, Digest, Manifest};
+use crate::model::{BackupId, ComponentRecord, Digest, Manifest, pretty_json};
 
 /// A backup that is being built.
 #[derive(Debug)]
@@ -35,6 +37,11 @@ impl Staging {
     #[must_use]
     pub fn adopt(repo: &Repository, id: BackupId, disk: &Disk) -> Self {
         Self { dir: Self::path_of(repo, &id), id, disk: disk.clone() }
+    }
+
+    /// Removes it with all it holds.
+    pub fn remove(self) -> Result<()> {
+        self.disk.remove_dir_all(&self.dir)
     }
 
     /// The id.
@@ -131,18 +138,4 @@ pub fn point_latest(repo: &Repository, id: &BackupId, disk: &Disk) -> Result<()>
         return Err(Error::failed(format!("{} is a folder and no link", path.display())));
     }
     disk.replace_symlink(&path, id.as_str())
-}
-
-/// SHA-256 of a whole file.
-pub fn digest_file(path: &Path) -> Result<Digest> {
-    use std::io::Read as _;
-    let mut file = open_regular(path)?;
-    let mut hasher = crate::model::Hasher::default();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer).at("cannot read", path)? {
-            0 => return Ok(hasher.finish()),
-            n => hasher.update(&buffer[..n]),
-        }
-    }
 }

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::signing::SignerKey;
-use super::{pretty_json, read_small};
+use super::untrusted::read_small;
 use crate::durable::Disk;
 use crate::error::{Error, Result};
 use crate::index::LocalIndex;
-use crate::model::{BackupId, ComponentRecord, Digest, Moment, Problem, unix_seconds};
+use crate::model::{BackupId, ComponentRecord, Digest, Moment, Problem, pretty_json, unix_seconds};
 
 /// The last backup that this host published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

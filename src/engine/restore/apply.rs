@@ -8,15 +8,16 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use rustix::io::Errno;
 
-use super::plan::{Chosen, extras, path_digests, selected};
-use super::{RestoreOptions, RestoreReport, unsettled};
+use super::chosen::{Chosen, selected};
+use super::extras::{path_digests, problems_of};
+use super::options::{RestoreOptions, RestoreReport};
 use crate::archive::Scratch;
 use crate::engine::chain::{Archives, Chain};
 use crate::engine::content::{self, Frame, Sink, Streams, check_digest};
 use crate::engine::finding::Finding;
 use crate::error::{Error, Result};
 use crate::index::Inventory;
-use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Position, Problem, ProblemKind};
+use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Position, Problem, ProblemKind, escape_path};
 use crate::monitor::Monitor;
 use crate::source::files::destination::{Destination, Existing, is_part_name};
 use crate::threads;
@@ -44,6 +45,7 @@ pub(super) fn component(
     target: &Destination,
     options: &RestoreOptions,
     before: Before,
+    extras: &[Box<[u8]>],
     monitor: &dyn Monitor,
     report: &mut RestoreReport,
 ) -> Result<()> {
@@ -60,7 +62,7 @@ pub(super) fn component(
         bytes: AtomicU64::new(0),
     };
     let mut entries = 0;
-    let outcome = fill(inventory, &archives, &writer, options, before, monitor, &mut entries, report);
+    let outcome = fill(inventory, &archives, &writer, options, before, extras, monitor, &mut entries, report);
     // Whatever ended it: what was done until then is done, and is said.
     let state = writer.state.into_inner().map_err(threads::died)?;
     report.entries += entries;
@@ -70,13 +72,8 @@ pub(super) fn component(
     report.findings.extend(inventory.losses().iter().map(|loss| Finding::lines(writer.backup, name, loss)));
     report.findings.extend(state.findings);
     report.problems.extend(state.problems);
-    let came = state.unsettled.iter().filter(|path| !state.lost.contains(path));
-    report.problems.extend(came.map(|path| unsettled(name, path)));
-    report.problems.extend(target.take_problems().into_iter().map(|(path, detail)| Problem {
-        kind: ProblemKind::Metadata,
-        path: format!("{name}/{path}"),
-        detail,
-    }));
+    state.unsettled.iter().filter(|path| !state.lost.contains(path)).for_each(|path| report.add_unsettled(name, path));
+    report.problems.extend(problems_of(target, name));
     outcome.and(target.sync())
 }
 
@@ -88,6 +85,7 @@ fn fill(
     writer: &Writer<'_>,
     options: &RestoreOptions,
     before: Before,
+    extras: &[Box<[u8]>],
     monitor: &dyn Monitor,
     entries: &mut u64,
     report: &mut RestoreReport,
@@ -126,7 +124,7 @@ fn fill(
         writer.link(&link)?;
     }
     if options.delete {
-        extras(inventory, writer.component, target, false, monitor, report)?;
+        target.remove(extras, &mut |path| report.deleted.push(format!("{}/{}", writer.component, escape_path(path))));
     } else if before == Before::Continued && !inventory.is_lossy() {
         let known = path_digests(inventory, monitor)?;
         let is_part = |path: &[u8]| path.rsplit(|&b| b == b'/').next().is_some_and(is_part_name);
@@ -158,9 +156,9 @@ fn syncing_early(target: &Destination, work: impl FnOnce() -> Result<()>) -> Res
 struct State {
     findings: Vec<Finding>,
     problems: Vec<Problem>,
-    /// Files that were not restored; their further names cannot be either.
+    /// Files that were not restored; hard links to them cannot be either.
     lost: HashSet<EntryPath>,
-    /// Devices that need root, and what the file system cannot hold; their further names cannot be made either.
+    /// Devices that need root, and what the file system cannot hold; hard links to them cannot be made either.
     unmade: HashSet<EntryPath>,
     /// Files that were not read cleanly when they were captured.
     unsettled: Vec<EntryPath>,
@@ -284,7 +282,7 @@ impl Writer<'_> {
         let EntryKind::Hardlink { target: first } = &entry.kind else { return Ok(()) };
         let mut state = self.state()?;
         if state.unmade.contains(first) {
-            let detail = format!("it is a further name of {first}, which was not made");
+            let detail = format!("it is a hard link to {first}, which was not made");
             let path = format!("{}/{}", self.component, entry.path);
             state.problems.push(Problem { kind: ProblemKind::Metadata, path, detail });
             return Ok(());
@@ -292,7 +290,7 @@ impl Writer<'_> {
         let lost = state.lost.contains(first);
         drop(state);
         if lost {
-            let why = Error::damage(format!("it is a further name of {first}, which could not be restored"));
+            let why = Error::damage(format!("it is a hard link to {first}, which could not be restored"));
             return self.note(entry, Err(why));
         }
         self.restore(entry, || {
@@ -328,8 +326,7 @@ impl Sink for Writer<'_> {
 
     fn unreadable(&self, entries: Vec<Entry>, error: &Error) -> Result<()> {
         for entry in entries {
-            let why = Error::new(error.kind(), error.one_line());
-            let why = why.within(format!("the content of {} cannot be read", entry.path));
+            let why = error.clone().within(format!("the content of {} cannot be read", entry.path));
             // What lies in the target already may be whole although its archive is not.
             if error.is_damage() { self.restore(&entry, || Err(why))? } else { self.note(&entry, Err(why))? }
         }
