@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::signing::{self, SignerKey};
 use super::{Repository, open_regular, read_small};
 use crate::archive::StoredFile;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::model::{BackupId, Digest, Manifest};
 
 /// The signed list of a backup's files.
@@ -93,25 +93,23 @@ fn read_member(dir: &Path, name: &str) -> Result<Vec<u8>> {
 
 fn check_signature(dir: &Path, sums: &[u8], trust: &Trust) -> Result<Option<SignerKey>> {
     let path = dir.join(SIGNATURE_FILE);
-    let hint = "--allow-unsigned goes on without a trusted signature; then nothing proves who made this backup";
     if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
         if trust.allow_unsigned {
             return Ok(None);
         }
-        return Err(Error::new(Kind::Unsigned, format!("it is not signed: {} is missing", path.display())).hint(hint));
+        return Err(Error::new(Kind::Unsigned, format!("it is not signed: {} is missing", path.display()))
+            .hint(Hint::AllowUnsigned));
     }
     let signature = String::from_utf8(read_small(&path)?)
         .map_err(|_| Error::damage(format!("{} is not a signature", path.display())))?;
     if trust.signers.is_empty() && !trust.allow_unsigned {
-        return Err(Error::new(Kind::Unsigned, "no trusted signer is known here to check its signature against").hint(
-            "give the signer's public key with --signer, or an identity file that names it; the key must not come from the \
-             repository itself. --allow-unsigned goes on without",
-        ));
+        return Err(Error::new(Kind::Unsigned, "no trusted signer is known here to check its signature against")
+            .hint(Hint::NameSigner));
     }
     match signing::verify(sums, &signature, &trust.signers) {
         Ok(signer) => Ok(Some(signer)),
         Err(e) if matches!(e.kind(), Kind::WrongSigner | Kind::Unsigned) && trust.allow_unsigned => Ok(None),
-        Err(e) if e.kind() == Kind::WrongSigner => Err(e.hint(hint)),
+        Err(e) if e.kind() == Kind::WrongSigner => Err(e.hint(Hint::AllowUnsigned)),
         Err(e) => Err(e.within(format!("the signature of {SUMS_FILE} does not hold"))),
     }
 }

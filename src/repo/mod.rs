@@ -13,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::durable::Disk;
-use crate::error::{Context, Error, Kind, Result, path_text};
+use crate::error::{Context, Error, Hint, Kind, Result, path_text};
 use crate::model::{Digest, FORMAT_NAME, FORMAT_VERSION, Moment, RepositoryRecord};
 use signing::SignerKey;
 
@@ -64,7 +64,7 @@ impl Repository {
         let bytes = match read_small(&path) {
             Err(_) if is_absent(root) => {
                 return Err(Error::new(Kind::NotFound, format!("there is no repository at {}", path_text(root)))
-                    .hint("`ccbackup create` makes one; --repo names another place"));
+                    .hint(Hint::MakeRepository));
             }
             Err(_) if is_absent(&path) => {
                 let has_backups = catalog::folder_names(root).is_ok_and(|names| !names.is_empty());
@@ -87,7 +87,7 @@ impl Repository {
             let repo = Self::open(root).map_err(|e| {
                 if e.kind() == Kind::NotFound {
                     Error::new(Kind::WouldOverwrite, format!("{} is not empty and not a repository", root.display()))
-                        .hint("name an empty or new folder with --repo")
+                        .hint(Hint::OtherFolder)
                 } else {
                     e
                 }

@@ -27,7 +27,7 @@ use crate::archive::seal::Sealer;
 use crate::archive::tar::PIECES_DIR;
 use crate::config::Percent;
 use crate::durable::Disk;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::model::{
     BackupId, BackupKind, ComponentRecord, Dependency, Digest, FORMAT_NAME, FORMAT_VERSION, Manifest, Moment, Problem,
     escape_path,
@@ -44,7 +44,7 @@ use component::LastIndex;
 use join::BatchItem;
 use parent::ParentChoice;
 use report::report;
-pub use report::{ComponentReport, CreateReport};
+pub use report::{ComponentReport, CreateReport, FullBecause};
 
 /// A component to capture.
 #[derive(Clone, Debug, Serialize)]
@@ -148,7 +148,7 @@ impl Preview {
 }
 
 /// Says what a run would do; changes nothing, takes no lock.
-pub fn preview(root: &Path, settings: &CreateOptions) -> Result<(Vec<Preview>, Option<String>)> {
+pub fn preview(root: &Path, settings: &CreateOptions) -> Result<(Vec<Preview>, Option<FullBecause>)> {
     check_place(root, settings)?;
     let decision = match Repository::open(root) {
         Ok(repo) => {
@@ -196,9 +196,11 @@ pub fn create_from(
     let settings = &settings;
     let catalog = Catalog::load(&repo)?;
     let decision = ParentChoice::make(&repo, &catalog, &state, settings)?;
-    decision.notes.iter().for_each(|note| monitor.note(note));
-    if let Some(why) = &decision.full_because {
-        monitor.note(&format!("this is a full backup: {why}"));
+    decision.notes.iter().for_each(|note| monitor.advise(note, &Hint::VerifyAll));
+    match &decision.full_because {
+        Some(FullBecause { why, hint: Some(hint) }) => monitor.advise(&format!("this is a full backup: {why}"), hint),
+        Some(FullBecause { why, hint: None }) => monitor.note(&format!("this is a full backup: {why}")),
+        None => {}
     }
     let staging = stage(&repo, &catalog, &decision, settings, &state, now)?;
     let mut finished = Vec::new();
@@ -234,8 +236,7 @@ pub fn create_from(
 fn check_components(components: &[ComponentSpec]) -> Result<()> {
     let mut names = BTreeSet::new();
     if components.is_empty() {
-        return Err(Error::usage("there is nothing to back up")
-            .hint("name a folder with --path, or run `ccbackup init` to write a ccbackup.toml"));
+        return Err(Error::usage("there is nothing to back up").hint(Hint::FolderWithPath));
     }
     for spec in components {
         if !crate::model::is_component_name(&spec.name) {

@@ -20,7 +20,7 @@ use super::chain::Chain;
 use super::finding::Finding;
 use super::select::Selection;
 use crate::durable::Disk;
-use crate::error::{Context, Error, Kind, Result, path_text};
+use crate::error::{Context, Error, Hint, Kind, Result, path_text};
 use crate::index::Inventory;
 use crate::model::{BackupId, ComponentRecord, EntryPath, Problem, ProblemKind};
 use crate::monitor::Monitor;
@@ -169,21 +169,21 @@ fn matched_something(report: &RestoreReport, options: &RestoreOptions) -> Result
         return Ok(());
     }
     Err(Error::new(Kind::NotFound, format!("nothing in backup {} matches the selection", report.id))
-        .hint("patterns are about paths inside a component; `ccbackup ls` lists them"))
+        .hint(Hint::ListEntries))
 }
 
 /// Checks that the target may be used, without touching it.
 fn begin(chain: &Arc<Chain>, target: &Path, options: &RestoreOptions) -> Result<RestoreReport> {
     if options.delete && !options.selection.is_everything() {
-        return Err(Error::usage("--delete cannot be combined with --include or --exclude")
+        return Err(Error::usage("a deletion cannot be combined with a selection")
             .hint("it would remove what was only not selected"));
     }
     chain.components(&options.components)?;
     let continued = marker::belongs_to(target, chain, options)?;
     if !options.overwrite && !continued && !is_empty(target)? {
-        return Err(Error::new(Kind::WouldOverwrite, format!("{} is not empty", path_text(target))).hint(
-            "name a new folder, or add --overwrite: it rewrites what differs and keeps what the backup does not have",
-        ));
+        return Err(
+            Error::new(Kind::WouldOverwrite, format!("{} is not empty", path_text(target))).hint(Hint::TargetInUse)
+        );
     }
     let id: &BackupId = &chain.backup.manifest.id;
     Ok(RestoreReport { id: id.to_string(), target: target.to_owned(), ..RestoreReport::default() })

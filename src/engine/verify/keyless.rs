@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::engine::finding::{Finding, FindingKind, Note};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::model::{BackupId, Digest};
 use crate::repo::backup::{Backup, SIGNATURE_FILE, SUMS_FILE, Trust};
 use crate::repo::catalog::Catalog;
@@ -62,7 +62,7 @@ impl<'a> Checker<'a> {
                     "this host made backup {} (number {}), it is not in the repository",
                     head.id, head.sequence
                 ),
-                next: "find out who removed it; bring it back from another copy, or run `ccbackup create`".into(),
+                next: Hint::ReplaceLost,
             });
         } else {
             let sums = read_small(&root.join(head.id.as_str()).join(SUMS_FILE));
@@ -92,7 +92,7 @@ impl<'a> Checker<'a> {
                 "find out what took the place of the backup; bring its folder back from another copy of the repository",
             )),
             Err(_) if is_ours => {}
-            Err(_) if name == LOCK_FILE => self.note(&shown, "it is not a regular file; `ccbackup create` will refuse"),
+            Err(_) if name == LOCK_FILE => self.note(&shown, "it is not a regular file; no backup can be made"),
             Err(_) => self.note(&shown, "it does not belong to the repository; readers pass over it"),
         }
     }
@@ -108,7 +108,7 @@ impl<'a> Checker<'a> {
         let pointed = match std::fs::read_link(self.repo.root().join(LATEST_LINK)) {
             Ok(target) => Some(target),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-            Err(_) => return self.note(LATEST_LINK, "it is not a link; `ccbackup create` makes it anew if it can"),
+            Err(_) => return self.note(LATEST_LINK, "it is not a link; the next backup makes it anew if it can"),
         };
         let newer = pointed.as_deref().and_then(|p| p.to_str()?.parse().ok());
         let is_right = pointed.as_deref() == newest.map(|id| Path::new(id.as_str()));
@@ -119,15 +119,14 @@ impl<'a> Checker<'a> {
         let newest = newest.map_or("none", |id| id.as_str());
         self.note(
             LATEST_LINK,
-            &format!("it points to {place}, the newest backup is {newest}; the next `ccbackup create` sets it right"),
+            &format!("it points to {place}, the newest backup is {newest}; the next backup sets it right"),
         );
     }
 
     /// The convenience copy should say exactly what is trusted, or somebody could be led to trust more.
     fn allowed_signers(&mut self) {
         let path = self.repo.root().join(ALLOWED_SIGNERS_FILE);
-        let next = "never check a signature with it; write it anew from a trusted copy of the signer's public key \
-                    (`ccbackup key list`)";
+        let next = "never check a signature with it; write it anew from a trusted copy of the signer's public key";
         match read_small(&path) {
             Err(e) => self.note(ALLOWED_SIGNERS_FILE, &format!("{}; {next}", e.one_line())),
             Ok(bytes) => {

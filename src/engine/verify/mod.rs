@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::chain::Chain;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::keys::Keys;
 use crate::model::BackupId;
 use crate::monitor::Monitor;
@@ -86,10 +86,8 @@ pub fn verify(
     monitor: &dyn Monitor,
 ) -> Result<VerifyReport> {
     if trust.signers.is_empty() && !trust.allow_unsigned {
-        return Err(Error::new(Kind::Unsigned, "no trusted signer is known here to check signatures against").hint(
-            "give the signer's public key with --signer, or an identity file that names it with --identity; \
-             --allow-unsigned checks digests only",
-        ));
+        return Err(Error::new(Kind::Unsigned, "no trusted signer is known here to check signatures against")
+            .hint(Hint::NameSignerToVerify));
     }
     let catalog = Catalog::load(repo)?;
     let newest = catalog.newest(repo, trust);

@@ -7,7 +7,7 @@ use super::entries::kind_name;
 use super::site::{make_identity, make_signer, named_signers, own_signer};
 use crate::archive::seal::Sealer;
 use crate::cli::ccbackup::args::Create;
-use crate::cli::{Align, Context, DONE_WITH_PROBLEMS, Table, Terminal, escaped, human_bytes};
+use crate::cli::{Align, Context, DONE_WITH_PROBLEMS, Table, Terminal, document, escaped, human_bytes, why_full};
 use crate::config::{Cipher, ComponentConfig, Config, discover};
 use crate::durable::Disk;
 use crate::engine::Clock;
@@ -36,7 +36,7 @@ pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
         let mut settings = settings(args, context, config.as_ref(), components, sealer, host_id)?;
         settings.skip_identities.extend(identity_of(&root));
         let (previews, full_because) = engine::preview(&root, &settings)?;
-        return show_preview(context, &root, &previews, full_because.as_deref());
+        return show_preview(context, &root, &previews, full_because.as_ref().map(why_full));
     }
     let (signer, new_signer) = make_signer(context)?;
     if new_signer {
@@ -50,7 +50,11 @@ pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
     let settings = settings(args, context, config.as_ref(), components, sealer, host_id)?;
     let report = engine::create(&root, &settings, &signer, &context.monitor)?;
     context.monitor.finish();
-    context.result(&report, |terminal| print(terminal, &report, &root))?;
+    let mut shown = document(&report)?;
+    if let Some(full) = &report.full_because {
+        shown["full_because"] = why_full(full).into();
+    }
+    context.result(&shown, |terminal| print(terminal, &report, &root))?;
     let problems = report.problem_count;
     if problems == 0 {
         return Ok(0);
@@ -273,7 +277,7 @@ fn print(terminal: &Terminal, report: &CreateReport, root: &Path) -> Result<()> 
     terminal.print(format!("stored {} in {:.1} s", human_bytes(report.bytes_stored), report.duration_seconds))
 }
 
-fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_because: Option<&str>) -> Result<u8> {
+fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_because: Option<String>) -> Result<u8> {
     context.monitor.finish();
     let problems: usize = previews.iter().map(|p| p.problems.len()).sum();
     let document = serde_json::json!({
@@ -296,7 +300,7 @@ fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_becau
         if left_out > 0 {
             terminal.print(format!("left out by rules: {left_out}"))?;
         }
-        if let Some(why) = full_because {
+        if let Some(why) = &full_because {
             terminal.print(format!("it would be a full backup: {why}"))?;
         }
         terminal.print("nothing was changed (dry run)")

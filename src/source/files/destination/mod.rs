@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Context as _, Error, Hint, Kind, Result};
 use crate::model::EntryPath;
 
 pub use existing::{Existing, FileState};
@@ -100,8 +100,7 @@ impl Destination {
                 if there.file_type != FileType::Directory && !replace {
                     let message =
                         format!("a link or another thing stands where the folder {} should be", dir.display());
-                    return Err(Error::new(Kind::WouldOverwrite, message)
-                        .hint("nothing is written through links in a target; --overwrite replaces it"));
+                    return Err(Error::new(Kind::WouldOverwrite, message).hint(Hint::OverwriteLink));
                 }
                 if there.file_type != FileType::Directory {
                     unlinkat(&parent, name, AtFlags::empty()).at("cannot replace", &dir)?;
@@ -183,6 +182,6 @@ impl Destination {
 
     fn would_overwrite(&self, path: &EntryPath) -> Error {
         let message = format!("{} is there already and differs from the backup", self.shown(path));
-        Error::new(Kind::WouldOverwrite, message).hint("--overwrite replaces what differs")
+        Error::new(Kind::WouldOverwrite, message).hint(Hint::OverwriteWhatDiffers)
     }
 }
