@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::Session;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::model::BackupId;
 use crate::monitor::Monitor;
 use crate::repo::catalog::Catalog;
@@ -85,10 +85,7 @@ impl Session {
         let Self { repo, trust, state, .. } = self;
         if trust.signers.is_empty() && !trust.allow_unsigned {
             return Err(Error::new(Kind::Unsigned, "no trusted signer is known here to check signatures against")
-                .hint(
-                    "give the signer's public key with --signer, or an identity file that names it with --identity; \
-                 --allow-unsigned checks digests only",
-                ));
+                .hint(Hint::NameSignerToVerify));
         }
         let catalog = Catalog::load(repo)?;
         let newest = catalog.newest(repo, trust);
