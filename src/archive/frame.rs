@@ -11,13 +11,12 @@ use std::fmt;
 use zstd::zstd_safe::{self, CParameter, DParameter};
 
 use crate::error::{Context as _, Error, Result};
+pub use crate::model::MAX_FRAMES;
 
 /// Input bytes of an ordinary frame.
 pub const TARGET_FRAME_BYTES: usize = 4 << 20;
 /// Most input bytes of any frame, written or accepted.
 pub const MAX_FRAME_BYTES: usize = 64 << 20;
-/// Most frames in a table: the limit of the seekable format.
-pub const MAX_FRAMES: usize = crate::model::MAX_FRAMES;
 /// Length of the footer that ends every table, in bytes.
 pub const FOOTER_BYTES: usize = 9;
 

@@ -138,7 +138,7 @@ impl Monitor for TerminalMonitor {
         }
     }
 
-    fn pace(&self, bytes: u64) {
+    fn throttle(&self, bytes: u64) {
         let Some(pace) = &self.shared.pace else { return };
         let until = Instant::now() + pace.wait_for(bytes).min(LONGEST_WAIT);
         while self.stop_signal() == 0 {
@@ -164,10 +164,6 @@ impl Monitor for TerminalMonitor {
 
     fn stop_signal(&self) -> i32 {
         self.shared.stop.signal()
-    }
-
-    fn is_watched(&self) -> bool {
-        self.shared.show != Show::Nothing
     }
 }
 
@@ -271,7 +267,7 @@ mod tests {
     #[test]
     fn nothing_but_notes_is_shown_where_no_terminal_is() {
         let (monitor, err) = monitor(false, false);
-        assert!(!monitor.is_watched());
+        assert!(monitor.shared.show == Show::Nothing);
         monitor.stage("reading", Some(10), None);
         monitor.advance(10, 1);
         monitor.note("one\u{1b}[31m");
@@ -290,7 +286,7 @@ mod tests {
     #[test]
     fn json_progress_is_one_document_a_line() {
         let (monitor, err) = monitor(true, false);
-        assert!(monitor.is_watched());
+        assert!(monitor.shared.show != Show::Nothing);
         monitor.stage("reading", Some(10), None);
         monitor.advance(4, 1);
         monitor.advance(6, 2);

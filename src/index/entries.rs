@@ -1,21 +1,11 @@
 //! Goes through an inventory entry by entry, and on behind what is damaged.
 
+use super::loss::Loss;
 use super::order::Order;
 use super::reader::Inventory;
 use crate::archive::Scratch;
 use crate::error::Result;
 use crate::model::{Entry, EntryKind, EntryPath};
-
-/// Entries of an inventory that cannot be read, or cannot be where they claim to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
-    /// Path of the first of them; of a folder when only its own line is missing.
-    pub path: EntryPath,
-    /// How many are lost; 0 when only a folder's own line is missing.
-    pub entries: u64,
-    /// Which, and why.
-    pub detail: String,
-}
 
 /// Iterates over an inventory, see [`Inventory::iter`] and [`Inventory::readable`].
 #[derive(Debug)]
@@ -31,7 +21,7 @@ pub struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    pub(super) fn new(inventory: &'a Inventory, strict: bool) -> Result<Self> {
+    fn new(inventory: &'a Inventory, strict: bool) -> Result<Self> {
         let pending = Vec::new().into_iter();
         let strict = strict.then(Order::default);
         Ok(Self { inventory, strict, segment: 0, pending, scratch: Scratch::new()?, folders: Vec::new() })
@@ -71,6 +61,19 @@ impl<'a> Entries<'a> {
             self.inventory.note_loss(Loss { path: folder.clone(), entries: 0, detail });
         }
         true
+    }
+}
+
+impl Inventory {
+    /// All entries in path order, each folder before what it holds; ends with the first error.
+    pub fn iter(&self) -> Result<Entries<'_>> {
+        Entries::new(self, true)
+    }
+
+    /// As [`Self::iter`], but damage costs only the entries that are affected: it is noted in [`Self::losses`], and the
+    /// others follow. Then a folder may come without a line of its own.
+    pub fn readable(&self) -> Result<Entries<'_>> {
+        Entries::new(self, false)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Problem lines: what the capture met, with its path (FORMAT.md §7).
 
 use crate::error::Result;
-use crate::model::{Problem, Scan, json};
+use crate::model::{Problem, Scan, double_backslashes};
 
 const KEYS: [&str; 3] = ["kind", "path", "detail"];
 
@@ -20,7 +20,7 @@ pub(super) fn write_line(problem: &Problem, out: &mut Vec<u8>) {
         ("\",\"detail\":\"", &detail),
     ] {
         out.extend_from_slice(key.as_bytes());
-        out.extend_from_slice(json(text).as_bytes());
+        out.extend_from_slice(double_backslashes(text).as_bytes());
     }
     out.extend_from_slice(b"\"}}\n");
 }

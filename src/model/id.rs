@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Moment;
+use super::time::Moment;
 use crate::error::{Error, Result};
 
 /// Name of a backup and of its folder: a UTC second, `20260117-143000`, with `-2`, `-3`, … when that second is taken.

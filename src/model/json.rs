@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::scan::single_backslashes;
+use super::text::single_backslashes;
 use crate::error::{Error, Result};
 
 /// Most levels of objects and arrays in a document or line.

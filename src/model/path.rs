@@ -6,10 +6,8 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
+use super::limits::MAX_PATH_BYTES;
 use crate::error::{Error, Result};
-
-/// Longest path that is captured or accepted, in bytes.
-pub const MAX_PATH_BYTES: usize = 32 * 1024;
 
 /// A relative path inside a component.
 ///

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::json::keys_of_compact_object;
 use super::path::is_canonical;
+use super::text::single_backslashes;
 use crate::error::Error;
 
 /// A line and how far it was read. What does not come next gives `None`; [`Scan::fault`] tells where that was.
@@ -167,17 +168,4 @@ impl<'a> Scan<'a> {
         self.rest = "";
         Some(())
     }
-}
-
-/// Undoes the doubling of backslashes. None where there is another JSON escape, or a control character.
-pub(super) fn single_backslashes(text: &str) -> Option<String> {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c < ' ' || (c == '\\' && chars.next() != Some('\\')) {
-            return None;
-        }
-        out.push(c);
-    }
-    Some(out)
 }

@@ -17,7 +17,7 @@ use age_core::primitives::hkdf;
 use zeroize::Zeroizing;
 
 use super::stream::Cipher;
-use crate::archive::ReadAt;
+use crate::archive::stored::ReadAt;
 use crate::error::{Error, Kind, Result};
 use crate::keys::{AesKey, Keys};
 

@@ -4,12 +4,9 @@
 //! damage and is never skipped: a skipped record would be lost or, worse, a forged one believed.
 
 use crate::error::{Error, Result};
-use crate::model::{self, Timestamp, Xattr};
+use crate::model::{MAX_XATTR_BYTES, Timestamp, Xattr};
 
-use super::shown;
-
-/// Most bytes of pax records of one member.
-pub const MAX_PAX_BYTES: usize = model::MAX_PAX_BYTES;
+use super::block::shown;
 
 /// Keys of extended attributes start with this.
 pub(super) const XATTR: &[u8] = b"SCHILY.xattr.";
@@ -149,7 +146,7 @@ impl<'a> Records<'a> {
             _ => {
                 if let Some(name) = key.strip_prefix(XATTR) {
                     let name = xattr_name(name);
-                    if !can_hold_xattr(&name) || value.len() > model::MAX_XATTR_BYTES {
+                    if !can_hold_xattr(&name) || value.len() > MAX_XATTR_BYTES {
                         return Err(Error::damage(format!("the attribute {} is impossible", shown(&name))));
                     }
                     self.xattrs.push(Xattr { name, value: value.to_vec() });

@@ -6,14 +6,14 @@
 use tar::Header;
 
 use crate::error::{Error, Result};
-use crate::model::{EntryPath, MAX_TARGET_BYTES, Timestamp};
+use crate::model::{EntryPath, MAX_OFFSET, MAX_PAX_BYTES, MAX_TARGET_BYTES, Timestamp};
 
-use super::pax::{MAX_PAX_BYTES, Records, check_global};
+use super::block::{BLOCK, END, shown};
+use super::field;
+use super::member::{Member, MemberKind};
+use super::pax::{Records, check_global};
 use super::sparse::{Parsed, parse_map};
-use super::{BLOCK, END, Member, MemberKind, field, shown};
 
-/// No member is larger: 2^60 bytes.
-const MAX_SIZE: u64 = 1 << 60;
 /// Longest name in the old GNU form.
 const MAX_LONG_NAME_BYTES: usize = 64 << 10;
 
@@ -179,7 +179,7 @@ fn finish(input: &Input<'_>, header: &Header, kind: u8, before: Extensions<'_>) 
     let kind = member_kind(header, kind, raw_name, raw_target)?;
     let is_file = kind == MemberKind::File;
     let in_pieces = pax.in_pieces()?;
-    if stored > MAX_SIZE || sparse.is_some_and(|size| size > MAX_SIZE) {
+    if stored > MAX_OFFSET || sparse.is_some_and(|size| size > MAX_OFFSET) {
         return Err(bad("a tar member claims more than 2^60 bytes"));
     }
     if (!is_file && stored > 0)

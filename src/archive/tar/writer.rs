@@ -8,8 +8,9 @@ use tar::Header;
 
 use crate::model::{Entry, EntryKind, EntryPath};
 
+use super::block::{BLOCK, PIECES_DIR, padding};
 use super::field::{octal_max, put_number, put_text};
-use super::{BLOCK, PIECES_DIR, padding, pax, sparse};
+use super::{pax, sparse};
 
 /// Name of every member that holds pax records.
 const PAX_NAME: &[u8] = b"././@PaxHeader";

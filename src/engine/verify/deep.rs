@@ -252,7 +252,7 @@ impl Sink for Checker<'_> {
 
     fn unreadable(&self, entries: Vec<Entry>, error: &Error) -> Result<()> {
         if !error.is_damage() {
-            return Err(Error::new(error.kind(), error.one_line()));
+            return Err(error.clone());
         }
         entries.iter().try_for_each(|entry| self.note(entry, error))
     }

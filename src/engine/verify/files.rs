@@ -110,7 +110,7 @@ impl Todo {
         repo.read_object_once(&self.id, &self.name, buffer, &mut |bytes| {
             hasher.update(bytes);
             length += bytes.len() as u64;
-            monitor.pace(bytes.len() as u64);
+            monitor.throttle(bytes.len() as u64);
             monitor.advance(bytes.len() as u64, 0);
             monitor.check()
         })?;

@@ -13,11 +13,7 @@ use super::layout::Layout;
 use super::pending::part_name;
 use super::resolve::Folder;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Entry, EntryKind, EntryPath};
-
-/// Largest device numbers of Linux.
-const MAX_MAJOR: u32 = (1 << 12) - 1;
-const MAX_MINOR: u32 = (1 << 20) - 1;
+use crate::model::{DEVICE_LIMITS, Entry, EntryKind, EntryPath};
 
 /// Whether an inode is what the entry says; sizes and link texts are not compared.
 pub(super) fn is_of_kind(entry: &Entry, facts: &Facts) -> bool {
@@ -170,7 +166,7 @@ impl Destination {
         if file_type != FileType::Fifo && !self.options().devices {
             return needs_root();
         }
-        if major > MAX_MAJOR || minor > MAX_MINOR {
+        if major >= DEVICE_LIMITS.0 || minor >= DEVICE_LIMITS.1 {
             return Err(Error::damage(format!("the entry {} has impossible device numbers", entry.path)));
         }
         let private = Mode::RUSR | Mode::WUSR;
