@@ -65,7 +65,7 @@ mod tests {
     fn problem_lines_have_one_form() {
         parse_line(LINE.as_bytes()).expect("the form of the format");
         let future = LINE.replace("way\"}", "way\",\"future\":{\"x\":[\" \",1.5]}}");
-        parse_line(future.as_bytes()).expect("unknown keys behind the known ones are passed over");
+        parse_line(future.as_bytes()).expect("unknown keys after the known ones are passed over");
         for (from, to) in [
             ("{\"problem\"", " {\"problem\""),
             ("\"kind\":\"unreadable\",\"path\"", "\"path\""),

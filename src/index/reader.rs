@@ -28,13 +28,11 @@ pub trait IndexFiles: Send + Sync + std::fmt::Debug {
 #[derive(Debug)]
 pub struct Inventory {
     name: String,
-    own: BackupId,
     files: Box<dyn IndexFiles>,
     /// One that cannot be opened is tried only once.
     opened: Mutex<BTreeMap<BackupId, Result<Arc<FramedReader>>>>,
     table: TableRecord,
     segments: Vec<Segment>,
-    entries: u64,
     problems: Vec<Problem>,
     left_out: Vec<Problem>,
     /// Why the problem lines cannot be read. Nothing but the list of problems needs them.
@@ -112,11 +110,9 @@ impl Inventory {
     ) -> Self {
         Self {
             name: name.to_owned(),
-            opened: Mutex::new(BTreeMap::from([(own.clone(), Ok(file))])),
-            own,
+            opened: Mutex::new(BTreeMap::from([(own, Ok(file))])),
             files,
             table,
-            entries: segments.iter().map(|s| s.entries).sum(),
             segments,
             problems: Vec::new(),
             left_out: Vec::new(),
@@ -140,7 +136,7 @@ impl Inventory {
     /// Number of entries.
     #[must_use]
     pub fn entries(&self) -> u64 {
-        self.entries
+        self.segments.iter().map(|s| s.entries).sum()
     }
 
     /// Problems that the capture met, with their paths.
@@ -165,22 +161,6 @@ impl Inventory {
     #[must_use]
     pub fn segments(&self) -> &[Segment] {
         &self.segments
-    }
-
-    /// The backup it belongs to.
-    #[must_use]
-    pub fn backup(&self) -> &BackupId {
-        &self.own
-    }
-
-    /// The entries of one segment, checked against its digest, its count and its place in the order.
-    pub fn read_segment(&self, number: usize, scratch: &mut Scratch) -> Result<Vec<Entry>> {
-        let text = self.segment_text(number, scratch)?;
-        let mut fault = None;
-        let entries = self.parse(number, &text, &mut |_, _, error| {
-            fault.get_or_insert(error);
-        });
-        fault.map_or(Ok(entries), Err)
     }
 
     /// The lines of a segment, as they were written.
@@ -235,8 +215,8 @@ impl Inventory {
         entries
     }
 
-    /// As [`Self::read_segment`], but a damaged segment is empty, a bad line left out, and both are noted in
-    /// [`Self::losses`].
+    /// The entries of one segment, checked against its digest, its count and its place in the order. A damaged segment is
+    /// empty, a bad line left out, and both are noted in [`Self::losses`].
     pub fn readable_segment(&self, number: usize, scratch: &mut Scratch) -> Result<Vec<Entry>> {
         let error = match self.segment_text(number, scratch) {
             Ok(text) => return Ok(self.parse(number, &text, &mut |at, path, e| self.note_line(number, at, path, &e))),

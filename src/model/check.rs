@@ -23,7 +23,7 @@ impl Entry {
             return Err(bad("has the name of a user or group with a NUL byte"));
         }
         if self.home.offset > MAX_OFFSET {
-            return Err(bad("has its home behind the largest offset"));
+            return Err(bad("has its home after the largest offset"));
         }
         self.check_kind().and_then(|()| self.check_xattrs()).map_err(bad)
     }
@@ -61,7 +61,7 @@ impl Entry {
         }
         let inside = |e: &Extent| e.offset.checked_add(e.length).is_some_and(|end| end <= MAX_OFFSET);
         if !extents.iter().all(inside) {
-            return Err("has an extent that ends behind the largest offset");
+            return Err("has an extent that ends after the largest offset");
         }
         if !adds_up(extents.iter().map(|e| e.length), stored) {
             return Err("has extents that do not add up to its content");

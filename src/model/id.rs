@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// Invariant: matches that shape, so it is a safe file name. Age order is the manifest's sequence number, not this.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackupId {
-    /// The text with zeros behind it, which keep its order. Every line of an index has two of them: no allocation.
+    /// The text with zeros after it, which keep its order. Every line of an index has two of them: no allocation.
     text: [u8; MAX_BYTES],
     length: u8,
 }
@@ -38,7 +38,7 @@ impl BackupId {
         std::str::from_utf8(&self.text[..usize::from(self.length)]).unwrap_or_default()
     }
 
-    /// The number behind the second; 1 when there is none.
+    /// The number after the second; 1 when there is none.
     #[must_use]
     pub fn collision(&self) -> u32 {
         self.as_str().get(16..).map_or(1, |digits| digits.parse().unwrap_or(u32::MAX))

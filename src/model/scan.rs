@@ -42,7 +42,7 @@ impl<'a> Scan<'a> {
         Some(())
     }
 
-    /// A value behind `key`, if that comes next.
+    /// A value after `key`, if that comes next.
     pub(crate) fn optional<T>(&mut self, key: &str, value: impl Fn(&mut Self) -> Option<T>) -> Option<Option<T>> {
         if self.expect(key).is_none() { Some(None) } else { value(self).map(Some) }
     }
@@ -154,7 +154,7 @@ impl<'a> Scan<'a> {
         self.rest.is_empty().then_some(())
     }
 
-    /// Nothing but the brace that ends an object whose known keys were read, and `closing` behind it. Keys that are not
+    /// Nothing but the brace that ends an object whose known keys were read, and `closing` after it. Keys that are not
     /// known may come before the brace, each once, with values of any kind.
     pub(crate) fn end(&mut self, known: &[&str], closing: &str) -> Option<()> {
         let rest = self.rest.strip_suffix(closing)?;

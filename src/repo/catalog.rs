@@ -32,7 +32,7 @@ pub struct Catalog {
 pub struct Newest {
     /// The backup, or that a newer program made it; none where nothing is trusted.
     pub found: Option<(BackupId, Result<Backup>)>,
-    /// Those that stand behind it and do not count, newest first.
+    /// Those that stand after it and do not count, newest first.
     pub passed_over: Vec<PassedOver>,
 }
 
@@ -154,7 +154,7 @@ impl Catalog {
     }
 
     /// What `latest` means: the newest backup that is trusted. What this host made itself is never passed over, nor what
-    /// only could not be read now: to go back behind those is for a person to decide. Where nothing is trusted it is
+    /// only could not be read now: to go back before those is for a person to decide. Where nothing is trusted it is
     /// the last of the list, and whoever opens that says what is wrong.
     pub fn latest(&self, repo: &Repository, trust: &Trust, head: Option<&Head>) -> Result<Latest> {
         let Newest { found, passed_over } = self.newest(repo, trust);

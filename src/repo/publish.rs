@@ -1,6 +1,6 @@
 //! Building a backup in `.incomplete-<id>/` and making it visible in one step (FORMAT.md §3).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::backup::parse_sums;
 use super::layout::{INCOMPLETE_PREFIX, LATEST_LINK, MANIFEST_FILE, SIGNATURE_FILE, SUMS_FILE};
@@ -48,12 +48,6 @@ impl Staging {
     #[must_use]
     pub fn id(&self) -> &BackupId {
         &self.id
-    }
-
-    /// The folder.
-    #[must_use]
-    pub fn dir(&self) -> &Path {
-        &self.dir
     }
 
     /// Begins a file of the backup; what an earlier run left under this name is removed.
@@ -116,7 +110,7 @@ impl Staging {
             if item.file_name().to_str().is_some_and(|n| wanted.contains(n)) {
                 continue;
             }
-            if item.file_type().at("cannot look at", item.path())?.is_dir() {
+            if item.file_type().at("cannot stat", item.path())?.is_dir() {
                 self.disk.remove_dir_all(&item.path())?;
             } else {
                 self.disk.remove_file_if_there(&item.path())?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use ccbackup::durable::{Change, Disk, Faults};
+use ccbackup::durable::{Disk, DiskChange, Faults};
 use ccbackup::engine::create::{self, ComponentSpec};
 use ccbackup::engine::restore;
 use ccbackup::engine::select::Selection;
@@ -29,8 +29,8 @@ struct DiesAt {
 }
 
 impl Faults for DiesAt {
-    fn before(&self, change: Change, path: &Path) -> Result<(), (usize, io::Error)> {
-        if change == Change::MakeFile && path.ends_with(self.name) {
+    fn before(&self, change: DiskChange, path: &Path) -> Result<(), (usize, io::Error)> {
+        if change == DiskChange::MakeFile && path.ends_with(self.name) {
             self.dead.store(true, Ordering::SeqCst);
         }
         if self.dead.load(Ordering::SeqCst) { Err((0, io::Error::other("the process is dead"))) } else { Ok(()) }

@@ -52,7 +52,7 @@ pub(super) fn xattr_key(name: &[u8]) -> Vec<u8> {
     key
 }
 
-/// The name of an extended attribute, from the key behind its prefix. A `%` that starts neither escape stands for
+/// The name of an extended attribute, from the key after its prefix. A `%` that starts neither escape stands for
 /// itself: bsdtar writes names as they are.
 fn xattr_name(mut key: &[u8]) -> Vec<u8> {
     let mut name = Vec::with_capacity(key.len());

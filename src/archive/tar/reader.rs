@@ -24,7 +24,7 @@ pub enum Scan {
     Member(Box<Member>),
     /// The blocks that end the stream.
     End,
-    /// The headers go on behind the bytes: try again with so many bytes from the member's start. That is always more than
+    /// The headers go on after the bytes: try again with so many bytes from the member's start. That is always more than
     /// were given, and at most about 64 MiB.
     More(u64),
 }
@@ -111,7 +111,7 @@ fn member(bytes: &[u8]) -> Result<Member, Stop> {
         let block = input.block()?;
         if *block == END[..BLOCK] {
             if input.at > BLOCK {
-                return Err(bad("a tar stream ends behind an extension header"));
+                return Err(bad("a tar stream ends after an extension header"));
             }
             let is_end = *input.block()? == END[..BLOCK];
             return Err(if is_end { Stop::End } else { bad("a tar stream has a lone empty block") });
@@ -159,7 +159,7 @@ fn size_field(header: &Header) -> Result<u64, Stop> {
     number_field(&header.as_old().size, "size")
 }
 
-/// Puts header and extensions together; the input stands behind the header.
+/// Puts header and extensions together; the input stands after the header.
 fn finish(input: &Input<'_>, header: &Header, kind: u8, before: Extensions<'_>) -> Result<Member, Stop> {
     let old = header.as_old();
     let ustar = header.as_ustar();
@@ -197,7 +197,7 @@ fn finish(input: &Input<'_>, header: &Header, kind: u8, before: Extensions<'_>) 
         },
     };
 
-    // Old headers end behind the link name; GNU's have the names at the same place as ustar's.
+    // Old headers end after the link name; GNU's have the names at the same place as ustar's.
     let named = ustar.map(|h| (&h.uname, &h.gname)).or_else(|| header.as_gnu().map(|h| (&h.uname, &h.gname)));
     let (uname, gname) = named.map_or((&b""[..], &b""[..]), |(u, g)| (field::text(u), field::text(g)));
     let owner_name = |record: Option<&[u8]>, field: &[u8]| match record.unwrap_or(field) {

@@ -77,7 +77,7 @@ pub(in crate::engine) fn read_all(
         }
         drop(grouper);
         for worker in workers {
-            let served = worker.join().unwrap_or_else(|e| Err(threads::died(e)));
+            let served = threads::join(worker);
             // A worker's error explains why the queue ended.
             outcome = served.and(outcome);
         }

@@ -47,6 +47,13 @@ pub struct VerifyOptions {
     pub threads: usize,
 }
 
+impl Default for VerifyOptions {
+    /// One backup with its chain, without a key, by all cores.
+    fn default() -> Self {
+        Self { depth: Depth::Keyless, all: false, threads: threads::available() }
+    }
+}
+
 /// What a verification found, as `verify --json` shows it.
 #[derive(Debug, Serialize)]
 pub struct VerifyReport {
@@ -94,7 +101,7 @@ pub fn verify(
     let catalog = Catalog::load(repo)?;
     let newest = catalog.newest(repo, trust);
     let newest_id = newest.found.map(|(id, _)| id);
-    let mut checker = keyless::Checker::new(repo, &catalog, trust);
+    let mut checker = keyless::KeylessChecker::new(repo, &catalog, trust);
     checker.repository(state, newest_id.as_ref())?;
     if options.all {
         catalog.backups.iter().try_for_each(|b| checker.backup(&b.id).map(drop))?;
@@ -145,7 +152,7 @@ pub fn verify(
             }
             Err(e) => Err(e),
         });
-        let hashed = hashing.join().unwrap_or_else(|e| Err(threads::died(e)));
+        let hashed = threads::join(hashing);
         Ok((hashed, opened.map(|()| deep)))
     })?;
     report.add(hashed?);
