@@ -85,7 +85,7 @@ struct Held {
 }
 
 /// Everything that was given to open backups; cheap to clone, shared between threads.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Keys(Arc<Held>);
 
 impl Keys {

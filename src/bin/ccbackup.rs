@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use ccbackup::cli;
 
 fn main() -> ExitCode {
-    cli::run(cli::verbs::dispatch)
+    cli::run(cli::ccbackup::dispatch)
 }

@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use ccbackup::cli;
 
 fn main() -> ExitCode {
-    cli::run(cli::not_built::<cli::Ops>)
+    cli::run(cli::not_built::<cli::ccops::Ops>)
 }

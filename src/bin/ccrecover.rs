@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use ccbackup::cli;
 
 fn main() -> ExitCode {
-    cli::run(cli::not_built::<cli::Recover>)
+    cli::run(cli::not_built::<cli::ccrecover::Recover>)
 }

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::args::Global;
-use super::{Environment, HostDirs, StopFlag, Terminal, TerminalMonitor};
+use super::{Environment, Global, HostDirs, StopFlag, Terminal, TerminalMonitor};
 use crate::config::{self, Config, Lookup, SignerRef};
 use crate::error::Result;
 use crate::monitor::Monitor as _;
@@ -34,8 +33,8 @@ impl Context {
     /// Puts the parts together.
     #[must_use]
     pub fn new(global: Global, environment: Environment, terminal: Terminal, stop: StopFlag) -> Self {
-        let pace = global.limit_rate.map(RateLimit::new);
-        let monitor = TerminalMonitor::new(terminal.clone(), global.json_progress, global.quiet, stop, pace);
+        let rate_limit = global.limit_rate.map(RateLimit::new);
+        let monitor = TerminalMonitor::new(terminal.clone(), global.json_progress, global.quiet, stop, rate_limit);
         Self { home: HostDirs::new(&environment), global, environment, terminal, monitor }
     }
 
@@ -117,7 +116,7 @@ impl Context {
     #[must_use]
     pub fn threads(&self, config: Option<&Config>) -> usize {
         let configured = config.and_then(|config| config.defaults.threads);
-        let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let processors = || crate::threads::available();
         self.global.threads.or(configured).unwrap_or_else(processors)
     }
 }

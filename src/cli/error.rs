@@ -1,23 +1,12 @@
 //! The one place that prints errors and chooses their exit code.
 
-use serde::Serialize;
-
 use super::Terminal;
 use crate::error::Error;
 
-/// The document of a failed `--json` run.
-#[derive(Serialize)]
-struct Document<'a> {
-    error: Fields<'a>,
-}
-
-#[derive(Serialize)]
-struct Fields<'a> {
-    kind: &'a str,
-    message: &'a str,
-    causes: &'a [String],
-    hint: Option<&'a str>,
-}
+/// Exit code of a run that was done, but with problems.
+pub(crate) const DONE_WITH_PROBLEMS: u8 = 3;
+/// Exit code of a run that found damage.
+pub(crate) const DAMAGE_FOUND: u8 = 4;
 
 /// Prints an error with causes and hint to stderr, or as the JSON document on stdout; gives the exit code.
 pub fn report(terminal: &Terminal, error: &Error, json: bool) -> u8 {
@@ -25,8 +14,10 @@ pub fn report(terminal: &Terminal, error: &Error, json: bool) -> u8 {
     let hint = error.hint_text();
     // A run that printed its document already has no room for another one on stdout.
     let printed = json && !terminal.has_document() && {
-        let fields = Fields { kind: error.kind().name(), message: &message, causes: &causes, hint };
-        terminal.print_json(&Document { error: fields }).and_then(|()| terminal.flush()).is_ok()
+        let error = serde_json::json!({
+            "kind": error.kind().name(), "message": message, "causes": causes, "hint": hint,
+        });
+        terminal.print_json(&serde_json::json!({ "error": error })).and_then(|()| terminal.flush()).is_ok()
     };
     if !printed {
         terminal.label("error", "1;31", &message);

@@ -1,12 +1,15 @@
-//! What the three binaries share: arguments, environment, terminal, progress, errors and exit codes.
+//! The three programs, a folder each, and what they share: environment, terminal, progress, errors and exit codes.
 //!
 //! Only here is the environment read, something printed and an exit code chosen; everything below reports through
 //! `Monitor` and return values. A verb gets its parsed arguments and a [`Context`], and returns an exit code.
 
-pub mod args;
+pub mod ccbackup;
+pub mod ccops;
+pub mod ccrecover;
 mod context;
 mod environment;
 mod error;
+mod global;
 mod paths;
 mod planned;
 mod progress;
@@ -14,15 +17,17 @@ mod run;
 mod signals;
 mod terminal;
 mod text;
-pub mod verbs;
 
 pub use context::Context;
 pub use environment::Environment;
 pub use error::report;
+pub(crate) use error::{DAMAGE_FOUND, DONE_WITH_PROBLEMS};
+pub use global::Global;
 pub use paths::HostDirs;
-pub use planned::{Ops, Recover, not_built};
+pub use planned::{Rest, not_built};
 pub use progress::TerminalMonitor;
 pub use run::{Program, run, run_in};
 pub use signals::StopFlag;
 pub use terminal::{Captured, Terminal};
-pub use text::{Align, Table, human_bytes, human_duration, shown};
+pub(crate) use text::escaped;
+pub use text::{Align, Table, human_bytes, shown};

@@ -1,105 +1,11 @@
-//! `ccrecover` and `ccops`: their verbs are listed, so that they can be found, and refused until they are built.
+//! Programs whose verbs are listed, so that they can be found, and refused until they are built.
 
 use std::ffi::OsString;
 
-use clap::{Args, Parser, Subcommand};
+use clap::Args;
 
-use super::args::Global;
 use super::{Context, Program};
 use crate::error::{Error, Result};
-
-/// Brings a whole site back in seven steps, and rehearses that (not built yet)
-///
-/// Until then `ccbackup restore` brings files back into a folder, and the restore.sh of every backup does so without
-/// this program.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "ccrecover", version, max_term_width = 110)]
-pub struct Recover {
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a doc comment here would replace the help text of the program")]
-    pub global: Global,
-    /// Folder of the backups (not built yet)
-    #[arg(long, value_name = "DIR")]
-    pub backup_dir: Option<OsString>,
-    /// Backup to recover from (not built yet)
-    #[arg(long, value_name = "ID")]
-    pub backup: Option<OsString>,
-    /// Show what would be done (not built yet)
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Answer every question with yes (not built yet)
-    #[arg(long)]
-    pub force: bool,
-    /// Continue a recovery (not built yet)
-    #[arg(long)]
-    pub resume: bool,
-    /// Repair a recovery that failed (not built yet)
-    #[arg(long)]
-    pub repair: bool,
-    /// Forget a recovery that was begun (not built yet)
-    #[arg(long)]
-    pub reset: bool,
-    /// Show how far a recovery is (not built yet)
-    #[arg(long)]
-    pub status: bool,
-    #[command(subcommand)]
-    #[expect(missing_docs, reason = "a doc comment here would replace the help text of the program")]
-    pub verb: Option<RecoverVerb>,
-}
-
-/// Verbs of `ccrecover`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum RecoverVerb {
-    /// Show the seven steps for this site (not built yet)
-    Plan(Rest),
-    /// Undo a recovery (not built yet)
-    Rollback(Rest),
-    /// Rehearse a recovery in a scratch place (not built yet)
-    Drill(Rest),
-    /// List recoveries and drills (not built yet)
-    History(Rest),
-}
-
-/// Runs and guards the site (not built yet)
-#[derive(Clone, Debug, Parser)]
-#[command(name = "ccops", version, max_term_width = 110)]
-pub struct Ops {
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "a doc comment here would replace the help text of the program")]
-    pub global: Global,
-    #[command(subcommand)]
-    #[expect(missing_docs, reason = "a doc comment here would replace the help text of the program")]
-    pub verb: OpsVerb,
-}
-
-/// Verbs of `ccops`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum OpsVerb {
-    /// Check this host for what the stack needs (not built yet)
-    Doctor(Rest),
-    /// Start the stack (not built yet)
-    Up(Rest),
-    /// Stop the stack (not built yet)
-    Down(Rest),
-    /// Remove the stack and its data (not built yet)
-    Destroy(Rest),
-    /// Ask every service how it is (not built yet)
-    Health(Rest),
-    /// Try the whole way of the data (not built yet)
-    SmokeTest(Rest),
-    /// Compare the site with its description (not built yet)
-    Verify(Rest),
-    /// Show services and backups (not built yet)
-    Status(Rest),
-    /// Show what takes space (not built yet)
-    StorageStatus(Rest),
-    /// Free space (not built yet)
-    StorageClean(Rest),
-    /// Serve /health and /metrics (not built yet)
-    Serve(Rest),
-    /// Check, quarantine and recover a vectorstore (not built yet)
-    Vectorstore(Rest),
-}
 
 /// Whatever follows a verb that is not built.
 #[derive(Args, Clone, Debug)]
@@ -109,19 +15,7 @@ pub struct Rest {
     pub arguments: Vec<OsString>,
 }
 
-impl Program for Recover {
-    fn global(&self) -> &Global {
-        &self.global
-    }
-}
-
-impl Program for Ops {
-    fn global(&self) -> &Global {
-        &self.global
-    }
-}
-
-/// What every verb of [`Recover`] and [`Ops`] does for now: says so and fails.
+/// What every verb of `ccrecover` and `ccops` does for now: says so and fails.
 pub fn not_built<P: Program>(_: P, _: &Context) -> Result<u8> {
     let name = P::command().get_name().to_owned();
     Err(Error::failed(format!("{name} is not built yet; it does nothing in this version"))
@@ -132,6 +26,8 @@ pub fn not_built<P: Program>(_: P, _: &Context) -> Result<u8> {
 mod tests {
     use clap::CommandFactory as _;
 
+    use super::super::ccops::Ops;
+    use super::super::ccrecover::Recover;
     use super::super::{Captured, Environment, StopFlag, Terminal, run_in};
     use super::*;
 

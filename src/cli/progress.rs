@@ -23,7 +23,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Show {
+enum View {
     Nothing,
     Bar,
     Lines,
@@ -31,25 +31,25 @@ enum Show {
 
 /// The monitor of the command line.
 pub struct TerminalMonitor {
-    shared: Arc<Shared>,
+    progress: Arc<Progress>,
     painter: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct Shared {
+struct Progress {
     terminal: Terminal,
-    show: Show,
+    show: View,
     quiet: bool,
     stop: StopFlag,
-    pace: Option<RateLimit>,
+    rate_limit: Option<RateLimit>,
     begun: Instant,
     bytes: AtomicU64,
     entries: Arc<AtomicU64>,
-    state: Mutex<State>,
+    state: Mutex<Current>,
     wake: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct Current {
     stage: Option<Stage>,
     is_over: bool,
 }
@@ -65,7 +65,7 @@ struct Stage {
 /// A line of `--json-progress`.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
-enum Line<'a> {
+enum ProgressLine<'a> {
     Progress {
         stage: &'a str,
         bytes: u64,
@@ -81,37 +81,37 @@ enum Line<'a> {
 
 impl TerminalMonitor {
     /// A monitor on `terminal`. A bar needs a terminal on stderr; `lines` asks for JSON lines in its place, wherever
-    /// stderr goes; `quiet` drops notes and the bar. `pace` holds the work back.
+    /// stderr goes; `quiet` drops notes and the bar. `rate_limit` holds the work back.
     #[must_use]
-    pub fn new(terminal: Terminal, lines: bool, quiet: bool, stop: StopFlag, pace: Option<RateLimit>) -> Self {
+    pub fn new(terminal: Terminal, lines: bool, quiet: bool, stop: StopFlag, rate_limit: Option<RateLimit>) -> Self {
         let show = match (lines, !quiet && terminal.can_draw()) {
-            (true, _) => Show::Lines,
-            (false, true) => Show::Bar,
-            (false, false) => Show::Nothing,
+            (true, _) => View::Lines,
+            (false, true) => View::Bar,
+            (false, false) => View::Nothing,
         };
-        let shared = Shared {
+        let progress = Progress {
             terminal,
             show,
             quiet,
             stop,
-            pace,
+            rate_limit,
             begun: Instant::now(),
             bytes: AtomicU64::new(0),
             entries: Arc::default(),
             state: Mutex::default(),
             wake: Condvar::new(),
         };
-        Self { shared: Arc::new(shared), painter: Mutex::new(None) }
+        Self { progress: Arc::new(progress), painter: Mutex::new(None) }
     }
 
     /// Ends the progress: the bar disappears, the last JSON line is written. Further stages show nothing.
     pub fn finish(&self) {
         {
-            let mut state = self.shared.lock();
-            self.shared.end_stage(&mut state);
+            let mut state = self.progress.lock();
+            self.progress.end_stage(&mut state);
             state.is_over = true;
         }
-        self.shared.wake.notify_all();
+        self.progress.wake.notify_all();
         let painter = self.painter.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A painter that panicked has said so; there is nothing to be saved here.
         drop(painter.map(JoinHandle::join));
@@ -120,27 +120,27 @@ impl TerminalMonitor {
 
 impl Monitor for TerminalMonitor {
     fn stage(&self, name: &str, total_bytes: Option<u64>, total_entries: Option<u64>) {
-        let mut state = self.shared.lock();
-        if state.is_over || self.shared.show == Show::Nothing {
+        let mut state = self.progress.lock();
+        if state.is_over || self.progress.show == View::Nothing {
             return;
         }
-        self.shared.end_stage(&mut state);
-        self.shared.bytes.store(0, Ordering::Relaxed);
-        self.shared.entries.store(0, Ordering::Relaxed);
+        self.progress.end_stage(&mut state);
+        self.progress.bytes.store(0, Ordering::Relaxed);
+        self.progress.entries.store(0, Ordering::Relaxed);
         let name = shown(name).into_owned();
         state.stage = Some(Stage { name, total_bytes, total_entries, begun: Instant::now(), bar: None });
         drop(state);
         let mut painter = self.painter.lock().unwrap_or_else(PoisonError::into_inner);
         if painter.is_none() {
-            let shared = Arc::clone(&self.shared);
+            let progress = Arc::clone(&self.progress);
             // Without a thread there is no progress to be seen, which is no reason to fail.
-            *painter = thread::Builder::new().name("progress".into()).spawn(move || shared.paint()).ok();
+            *painter = thread::Builder::new().name("progress".into()).spawn(move || progress.paint()).ok();
         }
     }
 
     fn throttle(&self, bytes: u64) {
-        let Some(pace) = &self.shared.pace else { return };
-        let until = Instant::now() + pace.wait_for(bytes).min(LONGEST_WAIT);
+        let Some(limit) = &self.progress.rate_limit else { return };
+        let until = Instant::now() + limit.wait_for(bytes).min(LONGEST_WAIT);
         while self.stop_signal() == 0 {
             match until.saturating_duration_since(Instant::now()) {
                 Duration::ZERO => return,
@@ -150,39 +150,39 @@ impl Monitor for TerminalMonitor {
     }
 
     fn advance(&self, bytes: u64, entries: u64) {
-        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.shared.entries.fetch_add(entries, Ordering::Relaxed);
+        self.progress.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.progress.entries.fetch_add(entries, Ordering::Relaxed);
     }
 
     fn note(&self, text: &str) {
-        match self.shared.show {
-            _ if self.shared.quiet => {}
-            Show::Lines => self.shared.line(&Line::Note { text }),
-            Show::Nothing | Show::Bar => self.shared.terminal.label("note", "", text),
+        match self.progress.show {
+            _ if self.progress.quiet => {}
+            View::Lines => self.progress.line(&ProgressLine::Note { text }),
+            View::Nothing | View::Bar => self.progress.terminal.label("note", "", text),
         }
     }
 
     fn stop_signal(&self) -> i32 {
-        self.shared.stop.signal()
+        self.progress.stop.signal()
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl Progress {
+    fn lock(&self) -> MutexGuard<'_, Current> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn paint(&self) {
-        let interval = if self.show == Show::Lines { REPORT_EVERY } else { PAINT_EVERY };
+        let interval = if self.show == View::Lines { REPORT_EVERY } else { PAINT_EVERY };
         let mut state = self.lock();
         while !state.is_over {
             state = self.wake.wait_timeout(state, interval).unwrap_or_else(PoisonError::into_inner).0;
             let Some(stage) = state.stage.as_mut() else { continue };
             match self.show {
-                Show::Nothing => {}
-                Show::Lines => self.report(stage),
-                Show::Bar if self.begun.elapsed() < SILENCE => {}
-                Show::Bar => self.draw(stage),
+                View::Nothing => {}
+                View::Lines => self.report(stage),
+                View::Bar if self.begun.elapsed() < SILENCE => {}
+                View::Bar => self.draw(stage),
             }
         }
     }
@@ -202,7 +202,7 @@ impl Shared {
     }
 
     fn report(&self, stage: &Stage) {
-        self.line(&Line::Progress {
+        self.line(&ProgressLine::Progress {
             stage: &stage.name,
             bytes: self.bytes.load(Ordering::Relaxed),
             entries: self.entries.load(Ordering::Relaxed),
@@ -212,15 +212,15 @@ impl Shared {
         });
     }
 
-    fn line(&self, line: &Line<'_>) {
+    fn line(&self, line: &ProgressLine<'_>) {
         if let Ok(text) = serde_json::to_string(line) {
             self.terminal.say(&text);
         }
     }
 
-    fn end_stage(&self, state: &mut State) {
+    fn end_stage(&self, state: &mut Current) {
         let Some(stage) = state.stage.take() else { return };
-        if self.show == Show::Lines {
+        if self.show == View::Lines {
             self.report(&stage);
         }
         if let Some(bar) = stage.bar {
@@ -251,7 +251,7 @@ fn style(total_bytes: Option<u64>, total_entries: Option<u64>, entries: &Arc<Ato
 
 impl fmt::Debug for TerminalMonitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TerminalMonitor({:?})", self.shared.show)
+        write!(f, "TerminalMonitor({:?})", self.progress.show)
     }
 }
 
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn nothing_but_notes_is_shown_where_no_terminal_is() {
         let (monitor, err) = monitor(false, false);
-        assert!(monitor.shared.show == Show::Nothing);
+        assert!(monitor.progress.show == View::Nothing);
         monitor.stage("reading", Some(10), None);
         monitor.advance(10, 1);
         monitor.note("one\u{1b}[31m");
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn json_progress_is_one_document_a_line() {
         let (monitor, err) = monitor(true, false);
-        assert!(monitor.shared.show != Show::Nothing);
+        assert!(monitor.progress.show != View::Nothing);
         monitor.stage("reading", Some(10), None);
         monitor.advance(4, 1);
         monitor.advance(6, 2);

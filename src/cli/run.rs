@@ -9,9 +9,8 @@ use std::process::ExitCode;
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 
-use super::args::{Cli, Global};
 use super::text::shown_lines;
-use super::{Context, Environment, StopFlag, Terminal, report};
+use super::{Context, Environment, Global, StopFlag, Terminal, report};
 use crate::error::{Context as _, Error, Kind, Result};
 
 /// What a shell shows for a program that nobody reads any more: 128 + SIGPIPE.
@@ -23,12 +22,6 @@ const MAX_OPEN_FILES: u64 = 1 << 20;
 pub trait Program: clap::Parser {
     /// The global flags as parsed.
     fn global(&self) -> &Global;
-}
-
-impl Program for Cli {
-    fn global(&self) -> &Global {
-        &self.global
-    }
 }
 
 /// Runs a program on the arguments and the environment of this process.

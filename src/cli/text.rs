@@ -1,9 +1,9 @@
-//! Text for people: escaping, sizes, durations and tables.
+//! Text for people: escaping, sizes and tables.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
-use std::time::Duration;
+use std::path::Path;
 
 /// Makes text from outside harmless on a terminal: control characters, line breaks among them, and characters that
 /// turn or hide text are written as escapes.
@@ -42,6 +42,11 @@ fn is_dangerous(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// A path in a JSON document: C-escaped like all others, so that any bytes survive.
+pub(crate) fn escaped(path: &Path) -> String {
+    crate::model::escape_path(path.as_os_str().as_encoded_bytes()).into_owned()
+}
+
 /// Bytes in binary units with one decimal: `0 B`, `1023 B`, `1.3 GiB`.
 #[must_use]
 pub fn human_bytes(bytes: u64) -> String {
@@ -53,19 +58,6 @@ pub fn human_bytes(bytes: u64) -> String {
     let tenths = |unit: usize| (u128::from(bytes) * 10 + (1_u128 << (10 * unit + 9))) >> (10 * (unit + 1));
     let unit = (0..UNITS.len()).find(|&unit| tenths(unit) < 10_240).unwrap_or(UNITS.len() - 1);
     format!("{}.{} {}", tenths(unit) / 10, tenths(unit) % 10, UNITS[unit])
-}
-
-/// A duration with two units at most: `0.3 s`, `42.0 s`, `3 min 05 s`, `1 h 02 min`, `2 d 03 h`.
-#[must_use]
-pub fn human_duration(duration: Duration) -> String {
-    let tenths = (duration.as_millis() + 50) / 100;
-    let seconds = (duration.as_millis() + 500) / 1000;
-    match seconds {
-        _ if tenths < 600 => format!("{}.{} s", tenths / 10, tenths % 10),
-        0..3_600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{} h {:02} min", seconds / 3_600, seconds / 60 % 60),
-        _ => format!("{} d {:02} h", seconds / 86_400, seconds / 3_600 % 24),
-    }
 }
 
 /// To which side a column leans.
@@ -151,22 +143,6 @@ mod tests {
             (u64::MAX, "16.0 EiB"),
         ] {
             assert_eq!(human_bytes(bytes), text);
-        }
-    }
-
-    #[test]
-    fn durations_have_two_units_at_most() {
-        for (millis, text) in [
-            (0, "0.0 s"),
-            (340, "0.3 s"),
-            (59_940, "59.9 s"),
-            (59_960, "1 min 00 s"),
-            (185_000, "3 min 05 s"),
-            (3_599_600, "1 h 00 min"),
-            (3_720_000, "1 h 02 min"),
-            (183_600_000, "2 d 03 h"),
-        ] {
-            assert_eq!(human_duration(Duration::from_millis(millis)), text);
         }
     }
 

@@ -51,7 +51,7 @@ fn existing(path: PathBuf, wanted: Wanted) -> Result<Option<PathBuf>> {
         }
         Ok(_) => Ok(None),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        Err(e) => Err(e).at("cannot look at", path),
+        Err(e) => Err(e).at("cannot stat", path),
     }
 }
 

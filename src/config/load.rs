@@ -2,14 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::section::{At, Document, Section};
-use super::{
-    Cipher, ComponentConfig, ComponentKind, Config, Defaults, EncryptionConfig, Expect, Percent, RepositoryConfig,
-    SignerRef, TrustConfig, check_recipient, near,
+use super::near;
+use super::section::{At, ConfigText, Section};
+use super::types::{ComponentConfig, Config, Defaults, EncryptionConfig, Expect, RepositoryConfig, TrustConfig};
+use super::values::{
+    Cipher, ComponentKind, Percent, SignerRef, check_file_name, check_glob, check_recipient, resolve_location,
+    resolve_path,
 };
 use crate::error::{Context as _, Error, Kind, Result, path_text};
 use crate::model::is_component_name;
@@ -17,7 +19,7 @@ use crate::model::is_component_name;
 /// Name of the configuration file.
 pub const FILE_NAME: &str = "ccbackup.toml";
 /// Longest configuration that is read, in bytes.
-pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Where a configuration is looked for, in this order; the caller reads the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,7 +81,7 @@ fn read(file: &Path) -> Result<Option<String>> {
 
 /// Reads a configuration's text. `file` must be absolute: relative paths are relative to its folder.
 pub fn parse(text: &str, file: &Path, home: Option<&Path>) -> Result<Config> {
-    let document = Document { file, text };
+    let document = ConfigText { file, text };
     let table = DeTable::parse(text).map_err(|e| {
         // Only the parser's sentence: its long form repeats the line, which may hold a secret.
         document.error(&e.span().unwrap_or_default(), &format!("not valid TOML: {}", e.message()))
@@ -99,7 +101,7 @@ pub fn parse(text: &str, file: &Path, home: Option<&Path>) -> Result<Config> {
 }
 
 struct Reader<'a> {
-    document: Document<'a>,
+    document: ConfigText<'a>,
     folder: &'a Path,
     home: Option<&'a Path>,
 }
@@ -236,50 +238,4 @@ fn component_kind(text: &str) -> Result<ComponentKind> {
             _ => error,
         }
     })
-}
-
-/// An error when a glob cannot be read.
-pub(crate) fn check_glob(text: &str) -> Result<()> {
-    match globset::Glob::new(text) {
-        Ok(_) if !text.is_empty() => Ok(()),
-        Ok(_) => Err(Error::usage("a glob is empty")),
-        Err(e) => Err(Error::usage(format!("{text:?} is not a glob: {}", e.kind()))),
-    }
-}
-
-/// An error when this cannot be the name of a file in a folder.
-pub(crate) fn check_file_name(text: &str) -> Result<()> {
-    if matches!(text, "" | "." | "..") || text.len() > 255 || text.contains(['/', '\0']) {
-        return Err(Error::usage(format!("{text:?} is not the name of a file"))
-            .hint("a plain name like \".nobackup\", without a folder before it"));
-    }
-    Ok(())
-}
-
-/// The folder of a repository: a path, or a `file://` URL.
-pub(crate) fn resolve_location(text: &str, folder: &Path, home: Option<&Path>) -> Result<PathBuf> {
-    match text.split_once("://") {
-        Some(("file", path)) if path.starts_with('/') => resolve_path(path, folder, home),
-        Some((scheme, _)) => {
-            Err(Error::usage(format!("repositories at `{scheme}://` are not built yet; built: folders")))
-        }
-        None => resolve_path(text, folder, home),
-    }
-}
-
-/// Makes a path absolute: `~/` stands for `home`, relative ones lie under `folder`. `.` parts are dropped, `..` stay.
-pub fn resolve_path(text: &str, folder: &Path, home: Option<&Path>) -> Result<PathBuf> {
-    if text.is_empty() || text.contains('\0') {
-        return Err(Error::usage(format!("{text:?} is not a path")));
-    }
-    let rest = if text == "~" { Some("") } else { text.strip_prefix("~/") };
-    let path = match (rest, home) {
-        (Some(rest), Some(home)) => home.join(rest.trim_start_matches('/')),
-        (Some(_), None) => {
-            return Err(Error::usage(format!("{text:?} needs a home folder and there is none"))
-                .hint("set HOME, or write the whole path"));
-        }
-        (None, _) => folder.join(text),
-    };
-    Ok(path.components().filter(|part| *part != Component::CurDir).collect())
 }

@@ -5,7 +5,7 @@ const MAX_CHARS: usize = 64;
 
 /// The word of `known` that needs the fewest edits to become `typed`; none only when `known` is empty.
 #[must_use]
-pub fn nearest<'k>(typed: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(super) fn nearest<'k>(typed: &str, known: &[&'k str]) -> Option<&'k str> {
     known.iter().copied().min_by_key(|word| distance(typed, word))
 }
 

@@ -11,12 +11,12 @@ use crate::error::{Error, Result, path_text};
 
 /// The text of a configuration, to turn offsets into lines.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Document<'a> {
+pub(super) struct ConfigText<'a> {
     pub(super) file: &'a Path,
     pub(super) text: &'a str,
 }
 
-impl Document<'_> {
+impl ConfigText<'_> {
     /// A usage error at a place of the file.
     pub(super) fn error(&self, span: &Range<usize>, message: &str) -> Error {
         let before = self.text.as_bytes().get(..span.start).unwrap_or(self.text.as_bytes());
@@ -41,7 +41,7 @@ pub(super) struct At<T> {
 /// One table, whose keys are all known.
 #[derive(Debug)]
 pub(super) struct Section<'a> {
-    document: Document<'a>,
+    document: ConfigText<'a>,
     title: String,
     table: &'a DeTable<'a>,
     pub(super) span: Range<usize>,
@@ -49,7 +49,7 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// Takes a table without looking at its keys; see [`Section::only`].
-    pub(super) fn new(document: Document<'a>, title: &str, table: &'a DeTable<'a>, span: Range<usize>) -> Self {
+    pub(super) fn new(document: ConfigText<'a>, title: &str, table: &'a DeTable<'a>, span: Range<usize>) -> Self {
         Self { document, title: title.to_owned(), table, span }
     }
 

@@ -1,8 +1,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::near::nearest;
 use super::*;
-use crate::error::Kind;
+use crate::error::{Kind, Result};
 
 fn read(text: &str) -> Result<Config> {
     parse(text, Path::new("/site/ccbackup.toml"), Some(Path::new("/home/me")))

@@ -15,6 +15,7 @@ mod table;
 mod writer;
 
 pub use entries::Entries;
+pub(crate) use local::{LastSegments, LocalWriter};
 pub use local::{LocalIndex, LocalLines};
 pub use loss::Loss;
 pub use reader::{IndexFiles, Inventory};

@@ -1,11 +1,9 @@
 //! What a repository holds: its backups in the order of their sequence numbers, and how people name them.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use super::backup::{Backup, Trust};
-use super::layout::INCOMPLETE_PREFIX;
-use super::repository::{Repository, ids_in};
+use super::repository::Repository;
 use super::state::Head;
 use crate::error::{Error, Kind, Result};
 use crate::model::{BackupId, MAX_SEQUENCE, Manifest};
@@ -44,6 +42,9 @@ pub struct PassedOver {
     /// Why it does not count.
     pub why: Error,
 }
+
+/// So many of them are told one by one.
+pub const SHOWN_PASSED_OVER: usize = 5;
 
 /// What a writer finds.
 #[derive(Debug)]
@@ -199,9 +200,4 @@ fn foreign(repo: &Repository, passed_over: &[PassedOver]) -> Option<Manifest> {
     let waived = Trust { signers: Vec::new(), allow_unsigned: true };
     let mut signed = passed_over.iter().filter(|p| p.why.kind() == Kind::WrongSigner);
     signed.find_map(|p| Backup::open(repo, &p.id, &waived).ok()).map(|b| b.manifest)
-}
-
-/// Ids of the staging folders that killed runs left in the repository at `root`.
-pub fn incomplete_ids(root: &Path) -> Result<Vec<BackupId>> {
-    ids_in(root, INCOMPLETE_PREFIX)
 }

@@ -112,7 +112,7 @@ impl Repository {
 
     /// The folder, to show it to people and to leave it out of walks; what lies in it is asked of this type.
     #[must_use]
-    pub fn root(&self) -> &Path {
+    pub fn location(&self) -> &Path {
         &self.root
     }
 
@@ -262,7 +262,7 @@ impl Repository {
 }
 
 /// Ids of the folders that are named like backups after a prefix, oldest first.
-pub(super) fn ids_in(root: &Path, prefix: &str) -> Result<Vec<BackupId>> {
+fn ids_in(root: &Path, prefix: &str) -> Result<Vec<BackupId>> {
     let mut ids = Vec::new();
     for item in std::fs::read_dir(root).at("cannot list", root)? {
         let item = item.at("cannot list", root)?;

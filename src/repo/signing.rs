@@ -23,6 +23,7 @@ pub const NAMESPACE: &str = "ccbackup";
 const SIGNATURE_MAX: usize = 64 * 1024;
 
 /// A host's signing key.
+#[derive(Clone)]
 pub struct Signer(PrivateKey);
 
 impl Signer {

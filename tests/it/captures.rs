@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use ccbackup::Kind;
 use ccbackup::engine::Clock;
-use ccbackup::engine::create::{self, CreateReport};
+use ccbackup::engine::create::CreateReport;
 use ccbackup::engine::query;
 use ccbackup::engine::select::Selection;
 use ccbackup::engine::verify::Depth;
@@ -152,10 +152,9 @@ fn create_meddled(sandbox: &mut Sandbox, deed: impl FnMut(u32) + Send) -> Create
     write(&sandbox.tree().join("a large"), &noise(8, 12 << 20));
     sandbox.settings.threads = 1;
     sandbox.now += 60;
-    sandbox.settings.clock = Clock::Fixed(Moment::from_unix_seconds(sandbox.now));
+    sandbox.host.clock = Clock::Fixed(Moment::from_unix_seconds(sandbox.now));
     let meddler = Meddler { deed: Mutex::new((0, deed)), signal: AtomicI32::new(0) };
-    let report = create::create(&sandbox.root(), &sandbox.settings, &sandbox.signer, &meddler)
-        .unwrap_or_else(|e| panic!("create failed: {}", e.one_line()));
+    let report = sandbox.create_watched(&meddler).unwrap_or_else(|e| panic!("create failed: {}", e.one_line()));
     assert!(meddler.deed.lock().unwrap().0 > 1, "nobody meddled");
     report
 }

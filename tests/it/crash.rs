@@ -158,7 +158,7 @@ impl Scene {
                 succeed(Command::new("cp").arg("-a").arg(dir.join("saved").join(name)).arg(dir));
             }
         }
-        self.sandbox.settings.disk = Disk::default();
+        self.sandbox.host.disk = Disk::default();
         self.sandbox.now = self.start;
     }
 
@@ -197,9 +197,9 @@ impl Scene {
         let before = contents(&self.sandbox.root());
         let earlier = self.visible();
         let strike = Strike::new(blow, at);
-        self.sandbox.settings.disk = Disk::with_faults(strike.clone());
+        self.sandbox.host.disk = Disk::with_faults(strike.clone());
         let outcome = self.sandbox.try_create();
-        self.sandbox.settings.disk = Disk::default();
+        self.sandbox.host.disk = Disk::default();
         if !strike.fired() {
             assert!(outcome.is_ok(), "{when}: {outcome:?}");
             assert!(at > if blow == Blow::BadSync { 20 } else { 60 }, "a run has only {at} changes: what is counted?");
@@ -242,8 +242,8 @@ impl Scene {
         for name in names(&self.sandbox.root()) {
             assert!(known.contains(&name.as_str()) || name.parse::<BackupId>().is_ok(), "{when}: {name} was left");
         }
-        for folder in names(&self.sandbox.settings.state_dir).into_iter().filter(|name| name != "places.json") {
-            let state = names(&self.sandbox.settings.state_dir.join(folder));
+        for folder in names(&self.sandbox.host.state_dir).into_iter().filter(|name| name != "places.json") {
+            let state = names(&self.sandbox.host.state_dir.join(folder));
             let copies: Vec<_> = state.iter().filter(|n| n.parse::<BackupId>().is_ok()).collect();
             assert_eq!(copies, [newest.as_str()], "{when}: index copies");
         }
@@ -331,15 +331,14 @@ fn everything_is_synced_before_it_is_named_and_nothing_of_a_backup_is_written_af
     let mut scene = Scene::new(1);
     let root = scene.sandbox.dir.path().join("a/new/backups");
     scene.sandbox.now += 60;
-    scene.sandbox.settings.clock = Clock::Fixed(Moment::from_unix_seconds(scene.sandbox.now));
+    scene.sandbox.host.clock = Clock::Fixed(Moment::from_unix_seconds(scene.sandbox.now));
     for kind in [BackupKind::Full, BackupKind::Incremental] {
         write(&scene.sandbox.tree().join("first/changing"), format!("for {kind:?}").as_bytes());
         let log = Arc::new(Log::default());
-        scene.sandbox.settings.disk = Disk::with_faults(log.clone());
+        scene.sandbox.host.disk = Disk::with_faults(log.clone());
         scene.sandbox.now += 60;
-        scene.sandbox.settings.clock = Clock::Fixed(Moment::from_unix_seconds(scene.sandbox.now));
-        let report =
-            create::create(&root, &scene.sandbox.settings, &scene.sandbox.signer, &Recorder::default()).unwrap();
+        scene.sandbox.host.clock = Clock::Fixed(Moment::from_unix_seconds(scene.sandbox.now));
+        let report = scene.sandbox.create_watched(&Recorder::default()).unwrap();
         assert_eq!(report.kind, kind);
         let log = std::mem::take(&mut *log.0.lock().unwrap());
         assert_order(&log, &root, &report.id);

@@ -191,10 +191,10 @@ fn changes_within_the_second_of_a_backup_keep_being_noticed() {
     let mut sandbox = Sandbox::new();
     let path = sandbox.tree().join("file");
     write(&path, b"000");
-    sandbox.settings.clock = Clock::System;
+    sandbox.host.clock = Clock::System;
     for round in 0..12 {
         same_time_again(&path, format!("{round:03}").as_bytes());
-        let report = create::create(&sandbox.root(), &sandbox.settings, &sandbox.signer, &Recorder::default()).unwrap();
+        let report = sandbox.create_watched(&Recorder::default()).unwrap();
         let expected = look(&sandbox.tree());
         assert_same(&expected, &look(&sandbox.restore(&report.id)), &format!("round {round}"));
     }

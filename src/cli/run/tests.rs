@@ -1,6 +1,7 @@
 use std::io::Write;
 
 use super::super::Captured;
+use super::super::ccbackup::args::Cli;
 use super::*;
 
 fn run_line(line: &str, go: impl FnOnce(Cli, &Context) -> Result<u8>) -> (u8, Captured, Captured) {

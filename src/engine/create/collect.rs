@@ -1,22 +1,20 @@
-//! The writer's half of `create`: takes what the workers made in the order of the walk, gives it its place in the
+//! The collector's half of `create`: takes what the workers made in the order of the walk, gives it its place in the
 //! archive, seals it, and writes the index behind it.
 
 use std::collections::{BTreeSet, HashSet};
 
 use crossbeam_channel::Receiver;
 
-use super::join::{Kept, Slot};
-use super::large::{Compressed, Done, Part};
-use super::pack::{Frame, IndexLine, Packed};
+use super::options::{ComponentSpec, CreateOptions};
 use super::problems::Problems;
-use super::{ComponentSpec, CreateOptions};
+use super::work::{ChunkedFrame, IndexLine, Kept, LargeDone, LargePart, Packed, PackedFrame, Slot};
 use crate::archive::frame::Compressor;
 use crate::archive::{FramedWriter, tar};
 use crate::error::{Error, Result};
-use crate::index::{IndexWriter, Pushed};
+use crate::index::{IndexWriter, LastSegments, LocalWriter, Pushed};
 use crate::model::{
-    ArchiveRecord, BackupId, Chunk, Digest, Entry, EntryKind, EntryPath, IndexRecord, MAX_OFFSET, Problem,
-    ProblemCount, ProblemKind, archive_file_name, escape_path, index_file_name, line_path,
+    ArchiveRecord, BackupId, Chunk, ComponentRecord, Digest, Entry, EntryKind, EntryPath, IndexRecord, MAX_OFFSET,
+    Moment, Problem, ProblemCount, ProblemKind, archive_file_name, escape_path, index_file_name, line_path,
 };
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
@@ -38,12 +36,34 @@ pub(super) struct Collected {
     pub(super) left_out: u64,
 }
 
+impl Collected {
+    /// What the manifest says of the component.
+    pub(super) fn record(&self, name: &str, captured_from: Moment, captured_until: Moment) -> ComponentRecord {
+        let stored: u64 = self.archives.iter().map(|a| a.size_bytes).sum();
+        ComponentRecord {
+            name: name.to_owned(),
+            kind: "files".into(),
+            captured_from,
+            captured_until,
+            entries: self.entries,
+            new_entries: self.new_entries,
+            content_bytes: self.content_bytes,
+            bytes_read: self.bytes_read,
+            bytes_stored: stored + self.index.size_bytes,
+            archives: self.archives.clone(),
+            index: self.index.clone(),
+            problems: self.problem_counts.clone(),
+            left_out: (self.left_out > 0).then_some(self.left_out),
+        }
+    }
+}
+
 /// Writes the archive volumes and the index of one component.
 #[derive(Debug)]
 pub(super) struct Collector<'a> {
     spec: &'a ComponentSpec,
+    options: &'a CreateOptions,
     staging: &'a Staging,
-    settings: &'a CreateOptions,
     open: Option<FramedWriter>,
     archives: Vec<ArchiveRecord>,
     index: IndexWriter,
@@ -54,21 +74,25 @@ pub(super) struct Collector<'a> {
     bytes_read: u64,
     problems: Problems,
     left_out: LeftOut,
-    /// Digests of the paths of entries that were refused; further names of them must be too.
+    /// Digests of the paths of entries that were refused; hard links to them must be too.
     refused: HashSet<Digest>,
 }
 
 impl<'a> Collector<'a> {
     pub(super) fn new(
         spec: &'a ComponentSpec,
+        options: &'a CreateOptions,
         staging: &'a Staging,
-        settings: &'a CreateOptions,
-        index: IndexWriter,
-    ) -> Self {
-        Self {
+        local: LocalWriter,
+        last: Option<LastSegments>,
+    ) -> Result<Self> {
+        let name = index_file_name(&spec.name, options.sealer.sealing().extension());
+        let sealed = FramedWriter::new(staging.create_file(&name)?, &options.sealer)?;
+        let index = IndexWriter::new(staging.id().clone(), sealed, local, options.level, last)?;
+        Ok(Self {
             spec,
+            options,
             staging,
-            settings,
             open: None,
             archives: Vec::new(),
             index,
@@ -80,7 +104,7 @@ impl<'a> Collector<'a> {
             problems: Problems::default(),
             left_out: LeftOut::default(),
             refused: HashSet::new(),
-        }
+        })
     }
 
     /// Takes all slots in order; ends with the files finished and synced.
@@ -95,7 +119,7 @@ impl<'a> Collector<'a> {
                 Slot::LeftOut(left_out) => self.left_out = left_out,
                 Slot::Note(note) => monitor.note(&format!("{}: {note}", self.spec.name)),
             }
-            if self.open.as_ref().is_some_and(|a| a.compressed_bytes() >= self.settings.volume_bytes) {
+            if self.open.as_ref().is_some_and(|a| a.compressed_bytes() >= self.options.volume_bytes) {
                 self.end_volume()?;
             }
         }
@@ -113,20 +137,20 @@ impl<'a> Collector<'a> {
         packed.lines.into_iter().try_for_each(|line| self.line(line, place, None))
     }
 
-    fn large(&mut self, parts: &Receiver<Result<Part>>, monitor: &dyn Monitor) -> Result<()> {
+    fn large(&mut self, parts: &Receiver<Result<LargePart>>, monitor: &dyn Monitor) -> Result<()> {
         let place = self.place();
         let mut chunks = Vec::new();
         loop {
             monitor.check()?;
             match parts.recv().map_err(threads::died)?? {
-                Part::Frame(receiver) => {
-                    let Compressed { frame, chunks: more } = receiver.recv().map_err(threads::died)??;
+                LargePart::Frame(receiver) => {
+                    let ChunkedFrame { frame, chunks: more } = receiver.recv().map_err(threads::died)??;
                     self.put(&frame)?;
                     chunks.extend(more);
                 }
-                Part::Again => chunks.clear(),
-                Part::Done(done) => {
-                    let Done { line, problems, bytes_read } = *done;
+                LargePart::Again => chunks.clear(),
+                LargePart::Done(done) => {
+                    let LargeDone { line, problems, bytes_read } = *done;
                     self.bytes_read += bytes_read;
                     problems.into_iter().for_each(|p| self.problems.add(p));
                     return line.map_or(Ok(()), |line| self.line(line, place, Some(chunks)));
@@ -141,9 +165,9 @@ impl<'a> Collector<'a> {
         (volume, self.open.as_ref().map_or(0, FramedWriter::stream_bytes))
     }
 
-    fn put(&mut self, frame: &Frame) -> Result<()> {
+    fn put(&mut self, frame: &PackedFrame) -> Result<()> {
         if self.open.is_none() {
-            let sealer = &self.settings.sealer;
+            let sealer = &self.options.sealer;
             let name = archive_file_name(&self.spec.name, self.place().0, sealer.sealing().extension());
             self.open = Some(FramedWriter::new(self.staging.create_file(&name)?, sealer)?);
         }
@@ -174,7 +198,7 @@ impl<'a> Collector<'a> {
     fn push_kept(&mut self, line: &[u8]) -> Result<Pushed> {
         if !self.refused.is_empty() {
             if let Some(first) = self.lost_first(&Entry::parse_line(line)?) {
-                return Ok(Pushed::Refused(further_name(first)));
+                return Ok(Pushed::Refused(lost_link(first)));
             }
         }
         self.index.push_line(line)
@@ -184,13 +208,13 @@ impl<'a> Collector<'a> {
         let (pushed, entry, is_new) = match line {
             IndexLine::Kept(kept) => return self.kept(&kept),
             IndexLine::Same { line, entry } => match self.lost_first(&entry) {
-                Some(first) => (Pushed::Refused(further_name(first)), entry, false),
+                Some(first) => (Pushed::Refused(lost_link(first)), entry, false),
                 None => (self.index.push_line(&line)?, entry, false),
             },
             IndexLine::New(mut entry) => {
                 self.rebase(&mut entry, place, chunks);
                 match self.lost_first(&entry) {
-                    Some(first) => (Pushed::Refused(further_name(first)), entry, true),
+                    Some(first) => (Pushed::Refused(lost_link(first)), entry, true),
                     None => (self.index.push(&entry)?, entry, true),
                 }
             }
@@ -269,12 +293,12 @@ impl<'a> Collector<'a> {
     fn end_volume(&mut self) -> Result<()> {
         let Some(mut archive) = self.open.take() else { return Ok(()) };
         let mut compressed = Vec::new();
-        Compressor::new(self.settings.level)?.compress(&tar::END, &mut compressed)?;
+        Compressor::new(self.options.level)?.compress(&tar::END, &mut compressed)?;
         archive.put(&compressed, tar::END.len() as u64)?;
         let written = archive.finish()?;
         let (volume, _) = self.place();
         self.archives.push(ArchiveRecord {
-            name: archive_file_name(&self.spec.name, volume, self.settings.sealer.sealing().extension()),
+            name: archive_file_name(&self.spec.name, volume, self.options.sealer.sealing().extension()),
             volume,
             size_bytes: written.size_bytes,
             sha256: written.sha256,
@@ -293,7 +317,7 @@ impl<'a> Collector<'a> {
         self.depends_on.extend(totals.referenced);
         self.depends_on.remove(self.staging.id());
         let index = IndexRecord {
-            name: index_file_name(&self.spec.name, self.settings.sealer.sealing().extension()),
+            name: index_file_name(&self.spec.name, self.options.sealer.sealing().extension()),
             size_bytes: totals.written.size_bytes,
             sha256: totals.written.sha256,
             segments: totals.segments,
@@ -315,6 +339,6 @@ impl<'a> Collector<'a> {
     }
 }
 
-fn further_name(first: &EntryPath) -> Error {
-    Error::failed(format!("it is a further name of {first}, which could not be stored"))
+fn lost_link(first: &EntryPath) -> Error {
+    Error::failed(format!("it is a hard link to {first}, which could not be stored"))
 }

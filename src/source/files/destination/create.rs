@@ -2,13 +2,13 @@
 //! over what is there, so that a killed run leaves the old thing or the new one.
 
 use std::cell::Cell;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, makedev, mkdirat, mknodat, openat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
 use super::Destination;
-use super::handle::{ACL_ACCESS, Facts, Handle};
+use super::handle::{ACL_ACCESS, Facts, Handle, make_accessible};
 use super::layout::Layout;
 use super::pending::part_name;
 use super::resolve::Folder;
@@ -64,7 +64,7 @@ impl Destination {
         }
         let facts = Facts::at(&folder.fd, name).map_err(|e| failed("look at", e))?;
         if facts.file_type == FileType::Directory {
-            let_us_in(&folder.fd, name, &facts);
+            make_accessible(&folder.fd, name, &facts);
             return Ok(false);
         }
         if !self.options().overwrite {
@@ -193,14 +193,15 @@ impl Destination {
             _ => self.failed(&format!("make the {}", entry.kind.name()), &entry.path, errno),
         };
         match create(&folder, entry.path.name()) {
-            Ok(()) => return self.dress(&folder, entry.path.name(), entry),
+            Ok(()) => return self.apply_metadata(&folder, entry.path.name(), entry),
             Err(Errno::EXIST) if self.options().overwrite => {}
             Err(Errno::EXIST) => return Err(self.would_overwrite(&entry.path)),
             Err(errno) => return Err(failed(errno)),
         }
         let temporary = part_name()?;
         create(&folder, &temporary).map_err(failed)?;
-        let result = self.dress(&folder, &temporary, entry).and_then(|()| self.place(&folder, &temporary, entry));
+        let result =
+            self.apply_metadata(&folder, &temporary, entry).and_then(|()| self.place(&folder, &temporary, entry));
         // After a rename between two names of one inode the first is still there.
         if result.is_err() || matches!(entry.kind, EntryKind::Hardlink { .. }) {
             unlinkat(&folder.fd, &temporary, AtFlags::empty()).ok();
@@ -209,7 +210,7 @@ impl Destination {
     }
 
     /// Gives a new link, pipe or device its metadata, unless somebody put another thing there.
-    fn dress(&self, folder: &Folder, name: &[u8], entry: &Entry) -> Result<()> {
+    fn apply_metadata(&self, folder: &Folder, name: &[u8], entry: &Entry) -> Result<()> {
         if matches!(entry.kind, EntryKind::Hardlink { .. }) {
             return Ok(());
         }
@@ -221,16 +222,6 @@ impl Destination {
         }
         self.apply(&handle, entry, !folder.default_acl)
     }
-}
-
-/// Opens a folder of ours that we may not write into, until it gets its final mode; true when its mode was changed.
-/// Where that is forbidden, writing into it fails with a message of its own, or we are root and it does not matter.
-pub(super) fn let_us_in(parent: impl AsFd, name: &[u8], facts: &Facts) -> bool {
-    let closed = facts.mode & 0o700 != 0o700 && facts.uid == rustix::process::geteuid().as_raw();
-    closed
-        && Handle::pin(parent, name).is_ok_and(|handle| {
-            handle.facts().is_ok_and(|now| now.inode == facts.inode) && handle.chmod(facts.mode | 0o700).is_ok()
-        })
 }
 
 /// Creates a file that did not exist, open for writing.

@@ -52,6 +52,10 @@ impl Facts {
         }
     }
 
+    fn is_closed(&self) -> bool {
+        self.mode & 0o700 != 0o700 && self.uid == rustix::process::geteuid().as_raw()
+    }
+
     /// The facts about `name` in `folder`; a symbolic link is not followed.
     pub(super) fn at(folder: impl AsFd, name: &[u8]) -> Result<Self, Errno> {
         statx(folder, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS).map(|stat| Self::of(&stat))
@@ -62,6 +66,15 @@ impl Facts {
 pub(super) fn has_default_acl(folder: BorrowedFd<'_>) -> bool {
     let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
     !matches!(rustix::fs::getxattr_query(path, ACL_DEFAULT), Err(Errno::NODATA | Errno::NOTSUP) | Ok(0))
+}
+
+/// Opens a folder of ours that we may not write into, until it gets its final mode; true when its mode was changed.
+/// Where that is forbidden, writing into it fails with a message of its own, or we are root and it does not matter.
+pub(super) fn make_accessible(parent: impl AsFd, name: &[u8], facts: &Facts) -> bool {
+    facts.is_closed()
+        && Handle::pin(parent, name).is_ok_and(|handle| {
+            handle.facts().is_ok_and(|now| now.inode == facts.inode) && handle.make_accessible(facts)
+        })
 }
 
 pub(super) struct Handle {
@@ -127,6 +140,11 @@ impl Handle {
     pub(super) fn chmod(&self, mode: u32) -> Result<(), Errno> {
         let mode = Mode::from_raw_mode(mode & 0o7777);
         if self.path_only { rustix::fs::chmod(self.link(), mode) } else { rustix::fs::fchmod(&self.fd, mode) }
+    }
+
+    /// As [`make_accessible`], for what is held already.
+    pub(super) fn make_accessible(&self, facts: &Facts) -> bool {
+        facts.is_closed() && self.chmod(facts.mode | 0o700).is_ok()
     }
 
     /// Sets the time of the last change and leaves that of the last access.

@@ -5,16 +5,17 @@
 //! metadata only of inodes that have no other name (FORMAT.md §6).
 //!
 //! `resolve` finds folders, `create` makes entries, `pending` writes large files, `metadata` gives them their
-//! attributes, `existing` compares with what is there, `sweep` removes what no inventory lists.
+//! attributes, `existing` compares with what is there, `extras` lists what no inventory has, `remove` removes that.
 
 mod create;
 mod existing;
+mod extras;
 mod handle;
 mod layout;
 mod metadata;
 mod pending;
+mod remove;
 mod resolve;
-mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -170,6 +171,23 @@ impl Destination {
 
     fn problem(&self, path: &EntryPath, text: impl Into<String>) {
         self.shared.problems.lock().unwrap_or_else(PoisonError::into_inner).push((path.clone(), text.into()));
+    }
+
+    /// Notes a problem about a place that need not be a possible path of an entry.
+    fn problem_at(&self, path: &[u8], text: String) {
+        let mut known = path;
+        loop {
+            if let Ok(path) = EntryPath::new(known) {
+                return self.problem(&path, text);
+            }
+            let Some(at) = known.iter().rposition(|&b| b == b'/') else { return };
+            known = &known[..at];
+        }
+    }
+
+    /// Notes that something stays.
+    fn left(&self, path: &[u8], what: &str, errno: Errno) {
+        self.problem_at(path, format!("{what}: {}", std::io::Error::from(errno)));
     }
 
     /// The place of an entry as a person reads it.

@@ -173,9 +173,22 @@ fn without_root() {
         assert_eq!(target.hash_existing(&secret).expect("asked"), None, "it cannot be read");
         assert_eq!(target.take_problems().len(), 1);
     }
-    target.sweep(&|p| p == b"closed", false, &mut |_| {}).expect("swept");
+    sweep(&target, |p| p == b"closed");
     assert_eq!(names(&at("closed")), [""; 0]);
     assert_eq!((mode(&at("closed")), mtime(&at("closed"))), (0o555, TIME));
+
+    // What is removed lies below a kept folder and another one, both closed to us.
+    target.make_dir(&dir("closed")).expect("opened");
+    target.make_dir(&dir("closed/old")).expect("made");
+    target.write_file(&file("closed/old/f", b"x"), b"x").expect("written");
+    for name in ["closed/old", "closed"] {
+        target.finish_dir(&Entry { mode: 0, ..dir(name) }).expect("finished");
+    }
+    assert!(target.extras(&|p| p == b"closed", false).expect("listed").is_empty());
+    assert_eq!(target.take_problems().len(), 1, "it cannot be listed without being opened");
+    assert_eq!(sweep(&target, |p| p == b"closed").len(), 2);
+    assert_eq!((mode(&at("closed")), mtime(&at("closed"))), (0, TIME));
+    assert_eq!(target.take_problems(), []);
     target.make_dir(&dir("closed")).expect("opened");
     target.make_dir(&dir("closed/deep")).expect("made");
     closed.path = path("closed/deep");

@@ -127,6 +127,13 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).expect("there").mode() & 0o7777
 }
 
+/// Removes what is not kept; the removed paths.
+fn sweep(target: &Destination, keep: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+    let mut removed = Vec::new();
+    target.remove(&target.extras(&keep, true).expect("listed"), &mut |path| removed.push(path.to_vec()));
+    removed
+}
+
 fn same_shape(target: &Destination, entry: &Entry) -> FileState {
     match target.existing(entry).expect("compared") {
         Existing::SameShape(state) => state,

@@ -1,0 +1,6 @@
+//! `ccbackup`: makes, checks, lists and restores backups.
+
+pub mod args;
+mod verbs;
+
+pub use verbs::dispatch;

@@ -1,0 +1,112 @@
+//! `ccbackup key generate|list|export`.
+
+use super::site::{make_identity, make_signer, own_signer};
+use crate::cli::ccbackup::args::{Key, KeyAction, KeyExport, KeyGenerate};
+use crate::cli::{Align, Context, Table, escaped};
+use crate::config::Cipher;
+use crate::error::{Error, Kind, Result, path_text};
+use crate::keys::{AesKey, recipients_of};
+use crate::repo::read_small;
+
+pub(super) fn key(args: &Key, context: &Context) -> Result<u8> {
+    match &args.action {
+        KeyAction::Generate(args) => generate(args, context),
+        KeyAction::List => list(context),
+        KeyAction::Export(args) => export(args, context),
+    }
+}
+
+fn generate(args: &KeyGenerate, context: &Context) -> Result<u8> {
+    let (signer, _) = make_signer(context)?;
+    if args.cipher == Cipher::Aes256Gcm {
+        let path = context.home.aes_key()?;
+        let key = if path.exists() { AesKey::load(&path)? } else { AesKey::generate(&path)? };
+        let document = serde_json::json!({ "aes_key_id": key.id(), "signer": signer.public().to_string() });
+        context.result(&document, |t| {
+            t.print(format!("AES key  {}  {}", key.id(), path_text(&path)))?;
+            t.print(format!("signer   {}", signer.public()))
+        })?;
+        return Ok(0);
+    }
+    let path = context.home.identity()?;
+    let recipients =
+        if path.exists() { recipients_of(&path)? } else { vec![make_identity(context, &signer.public())?] };
+    let document = serde_json::json!({ "recipients": recipients, "signer": signer.public().to_string() });
+    context.result(&document, |t| {
+        recipients.iter().try_for_each(|r| t.print(format!("recipient  {r}")))?;
+        t.print(format!("signer     {}", signer.public()))
+    })?;
+    Ok(0)
+}
+
+fn list(context: &Context) -> Result<u8> {
+    let mut rows: Vec<(&str, String, String)> = Vec::new();
+    if let Some(signer) = own_signer(context)? {
+        rows.push(("signer", signer.public().to_string(), escaped(&context.home.signer()?)));
+    }
+    let path = context.home.identity()?;
+    if path.exists() {
+        for recipient in recipients_of(&path)? {
+            rows.push(("recipient", recipient, escaped(&path)));
+        }
+    }
+    let path = context.home.aes_key()?;
+    if path.exists() {
+        rows.push(("aes-256-gcm", AesKey::load(&path)?.id(), escaped(&path)));
+    }
+    let document: Vec<_> = rows
+        .iter()
+        .map(|(kind, public, file)| serde_json::json!({ "kind": kind, "public": public, "file": file }))
+        .collect();
+    context.result(&document, |terminal| {
+        if rows.is_empty() {
+            return terminal.print("no keys yet; `ccbackup key generate` makes them");
+        }
+        let mut table = Table::new(&[("kind", Align::Left), ("public key or id", Align::Left), ("file", Align::Left)]);
+        rows.iter().for_each(|(kind, public, file)| table.row([(*kind).to_owned(), public.clone(), file.clone()]));
+        terminal.print_table(&table)
+    })?;
+    Ok(0)
+}
+
+/// What another place needs: without `--secret` the public keys, with it the identity file, which opens backups and
+/// names the signer.
+fn export(args: &KeyExport, context: &Context) -> Result<u8> {
+    let identity = context.home.identity()?;
+    let signer = own_signer(context)?;
+    if args.secret {
+        if context.json() {
+            return Err(Error::usage("`key export --secret` writes an identity file; it has no --json"));
+        }
+        if !identity.exists() {
+            return Err(Error::new(Kind::NotFound, format!("there is no identity at {}", path_text(&identity)))
+                .hint("hosts that only hold a recipient have nothing secret to export"));
+        }
+        let text =
+            String::from_utf8(read_small(&identity)?).map_err(|_| Error::failed("the identity file is not text"))?;
+        context.terminal.with_out(|out| {
+            use crate::error::Context as _;
+            out.write_all(text.as_bytes()).doing("cannot write to standard output")
+        })?;
+        if let Some(signer) = signer {
+            let line = format!("# ccbackup-signer: {}", signer.public());
+            if !text.lines().any(|l| l == line) {
+                context.terminal.print(line)?;
+            }
+        }
+        return Ok(0);
+    }
+    let recipients = if identity.exists() { recipients_of(&identity)? } else { Vec::new() };
+    let signer = signer.map(|s| s.public().to_string());
+    if recipients.is_empty() && signer.is_none() {
+        return Err(Error::new(Kind::NotFound, "there are no keys yet").hint("`ccbackup key generate` makes them"));
+    }
+    let document = serde_json::json!({ "recipients": recipients, "signer": signer });
+    context.result(&document, |t| {
+        recipients.iter().try_for_each(|r| t.print(format!("# recipient: give it to hosts that back up\n{r}")))?;
+        signer
+            .iter()
+            .try_for_each(|s| t.print(format!("# signer: give it to hosts that verify and restore (--signer)\n{s}")))
+    })?;
+    Ok(0)
+}
