@@ -206,11 +206,11 @@ impl DurableFile {
 
 impl Write for DurableFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(faults) = &self.disk.faults {
-            if let Err((reach, error)) = faults.before(DiskChange::Write(bytes.len()), &self.path) {
-                self.file.write_all(&bytes[..reach.min(bytes.len())])?;
-                return Err(error);
-            }
+        if let Some(faults) = &self.disk.faults
+            && let Err((reach, error)) = faults.before(DiskChange::Write(bytes.len()), &self.path)
+        {
+            self.file.write_all(&bytes[..reach.min(bytes.len())])?;
+            return Err(error);
         }
         let written = self.file.write(bytes)?;
         self.written += written as u64;

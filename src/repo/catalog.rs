@@ -122,10 +122,10 @@ impl Catalog {
         let is_newer = |b: &&CatalogEntry| b.manifest.as_ref().is_err_and(|e| e.kind() == Kind::NewerFormat);
         for listed in self.backups.iter().filter(is_newer) {
             // Its number is not known, so nothing can follow it.
-            if let Err(e) = Backup::open(repo, &listed.id, trust) {
-                if e.kind() == Kind::NewerFormat {
-                    return Err(e);
-                }
+            if let Err(e) = Backup::open(repo, &listed.id, trust)
+                && e.kind() == Kind::NewerFormat
+            {
+                return Err(e);
             }
         }
         let Newest { found, passed_over } = self.newest(repo, trust);

@@ -110,10 +110,10 @@ impl Grouper<'_> {
             Err(e) => return self.send(Work::Unreadable(vec![entry], e)),
         };
         let key = (place.backup.clone(), place.volume);
-        if self.open.get(&key).is_some_and(|g| g.frame != frame || g.entries.len() >= MAX_GROUP_ENTRIES) {
-            if let Some(group) = self.open.remove(&key) {
-                self.send(Work::Frame(group))?;
-            }
+        if self.open.get(&key).is_some_and(|g| g.frame != frame || g.entries.len() >= MAX_GROUP_ENTRIES)
+            && let Some(group) = self.open.remove(&key)
+        {
+            self.send(Work::Frame(group))?;
         }
         let new = || Group { archive, backup: place.backup, volume: place.volume, frame, entries: Vec::new() };
         self.open.entry(key).or_insert_with(new).entries.push(entry);

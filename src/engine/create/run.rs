@@ -169,14 +169,14 @@ fn check_expectations(spec: &ComponentSpec, record: &ComponentRecord, parent: Op
         .hint("nothing was published; change `expect` in the configuration if this is right"));
     }
     let before = parent.and_then(|m| m.component(&spec.name)).map(|c| c.content_bytes);
-    if let (Some(percent), Some(before)) = (spec.max_shrink, before) {
-        if record.content_bytes < before.saturating_sub(percent.of(before)) {
-            return Err(Error::failed(format!(
-                "the component {} shrank from {before} to {} bytes, more than the {percent} that are expected",
-                spec.name, record.content_bytes
-            ))
-            .hint("nothing was published; change `expect` in the configuration if this is right"));
-        }
+    if let (Some(percent), Some(before)) = (spec.max_shrink, before)
+        && record.content_bytes < before.saturating_sub(percent.of(before))
+    {
+        return Err(Error::failed(format!(
+            "the component {} shrank from {before} to {} bytes, more than the {percent} that are expected",
+            spec.name, record.content_bytes
+        ))
+        .hint("nothing was published; change `expect` in the configuration if this is right"));
     }
     Ok(())
 }
