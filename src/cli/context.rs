@@ -116,7 +116,7 @@ impl Context {
     #[must_use]
     pub fn threads(&self, config: Option<&Config>) -> usize {
         let configured = config.and_then(|config| config.defaults.threads);
-        let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let processors = || crate::threads::available();
         self.global.threads.or(configured).unwrap_or_else(processors)
     }
 }

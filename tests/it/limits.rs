@@ -179,6 +179,6 @@ fn what_is_planted_as_an_incomplete_backup_is_never_followed_and_takes_nothing_f
     fs::create_dir(root.join(format!(".incomplete-{}", first.id))).unwrap();
     assert_eq!(sandbox.create().kind, BackupKind::Incremental);
     assert_eq!(fs::read(victim.join("precious")).unwrap(), b"precious");
-    let folders = ccbackup::repo::catalog::incomplete_ids(&root).unwrap();
+    let folders = sandbox.repo().incomplete_ids().unwrap();
     assert!(folders.is_empty(), "{folders:?}");
 }

@@ -197,10 +197,10 @@ impl<'a> Collector<'a> {
     }
 
     fn push_kept(&mut self, line: &[u8]) -> Result<Pushed> {
-        if !self.refused.is_empty() {
-            if let Some(first) = self.lost_first(&Entry::parse_line(line)?) {
-                return Ok(Pushed::Refused(lost_link(first)));
-            }
+        if !self.refused.is_empty()
+            && let Some(first) = self.lost_first(&Entry::parse_line(line)?)
+        {
+            return Ok(Pushed::Refused(lost_link(first)));
         }
         self.index.push_line(line)
     }

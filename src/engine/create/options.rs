@@ -41,7 +41,7 @@ impl Default for CreateOptions {
             rehash: false,
             sealer: Sealer::none(),
             level: 3,
-            threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads: crate::threads::available(),
             volume_bytes: 1 << 30,
             tags: BTreeMap::new(),
             skip_identities: Vec::new(),

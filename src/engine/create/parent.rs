@@ -11,12 +11,9 @@ use crate::error::{Error, Hint, Kind, Result};
 use crate::model::{BackupId, Dependency, Digest, Manifest};
 use crate::repo::Repository;
 use crate::repo::backup::{MANIFEST_FILE, Trust, parse_sums};
-use crate::repo::catalog::Catalog;
+use crate::repo::catalog::{Catalog, SHOWN_PASSED_OVER};
 use crate::repo::signing::Signer;
 use crate::repo::state::{ACCEPTANCE, LocalState};
-
-/// Backups that were passed over and are named.
-const SHOWN_PASSED_OVER: usize = 5;
 
 /// What was found, and what follows from it.
 #[derive(Debug)]
@@ -213,7 +210,7 @@ fn whole_base(repo: &Repository, base: &Dependency) -> std::result::Result<Manif
 }
 
 fn other_host(repo: &Repository, newest: &Manifest, host: &Host) -> Error {
-    let (root, theirs, ours) = (repo.root().display(), &newest.host, &host.name);
+    let (root, theirs, ours) = (repo.location().display(), &newest.host, &host.name);
     Error::new(Kind::OtherHost, format!("the repository {root} was last written by host {theirs:?}, this is {ours:?}"))
         .hint(Hint::TakeOver)
 }

@@ -40,7 +40,7 @@ pub(super) fn stage(
                 continue;
             }
         }
-        disk.remove_dir_all(staging.dir())?;
+        staging.remove()?;
         // The name may be that of a backup that is there, whose copies are needed.
         if catalog.backups.iter().all(|b| b.id != id) {
             drop(std::fs::remove_dir_all(session.state.copies_dir(&id)));

@@ -49,7 +49,7 @@ impl Session {
         let signer = self.host.signer()?;
         let _lock = if self.lock.is_none() { Some(self.repo.lock()?) } else { None };
         let now = self.host.clock.now();
-        let own = [identity_of(self.repo.root())?, identity_of(&self.host.state_dir)?];
+        let own = [identity_of(self.repo.location())?, identity_of(&self.host.state_dir)?];
         let options =
             &CreateOptions { skip_identities: [&options.skip_identities[..], &own].concat(), ..options.clone() };
         let catalog = Catalog::load(&self.repo)?;
@@ -174,14 +174,14 @@ fn check_expectations(spec: &ComponentConfig, record: &ComponentRecord, parent: 
         .hint("nothing was published; change `expect` in the configuration if this is right"));
     }
     let before = parent.and_then(|m| m.component(&spec.name)).map(|c| c.content_bytes);
-    if let (Some(percent), Some(before)) = (spec.expect.max_shrink, before) {
-        if record.content_bytes < before.saturating_sub(percent.of(before)) {
-            return Err(Error::failed(format!(
-                "the component {} shrank from {before} to {} bytes, more than the {percent} that are expected",
-                spec.name, record.content_bytes
-            ))
-            .hint("nothing was published; change `expect` in the configuration if this is right"));
-        }
+    if let (Some(percent), Some(before)) = (spec.expect.max_shrink, before)
+        && record.content_bytes < before.saturating_sub(percent.of(before))
+    {
+        return Err(Error::failed(format!(
+            "the component {} shrank from {before} to {} bytes, more than the {percent} that are expected",
+            spec.name, record.content_bytes
+        ))
+        .hint("nothing was published; change `expect` in the configuration if this is right"));
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::durable::Disk;
 use crate::engine::chain::Chain;
 use crate::error::{Error, Hint, Kind, Result};
-use crate::model::{BackupId, Digest};
-use crate::repo::{pretty_json, read_small};
+use crate::model::{BackupId, Digest, pretty_json};
+use crate::repo::read_small;
 
 /// Name of the marker in the target folder.
 pub(super) const MARKER_FILE: &str = ".ccbackup-restore.json";

@@ -32,7 +32,7 @@ impl Default for RestoreOptions {
             selection: Selection::default(),
             overwrite: false,
             delete: false,
-            threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads: crate::threads::available(),
         }
     }
 }

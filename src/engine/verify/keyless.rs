@@ -19,7 +19,7 @@ use crate::repo::{ALLOWED_SIGNERS_FILE, INCOMPLETE_PREFIX, LATEST_LINK, LOCK_FIL
 
 /// Checks backups; their files remain to be hashed.
 #[derive(Debug)]
-pub(super) struct Checker<'a> {
+pub(super) struct KeylessChecker<'a> {
     repo: &'a Repository,
     catalog: &'a Catalog,
     trust: &'a Trust,
@@ -31,7 +31,7 @@ pub(super) struct Checker<'a> {
     opened: Vec<Backup>,
 }
 
-impl<'a> Checker<'a> {
+impl<'a> KeylessChecker<'a> {
     pub(super) fn new(repo: &'a Repository, catalog: &'a Catalog, trust: &'a Trust) -> Self {
         let (findings, notes, done, sums, opened) = Default::default();
         Self { repo, catalog, trust, findings, notes, done, sums, opened }

@@ -46,8 +46,7 @@ pub struct VerifyOptions {
 /// One backup and its chain, without a key, by all processors.
 impl Default for VerifyOptions {
     fn default() -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { depth: Depth::Keyless, all: false, threads }
+        Self { depth: Depth::Keyless, all: false, threads: threads::available() }
     }
 }
 
@@ -90,7 +89,7 @@ impl Session {
         let catalog = Catalog::load(repo)?;
         let newest = catalog.newest(repo, trust);
         let newest_id = newest.found.map(|(id, _)| id);
-        let mut checker = keyless::Checker::new(repo, &catalog, trust);
+        let mut checker = keyless::KeylessChecker::new(repo, &catalog, trust);
         checker.repository(state, newest_id.as_ref())?;
         if options.all {
             catalog.backups.iter().try_for_each(|b| checker.backup(&b.id).map(drop))?;
@@ -143,7 +142,7 @@ impl Session {
                 }
                 Err(e) => Err(e),
             });
-            let hashed = hashing.join().unwrap_or_else(|e| Err(threads::died(e)));
+            let hashed = threads::join(hashing);
             Ok((hashed, opened.map(|()| deep)))
         })?;
         report.add(hashed?);

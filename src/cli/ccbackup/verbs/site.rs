@@ -12,11 +12,9 @@ use crate::error::{Error, Result};
 use crate::keys::{Keys, generate_identity};
 use crate::model::BackupId;
 use crate::repo::backup::Trust;
+use crate::repo::catalog::SHOWN_PASSED_OVER;
 use crate::repo::read_small;
 use crate::repo::signing::{Signer, SignerKey};
-
-/// Backups that were passed over and are named.
-const SHOWN_PASSED_OVER: usize = 5;
 
 /// Opens the repository that is meant, to read it.
 pub(super) fn open(context: &Context) -> Result<Session> {

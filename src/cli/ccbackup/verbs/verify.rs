@@ -22,10 +22,11 @@ pub(super) fn verify(args: &Verify, context: &Context) -> Result<u8> {
     let report = session.verify(&id, &options, &context.monitor)?;
     context.monitor.finish();
     // A verification without trust in a signer proves less, so it is not remembered as one.
-    if report.ok && !report.signers.is_empty() {
-        if let Err(error) = session.state.set_verified(&report.backups, session.host.clock.now()) {
-            context.detail(&format!("the date of this verification was not noted: {}", error.one_line()));
-        }
+    if report.ok
+        && !report.signers.is_empty()
+        && let Err(error) = session.state.set_verified(&report.backups, session.host.clock.now())
+    {
+        context.detail(&format!("the date of this verification was not noted: {}", error.one_line()));
     }
     context.result(&with_next(&report, &report.findings)?, |terminal| {
         for note in report.notes.iter().take(SHOWN_FINDINGS) {
