@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All gates but the tests: format, lints, documentation, shell syntax, file sizes.
+# All gates but the tests: format, lints, documentation, shell syntax, circles of files and modules, file sizes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,6 +25,10 @@ if command -v shellcheck >/dev/null; then
 else
     echo "shellcheck is not installed: skipped"
 fi
+
+say "circles"
+python3 scripts/circles.py --self-test
+python3 scripts/circles.py
 
 say "file sizes"
 long=$(find src -name '*.rs' -exec awk 'END { if (NR > 500) print FILENAME ": " NR " lines" }' {} \;)
