@@ -107,14 +107,8 @@ fn conclude(terminal: &Terminal, result: Result<u8>, json: bool) -> u8 {
 }
 
 fn is_broken_pipe(error: &Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    let broken = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    error.causes().any(|cause| cause.downcast_ref().is_some_and(broken))
 }
 
 fn defect() -> Error {

@@ -7,7 +7,7 @@ use super::entries::kind_name;
 use super::site::{make_identity, make_signer, named_signers, own_signer};
 use crate::archive::seal::Sealer;
 use crate::cli::ccbackup::args::Create;
-use crate::cli::{Align, Context, DONE_WITH_PROBLEMS, Table, Terminal, document, escaped, human_bytes, why_full};
+use crate::cli::{Context, DONE_WITH_PROBLEMS, Table, Terminal, document, escaped, human_bytes, why_full};
 use crate::config::{Cipher, ComponentConfig, Config, discover};
 use crate::durable::Disk;
 use crate::engine::Clock;
@@ -251,24 +251,10 @@ fn print(terminal: &Terminal, report: &CreateReport, root: &Path) -> Result<()> 
     let parent = report.parent.as_ref().filter(|_| report.kind == BackupKind::Incremental);
     let parent = parent.map(|p| format!(", on top of {p}")).unwrap_or_default();
     terminal.print(format!("backup {} ({kind}{parent}, {sealed}) in {}", report.id, path_text(root)))?;
-    let columns = [
-        ("component", Align::Left),
-        ("entries", Align::Right),
-        ("new", Align::Right),
-        ("read", Align::Right),
-        ("stored", Align::Right),
-        ("problems", Align::Right),
-    ];
-    let mut table = Table::new(&columns);
+    let mut table = Table::new(&["component", ">entries", ">new", ">read", ">stored", ">problems"]);
     for c in &report.components {
-        table.row([
-            c.name.clone(),
-            c.entries.to_string(),
-            c.new_entries.to_string(),
-            human_bytes(c.bytes_read),
-            human_bytes(c.bytes_stored),
-            c.problems.len().to_string(),
-        ]);
+        let (read, stored) = (human_bytes(c.bytes_read), human_bytes(c.bytes_stored));
+        table.row(&[&c.name, &c.entries, &c.new_entries, &read, &stored, &c.problems.len()]);
     }
     terminal.print_table(&table)?;
     if report.left_out > 0 {
@@ -285,15 +271,9 @@ fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_becau
     });
     context.result(&document, |terminal| {
         terminal.print(format!("a backup into {} would hold:", path_text(root)))?;
-        let columns = [
-            ("component", Align::Left),
-            ("entries", Align::Right),
-            ("to read", Align::Right),
-            ("bytes to read", Align::Right),
-        ];
-        let mut table = Table::new(&columns);
+        let mut table = Table::new(&["component", ">entries", ">to read", ">bytes to read"]);
         for p in previews {
-            table.row([p.name.clone(), p.entries.to_string(), p.new_entries.to_string(), human_bytes(p.bytes_to_read)]);
+            table.row(&[&p.name, &p.entries, &p.new_entries, &human_bytes(p.bytes_to_read)]);
         }
         terminal.print_table(&table)?;
         let left_out: u64 = previews.iter().map(|p| p.left_out).sum();

@@ -2,7 +2,7 @@
 
 use super::site::{make_identity, make_signer, own_signer};
 use crate::cli::ccbackup::args::{Key, KeyAction, KeyExport, KeyGenerate};
-use crate::cli::{Align, Context, Table, escaped};
+use crate::cli::{Context, Table, escaped};
 use crate::config::Cipher;
 use crate::error::{Error, Kind, Result, path_text};
 use crate::keys::{AesKey, recipients_of};
@@ -62,8 +62,8 @@ fn list(context: &Context) -> Result<u8> {
         if rows.is_empty() {
             return terminal.print("no keys yet; `ccbackup key generate` makes them");
         }
-        let mut table = Table::new(&[("kind", Align::Left), ("public key or id", Align::Left), ("file", Align::Left)]);
-        rows.iter().for_each(|(kind, public, file)| table.row([(*kind).to_owned(), public.clone(), file.clone()]));
+        let mut table = Table::new(&["kind", "public key or id", "file"]);
+        rows.iter().for_each(|(kind, public, file)| table.row(&[kind, public, file]));
         terminal.print_table(&table)
     })?;
     Ok(0)
