@@ -165,6 +165,11 @@ impl Terminal {
         if self.0.traits.out_is_terminal { self.aside(write) } else { write() }
     }
 
+    /// Writes text to stdout as it is.
+    pub fn print_bytes(&self, text: &[u8]) -> Result<()> {
+        self.with_out(|out| out.write_all(text).doing(CANNOT_PRINT))
+    }
+
     /// Writes a table to stdout.
     pub fn print_table(&self, table: &Table) -> Result<()> {
         self.with_out(|out| table.write(out).doing(CANNOT_PRINT))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::entries::kind_name;
-use super::site::{make_identity, make_signer, named_signers, own_signer};
+use super::site::{make_signer, named_signers, own_recipients, own_signer};
 use crate::archive::seal::Sealer;
 use crate::cli::ccbackup::args::Create;
 use crate::cli::{Context, DONE_WITH_PROBLEMS, Table, Terminal, document, escaped, human_bytes, why_full};
@@ -15,9 +15,8 @@ use crate::engine::create::{
     self as engine, ComponentSpec, CreateOptions, CreateReport, Preview, VOLUME_BYTES, identity_of,
 };
 use crate::error::{Error, Result, path_text};
-use crate::keys::{AesKey, recipients_of};
-use crate::model::BackupKind;
-use crate::model::Problem;
+use crate::keys::AesKey;
+use crate::model::{BackupKind, Problem};
 use crate::monitor::Monitor as _;
 use crate::repo::signing::SignerKey;
 
@@ -26,29 +25,27 @@ const DEFAULT_LEVEL: i32 = 3;
 
 pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
     args.check()?;
-    let config = context.config()?;
-    let root = context.repository(config.as_ref())?;
-    let components = components(args, context, config.as_ref())?;
-    let cipher = cipher(args, config.as_ref());
+    let config = &context.config()?;
+    let root = context.repository(config)?;
+    let wanted = Wanted { args, context, config, cipher: cipher(args, config) };
+    let components = wanted.components()?;
     if args.dry_run {
         let host_id = own_signer(context)?.map(|s| s.public().fingerprint());
-        let sealer = existing_sealer(args, context, config.as_ref(), cipher)?;
-        let mut settings = settings(args, context, config.as_ref(), components, sealer, host_id)?;
-        settings.skip_identities.extend(identity_of(&root));
-        let (previews, full_because) = engine::preview(&root, &settings)?;
+        let mut options = wanted.options(components, wanted.sealer(None)?, host_id)?;
+        options.skip_identities.extend(identity_of(&root));
+        let (previews, full_because) = engine::preview(&root, &options)?;
         return show_preview(context, &root, &previews, full_because.as_ref().map(why_full));
     }
     let (signer, new_signer) = make_signer(context)?;
     if new_signer {
         context.detail(&format!("made the signer {}", signer.public().fingerprint()));
     }
-    let sealer = make_sealer(args, context, config.as_ref(), cipher, &signer.public())?;
-    if cipher == Cipher::None && args.cipher.is_none() {
+    let sealer = wanted.sealer(Some(&signer.public()))?;
+    if wanted.cipher == Cipher::None && args.cipher.is_none() {
         context.monitor.note("this backup is not encrypted; --encrypt makes a key and encrypts");
     }
-    let host_id = Some(signer.public().fingerprint());
-    let settings = settings(args, context, config.as_ref(), components, sealer, host_id)?;
-    let report = engine::create(&root, &settings, &signer, &context.monitor)?;
+    let options = wanted.options(components, sealer, Some(signer.public().fingerprint()))?;
+    let report = engine::create(&root, &options, &signer, &context.monitor)?;
     context.monitor.finish();
     let mut shown = document(&report)?;
     if let Some(full) = &report.full_because {
@@ -74,35 +71,120 @@ fn warn_problems(context: &Context, component: &str, problems: &[Problem]) {
     }
 }
 
-fn settings(
-    args: &Create,
-    context: &Context,
-    config: Option<&Config>,
-    components: Vec<ComponentSpec>,
-    sealer: Sealer,
-    host_id: Option<String>,
-) -> Result<CreateOptions> {
-    let state_dir = context.home.state_dir()?;
-    let mut trusted = named_signers(context, config)?;
-    trusted.extend(own_signer(context)?.map(|s| s.public()));
-    Ok(CreateOptions {
-        components,
-        full: args.full,
-        rehash: args.rehash,
-        adopt: args.adopt,
-        sealer,
-        level: args.level.or_else(|| config.and_then(|c| c.encryption.level)).unwrap_or(DEFAULT_LEVEL),
-        threads: context.threads(config),
-        volume_bytes: VOLUME_BYTES,
-        tags: args.tag.iter().map(|t| (t.key.clone(), t.value.clone())).collect::<BTreeMap<_, _>>(),
-        skip_identities: own_files(context).iter().filter_map(|path| identity_of(path).ok()).collect(),
-        trusted,
-        state_dir,
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        host_id,
-        clock: Clock::System,
-        disk: Disk::default(),
-    })
+/// What a run is made of: the command line, its surroundings, the configuration.
+struct Wanted<'a> {
+    args: &'a Create,
+    context: &'a Context,
+    config: &'a Config,
+    cipher: Cipher,
+}
+
+impl Wanted<'_> {
+    fn options(
+        &self,
+        components: Vec<ComponentSpec>,
+        sealer: Sealer,
+        host_id: Option<String>,
+    ) -> Result<CreateOptions> {
+        let Self { args, context, config, .. } = self;
+        let state_dir = context.home.state_dir()?;
+        let mut trusted = named_signers(context, config)?;
+        trusted.extend(own_signer(context)?.map(|s| s.public()));
+        Ok(CreateOptions {
+            components,
+            full: args.full,
+            rehash: args.rehash,
+            adopt: args.adopt,
+            sealer,
+            level: args.level.or(config.encryption.level).unwrap_or(DEFAULT_LEVEL),
+            threads: context.threads(config),
+            volume_bytes: VOLUME_BYTES,
+            tags: args.tag.iter().map(|t| (t.key.clone(), t.value.clone())).collect::<BTreeMap<_, _>>(),
+            skip_identities: own_files(context).iter().filter_map(|path| identity_of(path).ok()).collect(),
+            trusted,
+            state_dir,
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            host_id,
+            clock: Clock::System,
+            disk: Disk::default(),
+        })
+    }
+
+    /// `--path`, else the configuration, else what is found in the current folder.
+    fn components(&self) -> Result<Vec<ComponentSpec>> {
+        let Self { args, context, config, .. } = self;
+        let with_flags = |mut spec: ComponentSpec| {
+            spec.exclude.extend(args.exclude.iter().cloned());
+            spec.exclude_caches |= args.exclude_caches;
+            spec.exclude_if_present.extend(args.exclude_if_present.iter().cloned());
+            spec.one_file_system |= args.one_file_system;
+            spec
+        };
+        if !args.path.is_empty() {
+            return Ok(vec![with_flags(ComponentSpec {
+                name: "files".into(),
+                roots: args.path.iter().map(|p| context.absolute(p)).collect(),
+                exclude: config.defaults.exclude.clone(),
+                exclude_caches: config.defaults.exclude_caches,
+                exclude_if_present: config.defaults.exclude_if_present.clone(),
+                one_file_system: config.defaults.one_file_system,
+                min_entries: None,
+                max_shrink: None,
+            })]);
+        }
+        let configured = &config.components;
+        let found = if configured.is_empty() { discovered(context)? } else { configured.clone() };
+        if let Some(unknown) = args.component.iter().find(|name| found.iter().all(|c| c.name != **name)) {
+            let names: Vec<_> = found.iter().map(|c| c.name.as_str()).collect();
+            return Err(Error::usage(format!("there is no component {unknown:?}"))
+                .hint(format!("there are: {}", names.join(", "))));
+        }
+        let wanted = found.into_iter().filter(|c| args.component.is_empty() || args.component.contains(&c.name));
+        Ok(wanted.map(|c| with_flags(spec_of(c))).collect())
+    }
+
+    /// What seals the backup. Keys that are missing are made for a signer; a dry run has none and makes none.
+    fn sealer(&self, signer: Option<&SignerKey>) -> Result<Sealer> {
+        match self.cipher {
+            Cipher::None => Ok(Sealer::none()),
+            Cipher::Age => match recipients(self.args, self.config) {
+                [] => match own_recipients(self.context, signer)? {
+                    own if own.is_empty() && signer.is_none() => Ok(Sealer::none()),
+                    own => Sealer::age(&own),
+                },
+                named => Sealer::age(named),
+            },
+            Cipher::Aes256Gcm => match aes_key_file(self.context) {
+                Ok(path) if path.exists() => Ok(Sealer::aes(&AesKey::load(&path)?)),
+                _ if signer.is_none() => Ok(Sealer::none()),
+                path => self.new_aes_sealer(&path?),
+            },
+        }
+    }
+
+    fn new_aes_sealer(&self, path: &Path) -> Result<Sealer> {
+        let key = AesKey::generate(path)?;
+        self.context.terminal.warn(&format!(
+            "a new AES key was made in {}\nIt both makes and opens these backups. Copy it to another place now, off this machine.",
+            path_text(path)
+        ));
+        Ok(Sealer::aes(&key))
+    }
+}
+
+fn cipher(args: &Create, config: &Config) -> Cipher {
+    let has_recipients = !recipients(args, config).is_empty();
+    match args.cipher.or(config.encryption.cipher) {
+        // --encrypt overrules a configuration that says none.
+        Some(Cipher::None) if args.encrypt => Cipher::Age,
+        Some(cipher) => cipher,
+        None if args.encrypt || has_recipients => Cipher::Age,
+        None => Cipher::None,
+    }
+}
+
+fn recipients<'a>(args: &'a Create, config: &'a Config) -> &'a [String] {
+    if args.recipient.is_empty() { &config.encryption.recipients } else { &args.recipient }
 }
 
 /// What no backup may hold: whoever opens one would open all others too. The keys that this run needs are made by now.
@@ -112,42 +194,6 @@ fn own_files(context: &Context) -> Vec<PathBuf> {
     let named = context.identities().into_iter().chain(context.environment.passphrase_file.clone());
     // A folder that was named by mistake must not be left out.
     keys.chain(named).filter(|path| path.is_file()).chain(home.state_dir()).collect()
-}
-
-/// `--path`, else the configuration, else what is found in the current folder.
-fn components(args: &Create, context: &Context, config: Option<&Config>) -> Result<Vec<ComponentSpec>> {
-    let defaults = config.map(|c| c.defaults.clone()).unwrap_or_default();
-    let with_flags = |mut spec: ComponentSpec| {
-        spec.exclude.extend(args.exclude.iter().cloned());
-        spec.exclude_caches |= args.exclude_caches;
-        spec.exclude_if_present.extend(args.exclude_if_present.iter().cloned());
-        spec.one_file_system |= args.one_file_system;
-        spec
-    };
-    if !args.path.is_empty() {
-        return Ok(vec![with_flags(ComponentSpec {
-            name: "files".into(),
-            roots: args.path.iter().map(|p| context.absolute(p)).collect(),
-            exclude: defaults.exclude,
-            exclude_caches: defaults.exclude_caches,
-            exclude_if_present: defaults.exclude_if_present,
-            one_file_system: defaults.one_file_system,
-            min_entries: None,
-            max_shrink: None,
-        })]);
-    }
-    let found = match config {
-        Some(config) if !config.components.is_empty() => config.components.clone(),
-        _ => discovered(context)?,
-    };
-    if let Some(unknown) = args.component.iter().find(|name| found.iter().all(|c| c.name != **name)) {
-        let names: Vec<_> = found.iter().map(|c| c.name.as_str()).collect();
-        return Err(
-            Error::usage(format!("there is no component {unknown:?}")).hint(format!("there are: {}", names.join(", ")))
-        );
-    }
-    let wanted = found.into_iter().filter(|c| args.component.is_empty() || args.component.contains(&c.name));
-    Ok(wanted.map(|c| with_flags(spec_of(c))).collect())
 }
 
 fn discovered(context: &Context) -> Result<Vec<ComponentConfig>> {
@@ -174,68 +220,6 @@ fn spec_of(config: ComponentConfig) -> ComponentSpec {
         one_file_system: config.one_file_system,
         min_entries: config.expect.min_entries,
         max_shrink: config.expect.max_shrink,
-    }
-}
-
-fn cipher(args: &Create, config: Option<&Config>) -> Cipher {
-    let configured = config.map(|c| &c.encryption);
-    let has_recipients = !args.recipient.is_empty() || configured.is_some_and(|e| !e.recipients.is_empty());
-    let wanted = if args.encrypt || has_recipients { Cipher::Age } else { Cipher::None };
-    match args.cipher.or_else(|| configured.and_then(|e| e.cipher)) {
-        // --encrypt overrules a configuration that says none.
-        Some(Cipher::None) if args.encrypt => Cipher::Age,
-        Some(cipher) => cipher,
-        None => wanted,
-    }
-}
-
-fn recipients<'a>(args: &'a Create, config: Option<&'a Config>) -> &'a [String] {
-    let configured = config.map_or(&[][..], |c| &c.encryption.recipients);
-    if args.recipient.is_empty() { configured } else { &args.recipient }
-}
-
-fn make_sealer(
-    args: &Create,
-    context: &Context,
-    config: Option<&Config>,
-    cipher: Cipher,
-    signer: &SignerKey,
-) -> Result<Sealer> {
-    match cipher {
-        Cipher::None => Ok(Sealer::none()),
-        Cipher::Age => match recipients(args, config) {
-            [] => {
-                let path = context.home.identity()?;
-                let own = if path.exists() { recipients_of(&path)? } else { vec![make_identity(context, signer)?] };
-                Sealer::age(&own)
-            }
-            named => Sealer::age(named),
-        },
-        Cipher::Aes256Gcm => {
-            let path = aes_key_file(context)?;
-            if path.exists() {
-                return Ok(Sealer::aes(&AesKey::load(&path)?));
-            }
-            let key = AesKey::generate(&path)?;
-            context.terminal.warn(&format!(
-                "a new AES key was made in {}\nIt both makes and opens these backups. Copy it to another place now, off this machine.",
-                path_text(&path)
-            ));
-            Ok(Sealer::aes(&key))
-        }
-    }
-}
-
-/// For a dry run, which makes no key.
-fn existing_sealer(args: &Create, context: &Context, config: Option<&Config>, cipher: Cipher) -> Result<Sealer> {
-    let own = |path: Result<PathBuf>| path.ok().filter(|p| p.exists());
-    match cipher {
-        Cipher::None => Ok(Sealer::none()),
-        Cipher::Age if !recipients(args, config).is_empty() => Sealer::age(recipients(args, config)),
-        Cipher::Age => own(context.home.identity()).map_or(Ok(Sealer::none()), |p| Sealer::age(&recipients_of(&p)?)),
-        Cipher::Aes256Gcm => {
-            own(aes_key_file(context)).map_or(Ok(Sealer::none()), |p| Ok(Sealer::aes(&AesKey::load(&p)?)))
-        }
     }
 }
 

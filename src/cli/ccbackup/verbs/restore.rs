@@ -24,7 +24,7 @@ pub(super) fn restore(args: &Restore, context: &Context) -> Result<u8> {
         selection: Selection::new(&args.include, &args.exclude)?,
         overwrite: args.overwrite,
         delete: args.delete,
-        threads: context.threads(context.config()?.as_ref()),
+        threads: context.threads(&context.config()?),
         disk: Disk::default(),
     };
     if args.dry_run {

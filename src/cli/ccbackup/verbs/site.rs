@@ -9,8 +9,8 @@ use crate::config::{Config, SignerRef};
 use crate::durable::Disk;
 use crate::engine::Clock;
 use crate::engine::chain::Chain;
-use crate::error::{Error, Kind, Result};
-use crate::keys::{Keys, generate_identity};
+use crate::error::{Error, Kind, Result, path_text};
+use crate::keys::{Keys, generate_identity, recipients_of};
 use crate::model::BackupId;
 use crate::repo::backup::Trust;
 use crate::repo::catalog::Catalog;
@@ -36,10 +36,10 @@ impl Site {
     /// Opens the repository that is meant.
     pub(super) fn open(context: &Context) -> Result<Self> {
         let config = context.config()?;
-        let (repo, id) = open_repository(context, config.as_ref())?;
+        let (repo, id) = open_repository(context, &config)?;
         let state = LocalState::new(&context.home.state_dir()?, &id, Disk::default());
         let keys = keys(context)?;
-        let trust = trust(context, config.as_ref(), &state, &keys)?;
+        let trust = trust(context, &config, &state, &keys)?;
         Ok(Self { repo, state, keys, trust, terminal: context.terminal.clone() })
     }
 
@@ -73,10 +73,10 @@ impl Site {
 
 /// Opens the repository that is meant, and says which it is, as far as it says so itself or this host knows. Where this
 /// host knows another at this place, it says so.
-fn open_repository(context: &Context, config: Option<&Config>) -> Result<(Repository, String)> {
+fn open_repository(context: &Context, config: &Config) -> Result<(Repository, String)> {
     let root = context.repository(config)?;
     let known = context.home.state_dir().map(|dir| Places::new(&dir, Disk::default()).known(&root)).unwrap_or_default();
-    let was_here = || format!("this host has written to the repository {} at {}", joined(&known), root.display());
+    let was_here = || format!("this host has written to the repository {} at {}", joined(&known), path_text(&root));
     let repo = match Repository::open_to_read(&root) {
         Err(e) if e.kind() == Kind::NotFound && !known.is_empty() => {
             return Err(e.hint(format!("{}: is its disk mounted?", was_here())));
@@ -111,7 +111,7 @@ pub(super) fn keys(context: &Context) -> Result<Keys> {
 
 /// Whom to believe: those who were named; else this host itself, those pinned for the repository, and those whom an
 /// identity file names. Never anybody whom only the repository names.
-fn trust(context: &Context, config: Option<&Config>, state: &LocalState, keys: &Keys) -> Result<Trust> {
+fn trust(context: &Context, config: &Config, state: &LocalState, keys: &Keys) -> Result<Trust> {
     let mut signers = named_signers(context, config)?;
     if signers.is_empty() {
         if let Some(own) = own_signer(context)? {
@@ -127,14 +127,14 @@ fn trust(context: &Context, config: Option<&Config>, state: &LocalState, keys: &
     Ok(Trust { signers, allow_unsigned: context.global.allow_unsigned })
 }
 
-pub(super) fn named_signers(context: &Context, config: Option<&Config>) -> Result<Vec<SignerKey>> {
+pub(super) fn named_signers(context: &Context, config: &Config) -> Result<Vec<SignerKey>> {
     let mut keys = Vec::new();
     for named in context.signers(config)? {
         match named {
             SignerRef::Key(text) => keys.push(text.parse()?),
             SignerRef::File(path) => {
                 let text = String::from_utf8(read_small(&path)?)
-                    .map_err(|_| Error::usage(format!("{} is not a file of public keys", path.display())))?;
+                    .map_err(|_| Error::usage(format!("{} is not a file of public keys", path_text(&path))))?;
                 let before = keys.len();
                 // A line of allowed_signers has the principal and options before the key.
                 let lines = text.lines().filter_map(|line| line.find("ssh-ed25519 ").map(|at| &line[at..]));
@@ -142,7 +142,7 @@ pub(super) fn named_signers(context: &Context, config: Option<&Config>) -> Resul
                     keys.push(line.parse()?);
                 }
                 if keys.len() == before {
-                    return Err(Error::usage(format!("{} names no ssh-ed25519 public key", path.display())));
+                    return Err(Error::usage(format!("{} names no ssh-ed25519 public key", path_text(&path))));
                 }
             }
         }
@@ -167,13 +167,22 @@ pub(super) fn make_signer(context: &Context) -> Result<(Signer, bool)> {
 }
 
 /// Makes the identity of this host; the file also names the signer, so that it alone opens and trusts a repository.
-pub(super) fn make_identity(context: &Context, signer: &SignerKey) -> Result<String> {
+fn make_identity(context: &Context, signer: &SignerKey) -> Result<String> {
     let path = context.home.identity()?;
     let recipient = generate_identity(&path, Some(&signer.to_string()), Clock::System.now())?;
     context.terminal.warn(&format!(
         "a new identity was made in {}\nIt is the only key that opens these backups. Copy it to another place now, off this machine:\n  \
          ccbackup key export --secret\nWithout a copy, losing this machine means losing the backups too.",
-        path.display()
+        path_text(&path)
     ));
     Ok(recipient)
+}
+
+/// The public halves of this host's identity, which is made for a signer if there is none.
+pub(super) fn own_recipients(context: &Context, signer: Option<&SignerKey>) -> Result<Vec<String>> {
+    match (context.home.identity(), signer) {
+        (Ok(path), _) if path.exists() => recipients_of(&path),
+        (_, Some(signer)) => Ok(vec![make_identity(context, signer)?]),
+        (_, None) => Ok(Vec::new()),
+    }
 }
