@@ -181,6 +181,13 @@ impl Error {
         Self::new(Kind::Usage, message)
     }
 
+    /// The same failure, of another kind.
+    #[must_use]
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// Adds advice on which the reader can act.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<Hint>) -> Self {

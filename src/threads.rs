@@ -5,6 +5,16 @@ use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 use crate::error::{Error, Hint, Result};
 
+/// As many as the host has cores for.
+pub(crate) fn available() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Waits for a thread whose work may fail.
+pub(crate) fn join<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|e| Err(died(e)))
+}
+
 /// Starts a thread that work cannot do without.
 pub(crate) fn start<'scope, F, T>(
     scope: &'scope Scope<'scope, '_>,

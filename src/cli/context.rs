@@ -113,7 +113,7 @@ impl Context {
     /// Worker threads: `--threads`, the configuration, one a processor.
     #[must_use]
     pub fn threads(&self, config: &Config) -> usize {
-        let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let processors = || crate::threads::available();
         self.global.threads.or(config.defaults.threads).unwrap_or_else(processors)
     }
 }

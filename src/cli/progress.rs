@@ -139,7 +139,7 @@ impl Monitor for TerminalMonitor {
         }
     }
 
-    fn pace(&self, bytes: u64) {
+    fn throttle(&self, bytes: u64) {
         let Some(limit) = &self.progress.rate_limit else { return };
         let until = Instant::now() + limit.wait_for(bytes).min(LONGEST_WAIT);
         while self.stop_signal() == 0 {
@@ -169,10 +169,6 @@ impl Monitor for TerminalMonitor {
 
     fn stop_signal(&self) -> i32 {
         self.progress.stop.signal()
-    }
-
-    fn is_watched(&self) -> bool {
-        self.progress.show != View::Nothing
     }
 }
 
@@ -276,7 +272,7 @@ mod tests {
     #[test]
     fn nothing_but_notes_is_shown_where_no_terminal_is() {
         let (monitor, err) = monitor(false, false);
-        assert!(!monitor.is_watched());
+        assert!(monitor.progress.show == View::Nothing);
         monitor.stage("reading", Some(10), None);
         monitor.advance(10, 1);
         monitor.note("one\u{1b}[31m");
@@ -295,7 +291,7 @@ mod tests {
     #[test]
     fn json_progress_is_one_document_a_line() {
         let (monitor, err) = monitor(true, false);
-        assert!(monitor.is_watched());
+        assert!(monitor.progress.show != View::Nothing);
         monitor.stage("reading", Some(10), None);
         monitor.advance(4, 1);
         monitor.advance(6, 2);

@@ -1,7 +1,6 @@
 //! A backup and all it depends on, opened for reading: who trusts the first trusts the rest, because digests bind them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::archive::FramedReader;
@@ -9,9 +8,8 @@ use crate::error::{Error, Kind, Result};
 use crate::index::{IndexFiles, Inventory};
 use crate::keys::Keys;
 use crate::model::{BackupId, ComponentRecord, Dependency, Digest, IndexRecord, archive_file_name, index_file_name};
-use crate::repo::backup::{Backup, SUMS_FILE, Trust, open_stored, parse_sums};
-use crate::repo::publish::digest_file;
-use crate::repo::{Repository, read_small};
+use crate::repo::Repository;
+use crate::repo::backup::{Backup, Trust, parse_sums};
 use crate::threads;
 
 /// A backup whose signature holds, and its dependencies.
@@ -19,43 +17,40 @@ use crate::threads;
 pub struct Chain {
     /// The backup itself.
     pub backup: Backup,
-    others: BTreeMap<BackupId, Other>,
+    repo: Repository,
+    others: BTreeMap<BackupId, Option<Sums>>,
     keys: Keys,
-    /// What is wrong with the repository's own record; nothing here needs it.
-    pub(super) repository_fault: Option<String>,
 }
 
-/// A dependency. Every segment and all content is bound by digests of its own, so nothing that is damaged in it costs more
-/// than itself: its signature and manifest are not even looked at. A chain has one seal, see FORMAT.md §4.
-#[derive(Debug)]
-struct Other {
-    dir: PathBuf,
-    /// The digests of its files; none when its `SHA256SUMS` is not the one that was meant.
-    sums: Option<BTreeMap<String, Digest>>,
-}
+/// The digests of a backup's files. A dependency has none when its `SHA256SUMS` is not the one that was meant. Every
+/// segment and all content is bound by digests of its own, so nothing that is damaged in it costs more than itself: its
+/// signature and manifest are not even looked at. A chain has one seal, see FORMAT.md §4.
+type Sums = BTreeMap<String, Digest>;
 
-impl Other {
-    fn find(repo: &Repository, dependency: &Dependency) -> Self {
-        let dir = repo.root().join(dependency.id.as_str());
-        let sums = read_small(&dir.join(SUMS_FILE)).ok().filter(|bytes| Digest::of(bytes) == dependency.sums_sha256);
-        Self { sums: sums.and_then(|bytes| parse_sums(&bytes).ok()), dir }
-    }
+fn sums_of(repo: &Repository, dependency: &Dependency) -> Option<Sums> {
+    let sums = repo.sums(&dependency.id).ok().filter(|bytes| Digest::of(bytes) == dependency.sums_sha256);
+    sums.and_then(|bytes| parse_sums(&bytes).ok())
 }
 
 impl Chain {
     /// Opens a backup and every backup it depends on. What is missing or damaged of those is noticed by whoever needs it.
     pub fn open(repo: &Repository, id: &BackupId, trust: &Trust, keys: Keys) -> Result<Arc<Self>> {
         let backup = Backup::open(repo, id, trust).map_err(of_repository)?;
-        let others = backup.manifest.depends_on.iter().map(|d| (d.id.clone(), Other::find(repo, d))).collect();
-        Ok(Arc::new(Self { backup, others, keys, repository_fault: repo.fault().map(Into::into) }))
+        let others = backup.manifest.depends_on.iter().map(|d| (d.id.clone(), sums_of(repo, d))).collect();
+        Ok(Arc::new(Self { backup, repo: repo.clone(), others, keys }))
     }
 
-    /// Folder of one of the backups of the chain, and the digests of its files.
-    fn place(&self, id: &BackupId) -> Result<(&Path, Option<&BTreeMap<String, Digest>>)> {
+    /// What is wrong with the repository's own record; nothing here needs it.
+    pub(super) fn repository_fault(&self) -> Option<&str> {
+        self.repo.fault()
+    }
+
+    /// The digests of the files of one of the backups of the chain.
+    fn sums(&self, id: &BackupId) -> Result<Option<&Sums>> {
         if *id == self.backup.manifest.id {
-            return Ok((&self.backup.dir, Some(&self.backup.sums)));
+            return Ok(Some(&self.backup.sums));
         }
-        self.others.get(id).map(|other| (&*other.dir, other.sums.as_ref())).ok_or_else(|| {
+        self.others.get(id).map(Option::as_ref).ok_or_else(|| {
             Error::damage(format!(
                 "the index of {} refers to backup {id}, its manifest does not",
                 self.backup.manifest.id
@@ -84,16 +79,16 @@ impl Chain {
     /// its segment table must have the digest in the manifest, and then everything else that is undamaged can be read.
     pub fn inventory(self: &Arc<Self>, component: &str) -> Result<Inventory> {
         let record = &self.component(component)?.index;
-        let path = self.backup.dir.join(&record.name);
-        if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
-            return Err(Error::damage(format!("{} is missing", path.display())));
-        }
-        let fault = match digest_file(&path) {
+        let id = self.backup.manifest.id.clone();
+        self.repo.require_object(&id, &record.name)?;
+        let fault = match self.repo.digest_object(&id, &record.name) {
             Ok(found) if found == record.sha256 => None,
-            Ok(_) => Some(Error::damage(format!("{} does not match its signed digest", path.display()))),
+            Ok(_) => Some(Error::damage(format!(
+                "{} does not match its signed digest",
+                self.repo.object_text(&id, &record.name)
+            ))),
             Err(e) => Some(of_repository(e)),
         };
-        let id = self.backup.manifest.id.clone();
         let name = format!("the index of {component} in backup {id}");
         let (component, is_damaged) = (component.to_owned(), fault.is_some());
         let files = Box::new(ChainIndexes { chain: self.clone(), component, is_damaged });
@@ -118,7 +113,7 @@ impl Chain {
         let (mut own, mut end) = (0, 0);
         for segment in inventory.segments() {
             if segment.backup != *id {
-                self.place(&segment.backup)?;
+                self.sums(&segment.backup)?;
                 continue;
             }
             if segment.offset != end {
@@ -140,16 +135,15 @@ impl Chain {
 
     /// Whether a file has the digest that the list of its backup binds.
     fn is_whole(&self, id: &BackupId, file_name: &str) -> bool {
-        let Ok((dir, sums)) = self.place(id) else { return false };
+        let Ok(sums) = self.sums(id) else { return false };
         let listed = sums.and_then(|s| s.get(file_name));
-        digest_file(&dir.join(file_name)).is_ok_and(|found| listed == Some(&found))
+        self.repo.digest_object(id, file_name).is_ok_and(|found| listed == Some(&found))
     }
 
     /// Opens a file. `salvage`: of a damaged one what is left is good enough, because it is compared with digests.
     fn open_framed(&self, id: &BackupId, file_name: &str, salvage: bool) -> Result<FramedReader> {
-        let (dir, _) = self.place(id)?;
-        let path = dir.join(file_name);
-        let stored = Arc::new(open_stored(&path).map_err(of_repository)?);
+        self.sums(id)?;
+        let stored = Arc::new(self.repo.open_object(id, file_name).map_err(of_repository)?);
         let name = format!("{id}/{file_name}");
         let open = if salvage { FramedReader::salvage } else { FramedReader::open };
         open(stored, &self.backup.manifest.sealing, &self.keys, &name).map_err(|e| {
@@ -164,7 +158,7 @@ impl Chain {
 
 /// What the system cannot read in a repository costs what needs it, as damage does.
 fn of_repository(error: Error) -> Error {
-    if error.kind() == Kind::Failed { Error::new(Kind::Unreadable, error.one_line()) } else { error }
+    if error.kind() == Kind::Failed { error.of_kind(Kind::Unreadable) } else { error }
 }
 
 #[derive(Debug)]
@@ -187,7 +181,8 @@ impl IndexFiles for ChainIndexes {
     }
 }
 
-type Opened = BTreeMap<(BackupId, u32), std::result::Result<Arc<FramedReader>, (Kind, String)>>;
+/// Volumes, or why they cannot be opened.
+type Opened = BTreeMap<(BackupId, u32), Result<Arc<FramedReader>>>;
 
 /// The archives of one component across a chain.
 #[derive(Debug)]
@@ -201,10 +196,8 @@ impl Archives {
     /// A volume; an archive that cannot be opened is tried only once.
     pub fn open(&self, backup: &BackupId, volume: u32) -> Result<Arc<FramedReader>> {
         let mut opened = self.opened.lock().map_err(threads::died)?;
-        let found = opened
-            .entry((backup.clone(), volume))
-            .or_insert_with(|| self.open_new(backup, volume).map(Arc::new).map_err(|e| (e.kind(), e.one_line())));
-        found.clone().map_err(|(kind, message)| Error::new(kind, message))
+        let key = (backup.clone(), volume);
+        opened.entry(key).or_insert_with(|| self.open_new(backup, volume).map(Arc::new)).clone()
     }
 
     fn open_new(&self, backup: &BackupId, volume: u32) -> Result<FramedReader> {

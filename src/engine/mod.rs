@@ -4,30 +4,12 @@ pub mod chain;
 mod content;
 pub mod create;
 mod finding;
+mod host;
 pub mod query;
 pub mod restore;
 pub mod select;
+mod session;
 pub mod verify;
 
-use crate::model::Moment;
-
-/// Tells the time; tests fix it.
-#[derive(Clone, Copy, Debug, Default)]
-pub enum Clock {
-    /// The system's clock.
-    #[default]
-    System,
-    /// Always this moment.
-    Fixed(Moment),
-}
-
-impl Clock {
-    /// What it shows.
-    #[must_use]
-    pub fn now(self) -> Moment {
-        match self {
-            Self::System => Moment::from_unix_seconds(jiff::Timestamp::now().as_second()),
-            Self::Fixed(moment) => moment,
-        }
-    }
-}
+pub use host::{Clock, Host};
+pub use session::Session;

@@ -7,11 +7,18 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::scan::single_backslashes;
+use super::text::single_backslashes;
 use crate::error::{Error, Result};
 
 /// Most levels of objects and arrays in a document or line.
 const MAX_DEPTH: u32 = 127;
+
+/// JSON for people: indented, with a final newline.
+pub(crate) fn pretty_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|e| Error::failed("cannot write JSON").because(e))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
 
 /// Refuses a document that is no JSON, or in which a key comes twice; `what` is its name for the error.
 pub(super) fn check_twins(bytes: &[u8], what: &str) -> Result<()> {
@@ -241,7 +248,7 @@ mod tests {
             let other: serde_json::Result<serde_json::Value> = serde_json::from_str(&text);
             match check_twins(text.as_bytes(), "x") {
                 Ok(()) => prop_assert!(other.is_ok() || text.contains(['e', 'E']), "{}", text),
-                // What follows behind the twin was not looked at.
+                // What follows after the twin was not looked at.
                 Err(e) if e.one_line().contains("twice") => {}
                 Err(_) => prop_assert!(other.is_err(), "{}", text),
             }

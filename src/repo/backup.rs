@@ -1,20 +1,12 @@
 //! One backup folder, opened with its signature checked: the only way to a manifest that may be believed.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
+pub use super::layout::{MANIFEST_FILE, SIGNATURE_FILE, SUMS_FILE};
+use super::repository::Repository;
 use super::signing::{self, SignerKey};
-use super::{Repository, open_regular, read_small};
-use crate::archive::StoredFile;
-use crate::error::{Context, Error, Hint, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::model::{BackupId, Digest, Manifest};
-
-/// The signed list of a backup's files.
-pub const SUMS_FILE: &str = "SHA256SUMS";
-/// Its signature; also the commit marker where rename does not exist.
-pub const SIGNATURE_FILE: &str = "SHA256SUMS.sig";
-/// The table of contents.
-pub const MANIFEST_FILE: &str = "manifest.json";
 
 /// Whom to believe.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +20,6 @@ pub struct Trust {
 /// A backup whose manifest belongs to its signature (or whose signature was waived).
 #[derive(Clone, Debug)]
 pub struct Backup {
-    /// The folder.
-    pub dir: PathBuf,
     /// The manifest.
     pub manifest: Manifest,
     /// What SHA256SUMS lists.
@@ -47,11 +37,10 @@ impl Backup {
     }
 
     fn open_checked(repo: &Repository, id: &BackupId, trust: &Trust) -> Result<Self> {
-        let dir = repo.root().join(id.as_str());
-        let sums_bytes = read_member(&dir, SUMS_FILE)?;
-        let signer = check_signature(&dir, &sums_bytes, trust)?;
+        let sums_bytes = repo.require_object(id, SUMS_FILE).and_then(|()| repo.sums(id))?;
+        let signer = check_signature(repo, id, &sums_bytes, trust)?;
         let sums = parse_sums(&sums_bytes)?;
-        let manifest_bytes = read_member(&dir, MANIFEST_FILE)?;
+        let manifest_bytes = repo.require_object(id, MANIFEST_FILE).and_then(|()| repo.manifest_bytes(id))?;
         if sums.get(MANIFEST_FILE) != Some(&Digest::of(&manifest_bytes)) {
             return Err(Error::damage("manifest.json does not match SHA256SUMS"));
         }
@@ -66,42 +55,19 @@ impl Backup {
                 repo.record().repository_id
             )));
         }
-        Ok(Self { dir, manifest, sums, sums_sha256: Digest::of(&sums_bytes), signer })
-    }
-
-    /// Opens one of its files; links are not followed.
-    pub fn open_file(&self, name: &str) -> Result<StoredFile> {
-        open_stored(&self.dir.join(name))
+        Ok(Self { manifest, sums, sums_sha256: Digest::of(&sums_bytes), signer })
     }
 }
 
-/// Opens a regular file of a repository for random access.
-pub fn open_stored(path: &Path) -> Result<StoredFile> {
-    if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
-        return Err(Error::damage(format!("{} is missing", path.display())));
-    }
-    StoredFile::new(open_regular(path)?).at("cannot open", path)
-}
-
-fn read_member(dir: &Path, name: &str) -> Result<Vec<u8>> {
-    let path = dir.join(name);
-    if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
-        return Err(Error::damage(format!("{} is missing", path.display())));
-    }
-    read_small(&path)
-}
-
-fn check_signature(dir: &Path, sums: &[u8], trust: &Trust) -> Result<Option<SignerKey>> {
-    let path = dir.join(SIGNATURE_FILE);
-    if path.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+fn check_signature(repo: &Repository, id: &BackupId, sums: &[u8], trust: &Trust) -> Result<Option<SignerKey>> {
+    if let Err(missing) = repo.require_object(id, SIGNATURE_FILE) {
         if trust.allow_unsigned {
             return Ok(None);
         }
-        return Err(Error::new(Kind::Unsigned, format!("it is not signed: {} is missing", path.display()))
-            .hint(Hint::AllowUnsigned));
+        return Err(Error::new(Kind::Unsigned, format!("it is not signed: {missing}")).hint(Hint::AllowUnsigned));
     }
-    let signature = String::from_utf8(read_small(&path)?)
-        .map_err(|_| Error::damage(format!("{} is not a signature", path.display())))?;
+    let signature = String::from_utf8(repo.signature(id)?)
+        .map_err(|_| Error::damage(format!("{} is not a signature", repo.object_text(id, SIGNATURE_FILE))))?;
     if trust.signers.is_empty() && !trust.allow_unsigned {
         return Err(Error::new(Kind::Unsigned, "no trusted signer is known here to check its signature against")
             .hint(Hint::NameSigner));

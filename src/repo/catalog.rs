@@ -1,17 +1,16 @@
 //! What a repository holds: its backups in the order of their sequence numbers, and how people name them.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use super::backup::{Backup, MANIFEST_FILE, Trust};
+use super::backup::{Backup, Trust};
+use super::repository::Repository;
 use super::state::Head;
-use super::{INCOMPLETE_PREFIX, Repository, read_small};
-use crate::error::{Context, Error, Hint, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::model::{BackupId, MAX_SEQUENCE, Manifest};
 
 /// One backup folder as listed. The manifest is read, not yet checked against a signature.
 #[derive(Debug)]
-pub struct Listed {
+pub struct CatalogEntry {
     /// Name of the folder.
     pub id: BackupId,
     /// Its manifest, or why it cannot be read.
@@ -23,7 +22,7 @@ pub struct Listed {
 #[derive(Debug)]
 pub struct Catalog {
     /// The backups.
-    pub backups: Vec<Listed>,
+    pub backups: Vec<CatalogEntry>,
 }
 
 /// The newest backup that a trusted signature binds.
@@ -31,7 +30,7 @@ pub struct Catalog {
 pub struct Newest {
     /// The backup, or that a newer program made it; none where nothing is trusted.
     pub found: Option<(BackupId, Result<Backup>)>,
-    /// Those that stand behind it and do not count, newest first.
+    /// Those that stand after it and do not count, newest first.
     pub passed_over: Vec<PassedOver>,
 }
 
@@ -43,6 +42,9 @@ pub struct PassedOver {
     /// Why it does not count.
     pub why: Error,
 }
+
+/// So many of them are told one by one.
+pub const SHOWN_PASSED_OVER: usize = 5;
 
 /// What a writer finds.
 #[derive(Debug)]
@@ -69,19 +71,18 @@ pub struct Latest {
 impl Catalog {
     /// Lists a repository. A folder that cannot be listed is an error, never an empty list.
     pub fn load(repo: &Repository) -> Result<Self> {
-        let mut backups: Vec<_> = folder_names(repo.root())?
+        let mut backups: Vec<_> = repo
+            .backup_ids()?
             .into_iter()
             .map(|id| {
-                let manifest =
-                    read_small(&repo.root().join(id.as_str()).join(MANIFEST_FILE)).and_then(|b| Manifest::parse(&b));
-                let manifest = manifest.and_then(|m| {
+                let manifest = repo.manifest_bytes(&id).and_then(|bytes| Manifest::parse(&bytes)).and_then(|m| {
                     if m.id == id {
                         Ok(m)
                     } else {
                         Err(Error::damage(format!("the folder {id} holds the manifest of {}", m.id)))
                     }
                 });
-                Listed { id, manifest }
+                CatalogEntry { id, manifest }
             })
             .collect();
         backups.sort_by(|a, b| {
@@ -118,13 +119,13 @@ impl Catalog {
 
     /// What a new backup follows, and its number. `known_sequence` is the number of the last backup that this host made.
     pub fn standing(&self, repo: &Repository, trust: &Trust, known_sequence: u64) -> Result<Standing> {
-        let is_newer = |b: &&Listed| b.manifest.as_ref().is_err_and(|e| e.kind() == Kind::NewerFormat);
+        let is_newer = |b: &&CatalogEntry| b.manifest.as_ref().is_err_and(|e| e.kind() == Kind::NewerFormat);
         for listed in self.backups.iter().filter(is_newer) {
             // Its number is not known, so nothing can follow it.
-            if let Err(e) = Backup::open(repo, &listed.id, trust) {
-                if e.kind() == Kind::NewerFormat {
-                    return Err(e);
-                }
+            if let Err(e) = Backup::open(repo, &listed.id, trust)
+                && e.kind() == Kind::NewerFormat
+            {
+                return Err(e);
             }
         }
         let Newest { found, passed_over } = self.newest(repo, trust);
@@ -154,7 +155,7 @@ impl Catalog {
     }
 
     /// What `latest` means: the newest backup that is trusted. What this host made itself is never passed over, nor what
-    /// only could not be read now: to go back behind those is for a person to decide. Where nothing is trusted it is
+    /// only could not be read now: to go back before those is for a person to decide. Where nothing is trusted it is
     /// the last of the list, and whoever opens that says what is wrong.
     pub fn latest(&self, repo: &Repository, trust: &Trust, head: Option<&Head>) -> Result<Latest> {
         let Newest { found, passed_over } = self.newest(repo, trust);
@@ -195,35 +196,4 @@ fn foreign(repo: &Repository, passed_over: &[PassedOver]) -> Option<Manifest> {
     let waived = Trust { signers: Vec::new(), allow_unsigned: true };
     let mut signed = passed_over.iter().filter(|p| p.why.kind() == Kind::WrongSigner);
     signed.find_map(|p| Backup::open(repo, &p.id, &waived).ok()).map(|b| b.manifest)
-}
-
-/// Names of the folders that are named like backups.
-pub(crate) fn folder_names(root: &Path) -> Result<Vec<BackupId>> {
-    let mut ids = Vec::new();
-    for item in std::fs::read_dir(root).at("cannot list", root)? {
-        let item = item.at("cannot list", root)?;
-        let name = item.file_name();
-        if let Some(id) = name.to_str().and_then(|n| n.parse::<BackupId>().ok()) {
-            if item.file_type().at("cannot look at", item.path())?.is_dir() {
-                ids.push(id);
-            }
-        }
-    }
-    Ok(ids)
-}
-
-/// Names of the staging folders that killed runs left.
-pub fn incomplete_ids(root: &Path) -> Result<Vec<BackupId>> {
-    let mut ids = Vec::new();
-    for item in std::fs::read_dir(root).at("cannot list", root)? {
-        let item = item.at("cannot list", root)?;
-        let name = item.file_name();
-        let id = name.to_str().and_then(|n| n.strip_prefix(INCOMPLETE_PREFIX)).and_then(|n| n.parse().ok());
-        // A link of such a name would lead elsewhere.
-        if item.file_type().at("cannot look at", item.path())?.is_dir() {
-            ids.extend(id);
-        }
-    }
-    ids.sort();
-    Ok(ids)
 }

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Repository, pretty_json, read_small};
+use super::repository::Repository;
+use super::untrusted::read_small;
 use crate::durable::Disk;
 use crate::error::{Error, Hint, Kind, Result};
-use crate::model::escape_path;
+use crate::model::{escape_path, pretty_json};
 
 /// The notes about places, in the state folder. They can be deleted at any time.
 #[derive(Clone, Debug)]

@@ -1,13 +1,15 @@
 //! Building a backup in `.incomplete-<id>/` and making it visible in one step (FORMAT.md §3).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::backup::{MANIFEST_FILE, SIGNATURE_FILE, SUMS_FILE, parse_sums};
+use super::backup::parse_sums;
+use super::layout::{INCOMPLETE_PREFIX, LATEST_LINK, MANIFEST_FILE, SIGNATURE_FILE, SUMS_FILE};
+use super::repository::Repository;
 use super::signing::Signer;
-use super::{INCOMPLETE_PREFIX, LATEST_LINK, MAX_SMALL_FILE_BYTES, Repository, open_regular, pretty_json};
+use super::untrusted::{MAX_SMALL_FILE_BYTES, digest_file};
 use crate::durable::{Disk, DurableFile};
 use crate::error::{Context, Error, Result};
-use crate::model::{BackupId, ComponentRecord, Digest, Manifest};
+use crate::model::{BackupId, ComponentRecord, Digest, Manifest, pretty_json};
 
 /// A backup that is being built.
 #[derive(Debug)]
@@ -18,35 +20,28 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// The staging folder's path for an id.
-    #[must_use]
-    pub fn path_of(repo: &Repository, id: &BackupId) -> PathBuf {
-        repo.root().join(format!("{INCOMPLETE_PREFIX}{id}"))
-    }
-
     /// Makes a new staging folder.
     pub fn create(repo: &Repository, id: BackupId, disk: &Disk) -> Result<Self> {
-        let dir = Self::path_of(repo, &id);
-        disk.make_dir(&dir)?;
-        Ok(Self { dir, id, disk: disk.clone() })
+        let staging = Self::adopt(repo, id, disk);
+        disk.make_dir(&staging.dir)?;
+        Ok(staging)
     }
 
     /// Takes over the staging folder of a run that was killed.
     #[must_use]
     pub fn adopt(repo: &Repository, id: BackupId, disk: &Disk) -> Self {
-        Self { dir: Self::path_of(repo, &id), id, disk: disk.clone() }
+        Self { dir: repo.location().join(format!("{INCOMPLETE_PREFIX}{id}")), id, disk: disk.clone() }
+    }
+
+    /// Removes it with all it holds.
+    pub fn remove(self) -> Result<()> {
+        self.disk.remove_dir_all(&self.dir)
     }
 
     /// The id.
     #[must_use]
     pub fn id(&self) -> &BackupId {
         &self.id
-    }
-
-    /// The folder.
-    #[must_use]
-    pub fn dir(&self) -> &Path {
-        &self.dir
     }
 
     /// Begins a file of the backup; what an earlier run left under this name is removed.
@@ -109,14 +104,14 @@ impl Staging {
             if item.file_name().to_str().is_some_and(|n| wanted.contains(n)) {
                 continue;
             }
-            if item.file_type().at("cannot look at", item.path())?.is_dir() {
+            if item.file_type().at("cannot stat", item.path())?.is_dir() {
                 self.disk.remove_dir_all(&item.path())?;
             } else {
                 self.disk.remove_file_if_there(&item.path())?;
             }
         }
         self.disk.sync_dir(&self.dir)?;
-        self.disk.publish(&self.dir, &repo.root().join(self.id.as_str()))
+        self.disk.publish(&self.dir, &repo.location().join(self.id.as_str()))
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -126,23 +121,9 @@ impl Staging {
 
 /// Points `latest` at a backup that is published. It is a convenience for people: a failure is told, and harms nothing.
 pub fn point_latest(repo: &Repository, id: &BackupId, disk: &Disk) -> Result<()> {
-    let path = repo.root().join(LATEST_LINK);
+    let path = repo.location().join(LATEST_LINK);
     if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         return Err(Error::failed(format!("{} is a folder and no link", path.display())));
     }
     disk.replace_symlink(&path, id.as_str())
-}
-
-/// SHA-256 of a whole file.
-pub fn digest_file(path: &Path) -> Result<Digest> {
-    use std::io::Read as _;
-    let mut file = open_regular(path)?;
-    let mut hasher = crate::model::Hasher::default();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer).at("cannot read", path)? {
-            0 => return Ok(hasher.finish()),
-            n => hasher.update(&buffer[..n]),
-        }
-    }
 }

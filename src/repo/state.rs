@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::signing::SignerKey;
-use super::{pretty_json, read_small};
+use super::untrusted::read_small;
 use crate::durable::Disk;
 use crate::error::{Error, Result};
 use crate::index::LocalIndex;
-use crate::model::{BackupId, ComponentRecord, Digest, Moment, Problem, unix_seconds};
+use crate::model::{BackupId, ComponentRecord, Digest, Moment, Problem, pretty_json, unix_seconds};
 
 /// The last backup that this host published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,9 +61,6 @@ pub struct FinishedComponent {
     pub depends_on: Vec<BackupId>,
     /// Digest of the local index copy.
     pub copy_sha256: Digest,
-    /// When the capture began.
-    #[serde(rename = "captured_from_seconds", with = "unix_seconds")]
-    pub captured_from: Moment,
     /// Problems met, with their paths.
     pub problems: Vec<Problem>,
 }

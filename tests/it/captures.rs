@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use ccbackup::Kind;
 use ccbackup::engine::Clock;
-use ccbackup::engine::create::{self, CreateReport};
+use ccbackup::engine::create::CreateReport;
 use ccbackup::engine::query;
 use ccbackup::engine::select::Selection;
 use ccbackup::engine::verify::Depth;
@@ -35,8 +35,8 @@ fn paths(sandbox: &Sandbox, id: &BackupId) -> BTreeSet<String> {
 fn excludes_marked_folders_caches_and_the_repository_itself_are_left_out() {
     let mut sandbox = Sandbox::new();
     // The repository lies inside what it backs up, as happens when a whole system is captured.
-    sandbox.settings.components[0].roots = vec![sandbox.dir.path().to_owned()];
-    sandbox.settings.components[0].exclude =
+    sandbox.settings.components[0].paths = vec![sandbox.dir.path().to_owned()];
+    sandbox.settings.components[0].rules.exclude =
         ["*.log", "tree/cache-of-mine/", "tree/private/*", "home"].map(str::to_owned).to_vec();
     let tree = sandbox.tree();
     for kept in ["kept", "log", "cache-of-mine.txt", "deep/down/kept", "private-not"] {
@@ -47,8 +47,8 @@ fn excludes_marked_folders_caches_and_the_repository_itself_are_left_out() {
     }
     write(&tree.join("marked/.nobackup"), b"");
     write(&tree.join("cached/CACHEDIR.TAG"), b"Signature: 8a477f597d28d172789f06886806bc55\n# more\n");
-    sandbox.settings.components[0].exclude_caches = true;
-    sandbox.settings.components[0].exclude_if_present = vec![".nobackup".into()];
+    sandbox.settings.components[0].rules.exclude_caches = true;
+    sandbox.settings.components[0].rules.exclude_if_present = vec![".nobackup".into()];
     let first = sandbox.create();
     let name = sandbox.dir.path().file_name().unwrap().to_str().unwrap().to_owned();
     let second = sandbox.create();
@@ -71,7 +71,7 @@ fn excludes_marked_folders_caches_and_the_repository_itself_are_left_out() {
 fn a_glob_that_means_nothing_is_refused() {
     for glob in ["!kept", "a//b", "../x", "[", "a/./b"] {
         let mut sandbox = Sandbox::new();
-        sandbox.settings.components[0].exclude = vec![glob.into()];
+        sandbox.settings.components[0].rules.exclude = vec![glob.into()];
         assert_eq!(sandbox.try_create().unwrap_err().kind(), Kind::Usage, "{glob}");
     }
 }
@@ -152,10 +152,9 @@ fn create_meddled(sandbox: &mut Sandbox, deed: impl FnMut(u32) + Send) -> Create
     write(&sandbox.tree().join("a large"), &noise(8, 12 << 20));
     sandbox.settings.threads = 1;
     sandbox.now += 60;
-    sandbox.settings.clock = Clock::Fixed(Moment::from_unix_seconds(sandbox.now));
+    sandbox.host.clock = Clock::Fixed(Moment::from_unix_seconds(sandbox.now));
     let meddler = Meddler { deed: Mutex::new((0, deed)), signal: AtomicI32::new(0) };
-    let report = create::create(&sandbox.root(), &sandbox.settings, &sandbox.signer, &meddler)
-        .unwrap_or_else(|e| panic!("create failed: {}", e.one_line()));
+    let report = sandbox.create_watched(&meddler).unwrap_or_else(|e| panic!("create failed: {}", e.one_line()));
     assert!(meddler.deed.lock().unwrap().0 > 1, "nobody meddled");
     report
 }

@@ -131,14 +131,10 @@ impl Chain {
 }
 
 fn findings(sandbox: &Sandbox, id: &BackupId) -> Vec<Finding> {
-    let result = Repository::open(&sandbox.root()).and_then(|repo| {
+    // Who writes wants a repository.json that is whole.
+    let result = Repository::open(&sandbox.root()).and_then(|_| {
         let options = verify::VerifyOptions { depth: Depth::Keyless, all: true, threads: 1 };
-        let state = ccbackup::repo::state::LocalState::new(
-            &sandbox.settings.state_dir,
-            &repo.record().repository_id,
-            Default::default(),
-        );
-        verify::verify(&repo, id, &sandbox.trust(), &Keys::none(), &state, &options, &Recorder::default())
+        sandbox.reader_of(&sandbox.root(), Keys::none())?.verify(id, &options, &Recorder::default())
     });
     match result {
         Ok(report) => {

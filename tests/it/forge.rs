@@ -38,7 +38,7 @@ impl Forge {
         // Once the real thing, so that what is forged differs in one point only.
         let id = sandbox.create().id;
         // This host would remember its head and see every forgery by that alone.
-        fs::remove_dir_all(&sandbox.settings.state_dir).unwrap();
+        fs::remove_dir_all(&sandbox.host.state_dir).unwrap();
         let dir = sandbox.root().join(id.as_str());
         let manifest = serde_json::from_slice(&fs::read(dir.join("manifest.json")).unwrap()).unwrap();
         let text = zstd_all(&fs::read(dir.join(INDEX)).unwrap());

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ccbackup::archive::frame::{self, Compressor, SeekTable};
 use ccbackup::archive::seal::{SealedReader, Sealer};
 use ccbackup::archive::{FramedReader, tar};
-use ccbackup::engine::create::VOLUME_BYTES;
+use ccbackup::engine::create::CreateOptions;
 use ccbackup::error::Result;
 use ccbackup::index::{IndexFiles, Inventory};
 use ccbackup::keys::{AesKey, Keys};
@@ -210,7 +210,9 @@ fn index_files_of_the_specification_are_read() {
         Inventory::open("the example", id(own), Box::new(Indexes(texts.into()))).unwrap()
     };
     let paths = |inventory: &Inventory| -> Vec<String> {
-        inventory.iter().unwrap().map(|e| e.unwrap().path.to_string()).collect()
+        let paths = inventory.readable().unwrap().map(|e| e.unwrap().path.to_string()).collect();
+        assert!(!inventory.is_lossy());
+        paths
     };
     let (full, incremental) = (open(FULL), open(INCREMENTAL));
     assert_eq!(paths(&full), ["app", "app/a", "app/b"]);
@@ -385,7 +387,7 @@ fn limits_are_those_of_the_specification() {
         ("regions of a file, read", tar::MAX_REGIONS as u64),
         ("regions of a file, written", ccbackup::source::files::MAX_REGIONS as u64),
         ("small file of a repository", MAX_SMALL_FILE_BYTES),
-        ("volume, target", VOLUME_BYTES),
+        ("volume, target", CreateOptions::default().volume_bytes),
     ] {
         assert!(text.contains(&format!("| {row} | {value} |")), "FORMAT.md §12 should say | {row} | {value} |");
     }

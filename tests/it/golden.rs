@@ -10,18 +10,17 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ccbackup::durable::Disk;
 use ccbackup::engine::chain::Chain;
 use ccbackup::engine::query;
-use ccbackup::engine::restore::{self, RestoreOptions};
+use ccbackup::engine::restore::RestoreOptions;
 use ccbackup::engine::select::Selection;
 use ccbackup::engine::verify::{self, Depth};
+use ccbackup::engine::{Host, Session};
 use ccbackup::keys::Keys;
 use ccbackup::model::{BackupId, BackupKind, EntryKind, EntryPath};
 use ccbackup::monitor::Recorder;
 use ccbackup::repo::Repository;
 use ccbackup::repo::backup::Trust;
-use ccbackup::repo::state::LocalState;
 use serde_json::{Map, Value, json};
 
 use crate::support::{Sandbox, is_root, succeed, write};
@@ -109,6 +108,11 @@ impl Golden {
     fn repo(&self) -> Repository {
         Repository::open(&self.dir.join("repository")).unwrap()
     }
+
+    fn session(&self, state_dir: &Path) -> Session {
+        let host = Host::new(state_dir, None);
+        Session::open(&self.dir.join("repository"), host, self.trust.clone(), self.keys.clone()).unwrap()
+    }
 }
 
 fn check(name: &str) {
@@ -123,15 +127,8 @@ fn check(name: &str) {
         compare(&backup["owners"], &owners(&chain), &format!("{name}/{id}: owners in the index"));
 
         let target = scratch.path().join(format!("tool-{id}"));
-        let options = RestoreOptions {
-            components: vec![],
-            selection: Selection::new(&[], &[]).unwrap(),
-            overwrite: false,
-            delete: false,
-            threads: 2,
-            disk: Disk::default(),
-        };
-        let report = restore::restore(&chain, &target, &options, &Recorder::default()).unwrap();
+        let options = RestoreOptions { threads: 2, ..Default::default() };
+        let report = golden.session(scratch.path()).restore(&id, &target, options, &Recorder::default()).unwrap();
         assert!(report.findings.is_empty() && report.problems.is_empty(), "{report:#?}");
         compare(&backup["entries"], &describe(&target.join("files/tree")), &format!("{name}/{id} by the tool"));
         if is_root() {
@@ -148,12 +145,9 @@ fn check(name: &str) {
         succeed(&mut script);
         compare(&backup["entries"], &describe(&target.join("files/tree")), &format!("{name}/{id} by its script"));
     }
-    let state = LocalState::new(scratch.path(), "golden", Disk::default());
     let newest = backups[1]["id"].as_str().unwrap().parse().unwrap();
     let options = verify::VerifyOptions { depth: Depth::Deep(100.0), all: true, threads: 2 };
-    let report =
-        verify::verify(&golden.repo(), &newest, &golden.trust, &golden.keys, &state, &options, &Recorder::default());
-    let report = report.unwrap();
+    let report = golden.session(scratch.path()).verify(&newest, &options, &Recorder::default()).unwrap();
     assert!(report.ok && report.backups.len() == 2, "{:#?}", report.findings);
 }
 
@@ -338,7 +332,7 @@ fn make_golden() {
         if dir.exists() {
             continue; // golden repositories are never changed
         }
-        sandbox.settings.host = "golden".into();
+        sandbox.host.name = "golden".into();
         sandbox.settings.level = 19;
         let tree = sandbox.tree();
         let mut backups = Vec::new();

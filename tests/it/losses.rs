@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ccbackup::ComponentConfig;
 use ccbackup::Kind;
 use ccbackup::archive::frame::SeekTable;
-use ccbackup::engine::create::ComponentSpec;
 use ccbackup::engine::query::{self, Change};
 use ccbackup::engine::restore;
 use ccbackup::engine::select::Selection;
@@ -90,21 +90,14 @@ fn a_flipped_bit_in_an_index_costs_the_entries_of_its_segments_alone() {
         let verified = sandbox.verify(&id, Depth::Deep(100.0));
         assert_eq!(verified.entries, report.entries, "deep verification reads what can be read");
         assert!(report.findings.iter().all(|f| verified.findings.contains(f)), "{:#?}", verified.findings);
-        let plan = sandbox.chain(&id).unwrap();
-        let plan = restore::preview(&plan, &sandbox.scratch("none"), &options(), &Recorder::default()).unwrap();
+        let plan = preview(&sandbox, &id, &sandbox.scratch("none"));
         assert_eq!((plan.entries, plan.findings), (report.entries, report.findings));
     }
 }
 
-fn options() -> restore::RestoreOptions {
-    restore::RestoreOptions {
-        components: vec![],
-        selection: Selection::new(&[], &[]).unwrap(),
-        overwrite: true,
-        delete: true,
-        threads: 2,
-        disk: ccbackup::durable::Disk::default(),
-    }
+fn preview(sandbox: &Sandbox, id: &BackupId, target: &Path) -> restore::RestoreReport {
+    let options = restore::RestoreOptions { overwrite: true, delete: true, threads: 2, ..Default::default() };
+    sandbox.reader().unwrap().preview_restore(id, target, options, &Recorder::default()).unwrap()
 }
 
 #[test]
@@ -125,7 +118,7 @@ fn each_lost_segment_is_named_and_nothing_is_deleted_because_of_it() {
     assert_eq!(contents(&out.join("files/tree")), tree, "what was there and is not listed any more stays");
     assert!(out.join("files/other").exists() && report.deleted.is_empty());
     assert!(report.problems.iter().any(|p| p.kind.as_str() == "not-removed"), "{:?}", report.problems);
-    let plan = restore::preview(&sandbox.chain(&id).unwrap(), &out, &options(), &Recorder::default()).unwrap();
+    let plan = preview(&sandbox, &id, &out);
     assert!(plan.deleted.is_empty());
 }
 
@@ -354,7 +347,7 @@ fn components_behind_one_with_a_damaged_index_are_restored() {
     for name in ["a", "b"] {
         let root = sandbox.scratch(&format!("roots/{name}"));
         write(&root.join("file"), name.as_bytes());
-        let spec = ComponentSpec { name: name.into(), roots: vec![root], ..template.clone() };
+        let spec = ComponentConfig { name: name.into(), paths: vec![root], ..template.clone() };
         sandbox.settings.components.push(spec);
     }
     let report = sandbox.create();
@@ -375,11 +368,10 @@ fn a_file_that_was_not_read_cleanly_is_told_by_everything_that_brings_it_back() 
     forge.put_index(&lines);
     forge.seal();
     let out = forge.sandbox.scratch("out");
-    let chain = forge.sandbox.chain(&forge.id).unwrap();
     let first = forge.sandbox.try_restore(&forge.id, &out, |_| {}).unwrap();
     let again = forge.sandbox.try_restore(&forge.id, &out, |o| o.overwrite = true).unwrap();
     assert!(again.unchanged > 0);
-    let plan = restore::preview(&chain, &out, &options(), &Recorder::default()).unwrap();
+    let plan = preview(&forge.sandbox, &forge.id, &out);
     for report in [first, again, plan] {
         let [problem] = report.problems.as_slice() else { panic!("{report:#?}") };
         assert_eq!((problem.kind.as_str(), problem.path.as_str()), ("unsettled", "files/tree/dir/b"));
@@ -387,7 +379,10 @@ fn a_file_that_was_not_read_cleanly_is_told_by_everything_that_brings_it_back() 
     }
     for (path, clean) in [("tree/a", true), ("tree/dir/b", false)] {
         let path = ccbackup::model::EntryPath::new(path.as_bytes()).unwrap();
-        assert_eq!(query::cat(&chain, "files", &path, &mut Vec::new()).unwrap(), clean);
+        assert_eq!(
+            query::cat(&forge.sandbox.chain(&forge.id).unwrap(), "files", &path, &mut Vec::new()).unwrap(),
+            clean
+        );
     }
     let program = |line: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ccbackup"));
@@ -437,8 +432,7 @@ fn a_link_in_the_place_of_a_components_folder_is_not_followed() {
     let out = forge.sandbox.scratch("out");
     fs::create_dir(&out).unwrap();
     std::os::unix::fs::symlink(&elsewhere, out.join("files")).unwrap();
-    let chain = forge.sandbox.chain(&forge.id).unwrap();
-    let plan = restore::preview(&chain, &out, &options(), &Recorder::default()).unwrap();
+    let plan = preview(&forge.sandbox, &forge.id, &out);
     assert!(plan.deleted.is_empty() && plan.unchanged == 0, "{plan:#?}");
     forge.sandbox.try_restore(&forge.id, &out, |o| (o.overwrite, o.delete) = (true, true)).unwrap();
     assert_eq!(contents(&elsewhere), [("precious".into(), b"precious".to_vec())].into());

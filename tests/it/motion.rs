@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use ccbackup::engine::create::{self, CreateReport, create_from};
+use ccbackup::engine::create::{CreateReport, Walks};
 use ccbackup::engine::verify::Depth;
 use ccbackup::engine::{Clock, query};
 use ccbackup::model::{BackupId, EntryPath, Moment};
@@ -17,14 +17,14 @@ use crate::support::{Sandbox, assert_same, look, noise, write};
 /// A backup for which `change` happens when everything was listed and nothing was read.
 fn create_while(sandbox: &mut Sandbox, change: impl Fn(&Path)) -> CreateReport {
     let tree = sandbox.tree();
-    let walks: create::Walks<'_> = &|spec, _| {
-        let steps: Vec<Step> = walk(&spec.roots, WalkOptions::default())?.collect();
+    let walks: Walks<'_> = &|spec, _| {
+        let steps: Vec<Step> = walk(&spec.paths, WalkOptions::default())?.collect();
         change(&tree);
         Ok(Box::new(steps.into_iter()))
     };
     sandbox.now += 60;
-    sandbox.settings.clock = Clock::Fixed(Moment::from_unix_seconds(sandbox.now));
-    create_from(&sandbox.root(), &sandbox.settings, &sandbox.signer, walks, &Recorder::default()).unwrap()
+    sandbox.host.clock = Clock::Fixed(Moment::from_unix_seconds(sandbox.now));
+    sandbox.writer().unwrap().create_from(&sandbox.settings, walks, &Recorder::default()).unwrap()
 }
 
 /// What a backup is worth: it verifies, restores without a finding, and so does the next one, which equals the tree.
@@ -168,15 +168,16 @@ fn an_inode_that_was_given_out_again_does_not_link_strangers() {
         // The first name is back, with a file of its own.
         write(&tree.join("a"), b"of the first file");
         let walks = std::sync::Mutex::new(Some(seen));
-        sandbox.settings.clock = Clock::Fixed(Moment::from_unix_seconds(sandbox.now));
-        let report = create_from(
-            &sandbox.root(),
-            &sandbox.settings,
-            &sandbox.signer,
-            &|_, _| Ok(Box::new(walks.lock().unwrap().take().unwrap().into_iter())),
-            &Recorder::default(),
-        )
-        .unwrap();
+        sandbox.host.clock = Clock::Fixed(Moment::from_unix_seconds(sandbox.now));
+        let report = sandbox
+            .writer()
+            .unwrap()
+            .create_from(
+                &sandbox.settings,
+                &|_, _| Ok(Box::new(walks.lock().unwrap().take().unwrap().into_iter())),
+                &Recorder::default(),
+            )
+            .unwrap();
         let out = check(&mut sandbox, &report.id);
         for name in ["b", "d"] {
             assert_eq!(fs::read(out.join(name)).unwrap(), b"of a stranger", "{name}");

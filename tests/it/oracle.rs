@@ -11,13 +11,13 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use ccbackup::Result;
-use ccbackup::durable::Disk;
+use ccbackup::config::{ComponentConfig, ExcludeRules};
 use ccbackup::engine::chain::Chain;
-use ccbackup::engine::create::ComponentSpec;
 use ccbackup::engine::query;
 use ccbackup::engine::restore;
 use ccbackup::engine::select::Selection;
 use ccbackup::engine::verify::{self, Depth};
+use ccbackup::engine::{Host, Session};
 use ccbackup::keys::Keys;
 use ccbackup::model::{BackupId, EntryKind};
 use ccbackup::monitor::Recorder;
@@ -25,7 +25,6 @@ use ccbackup::repo::Repository;
 use ccbackup::repo::backup::Trust;
 use ccbackup::repo::catalog::Catalog;
 use ccbackup::repo::signing::SignerKey;
-use ccbackup::repo::state::LocalState;
 use serde_json::{Value, json};
 
 use crate::golden::{GOLDEN, Golden};
@@ -126,15 +125,16 @@ impl Pair {
         Chain::open(&Repository::open_to_read(&self.root)?, id, &self.trust(), self.keys())
     }
 
+    fn session(&self, keys: Keys) -> Result<Session> {
+        Session::open(&self.root, Host::new(self.scratch.path().join("state"), None), self.trust(), keys)
+    }
+
     /// What the tool finds in all backups. This host remembers nothing: that is beyond the format.
     fn tool_verdict(&self, deep: bool) -> Result<Verdict> {
         let depth = if deep { Depth::Deep(100.0) } else { Depth::Keyless };
         let options = verify::VerifyOptions { depth, all: true, threads: 2 };
         let keys = if deep { self.keys() } else { Keys::none() };
-        let state = LocalState::new(&self.scratch.path().join("state"), "oracle", Disk::default());
-        let repo = Repository::open_to_read(&self.root)?;
-        let report =
-            verify::verify(&repo, &self.latest()?, &self.trust(), &keys, &state, &options, &Recorder::default())?;
+        let report = self.session(keys)?.verify(&self.latest()?, &options, &Recorder::default())?;
         Ok(report.findings.into_iter().map(|f| (f.kind.to_string(), f.backup)).collect())
     }
 
@@ -183,15 +183,8 @@ impl Pair {
 
     fn tool_restore(&self, id: Option<&BackupId>, target: &Path) -> Result<restore::RestoreReport> {
         let id = id.map_or_else(|| self.latest(), |id| Ok(id.clone()))?;
-        let options = restore::RestoreOptions {
-            components: vec![],
-            selection: Selection::new(&[], &[])?,
-            overwrite: false,
-            delete: false,
-            threads: 2,
-            disk: Disk::default(),
-        };
-        restore::restore(&self.chain(&id)?, target, &options, &Recorder::default())
+        let options = restore::RestoreOptions { threads: 2, ..Default::default() };
+        self.session(self.keys())?.restore(&id, target, options, &Recorder::default())
     }
 
     /// Both list the same entries.
@@ -286,10 +279,10 @@ fn awkward_chain(mut sandbox: Sandbox) {
     let root = sandbox.tree();
     awkward_tree(&root);
     write(&root.join("large two"), &noise(8, 9 << 20));
-    let spec = |name: &str, folder: PathBuf, exclude: &[&str]| ComponentSpec {
+    let spec = |name: &str, folder: PathBuf, exclude: &[&str]| ComponentConfig {
         name: name.into(),
-        roots: vec![folder],
-        exclude: exclude.iter().map(|&e| e.to_owned()).collect(),
+        paths: vec![folder],
+        rules: ExcludeRules { exclude: exclude.iter().map(|&e| e.to_owned()).collect(), ..Default::default() },
         ..sandbox.settings.components[0].clone()
     };
     let nothing = sandbox.dir.path().join("nothing");

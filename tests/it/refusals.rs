@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ccbackup::cli::worded;
 use ccbackup::engine::chain::Chain;
-use ccbackup::engine::create;
 use ccbackup::engine::select::Selection;
 use ccbackup::engine::verify::{self, Depth};
 use ccbackup::engine::{Clock, restore};
@@ -64,30 +63,22 @@ fn without_a_key_or_with_a_wrong_one_nothing_is_restored() {
             (Keys::load(std::slice::from_ref(&unrelated)).unwrap(), Kind::NoKey),
         ] {
             let about = format!("{kind:?}, aes {aes}");
-            let chain = Chain::open(&sandbox.repo(), &id, &sandbox.trust(), keys).unwrap();
+            let session = sandbox.reader_of(&sandbox.root(), keys).unwrap();
             let target = sandbox.scratch("out");
-            let options = options();
-            let error =
-                assert_refused(restore::restore(&chain, &target, &options, &Recorder::default()), kind, 1, &about);
+            let result = session.restore(&id, &target, options(), &Recorder::default());
+            let error = assert_refused(result, kind, 1, &about);
             assert!(error.advice().is_some(), "{about}: there must be advice");
             assert!(!target.join("files/tree").exists(), "{about}");
         }
         // Two keys of which one fits.
         let keys = Keys::load(&[other, sandbox.identity()]).unwrap();
-        let chain = Chain::open(&sandbox.repo(), &id, &sandbox.trust(), keys).unwrap();
-        restore::restore(&chain, &sandbox.scratch("out"), &options(), &Recorder::default()).unwrap();
+        let session = sandbox.reader_of(&sandbox.root(), keys).unwrap();
+        session.restore(&id, &sandbox.scratch("out"), options(), &Recorder::default()).unwrap();
     }
 }
 
 fn options() -> restore::RestoreOptions {
-    restore::RestoreOptions {
-        components: vec![],
-        selection: Selection::new(&[], &[]).unwrap(),
-        overwrite: false,
-        delete: false,
-        threads: 2,
-        disk: ccbackup::durable::Disk::default(),
-    }
+    restore::RestoreOptions { threads: 2, ..Default::default() }
 }
 
 // Trust.
@@ -141,21 +132,19 @@ fn the_repository_of_another_host_is_refused_until_it_is_adopted() {
     let (mut sandbox, first) = small(Sandbox::new());
     let stranger = Signer::generate(&sandbox.dir.path().join("stranger")).unwrap();
     let own = std::mem::replace(&mut sandbox.signer, stranger);
-    sandbox.settings.host_id = Some(sandbox.signer.public().fingerprint());
-    sandbox.settings.host = "stranger".into();
-    sandbox.settings.state_dir = sandbox.dir.path().join("stranger's state");
+    sandbox.host.name = "stranger".into();
+    sandbox.host.state_dir = sandbox.dir.path().join("stranger's state");
     let error = assert_refused(sandbox.try_create(), Kind::OtherHost, 5, "another host");
     assert!(error.one_line().contains("\"test\"") && error.advice().is_some_and(|h| worded(h).contains("--adopt")));
     assert_eq!(visible_backups(&sandbox), 1);
-    sandbox.settings.adopt = true;
+    sandbox.adopt = true;
     let report = sandbox.create();
     assert_eq!(report.kind, BackupKind::Full);
     assert!(report.full_because.is_some(), "it must say why it is a full backup");
-    sandbox.settings.adopt = false;
+    sandbox.adopt = false;
     assert_eq!(sandbox.create().kind, BackupKind::Incremental, "it is this host's now");
     // And the first host is the stranger from now on.
     sandbox.signer = own;
-    sandbox.settings.host_id = Some(sandbox.signer.public().fingerprint());
     assert_refused(sandbox.try_create(), Kind::OtherHost, 5, "the first host");
     assert!(sandbox.chain(&first).is_ok());
 }
@@ -190,7 +179,7 @@ fn a_first_run_makes_no_repository_where_another_is_making_one() {
 #[test]
 fn a_verification_beside_running_backups_finds_nothing_wrong() {
     let (mut sandbox, first) = small(Sandbox::new());
-    let (repo, trust, state) = (sandbox.repo(), sandbox.trust(), sandbox.state());
+    let session = sandbox.reader_of(&sandbox.root(), Keys::none()).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let creating = scope.spawn(|| {
@@ -202,8 +191,7 @@ fn a_verification_beside_running_backups_finds_nothing_wrong() {
         });
         while !done.load(Ordering::Relaxed) && !creating.is_finished() {
             let options = verify::VerifyOptions { depth: Depth::Keyless, all: true, threads: 2 };
-            let report =
-                verify::verify(&repo, &first, &trust, &Keys::none(), &state, &options, &Recorder::default()).unwrap();
+            let report = session.verify(&first, &options, &Recorder::default()).unwrap();
             assert_eq!(report.findings, []);
         }
         creating.join().unwrap();
@@ -322,11 +310,11 @@ fn an_interrupted_run_leaves_no_backup_and_the_next_one_works() {
     write(&sandbox.tree().join("more"), &noise(4, 100_000));
     let recorder = Recorder::default();
     recorder.signal.store(2, Ordering::Relaxed);
-    sandbox.settings.clock = Clock::Fixed(Moment::from_unix_seconds(sandbox.now + 30));
-    let result = create::create(&sandbox.root(), &sandbox.settings, &sandbox.signer, &recorder);
+    sandbox.host.clock = Clock::Fixed(Moment::from_unix_seconds(sandbox.now + 30));
+    let result = sandbox.create_watched(&recorder);
     assert_refused(result, Kind::Interrupted(2), 130, "SIGINT");
     recorder.signal.store(15, Ordering::Relaxed);
-    let result = create::create(&sandbox.root(), &sandbox.settings, &sandbox.signer, &recorder);
+    let result = sandbox.create_watched(&recorder);
     assert_refused(result, Kind::Interrupted(15), 143, "SIGTERM");
     assert_eq!(visible_backups(&sandbox), 1);
     let report = sandbox.create();
@@ -342,10 +330,10 @@ fn an_interrupted_restore_is_gone_on_with() {
     let target = sandbox.scratch("target");
     let recorder = Recorder::default();
     recorder.signal.store(2, Ordering::Relaxed);
-    let chain = sandbox.chain(&id).unwrap();
-    assert_refused(restore::restore(&chain, &target, &options(), &recorder), Kind::Interrupted(2), 130, "SIGINT");
+    let session = sandbox.reader().unwrap();
+    assert_refused(session.restore(&id, &target, options(), &recorder), Kind::Interrupted(2), 130, "SIGINT");
     recorder.signal.store(0, Ordering::Relaxed);
-    restore::restore(&chain, &target, &options(), &recorder).unwrap();
+    session.restore(&id, &target, options(), &recorder).unwrap();
     assert_same(&look(&sandbox.tree()), &look(&target.join("files/tree")), "the restored tree");
     assert!(!target.join(".ccbackup-restore.json").exists());
 }
@@ -356,8 +344,7 @@ fn an_interrupted_verification_says_so() {
     let recorder = Recorder::default();
     recorder.signal.store(2, Ordering::Relaxed);
     let options = verify::VerifyOptions { depth: Depth::Keyless, all: true, threads: 2 };
-    let (repo, trust, state) = (sandbox.repo(), sandbox.trust(), sandbox.state());
-    let result = verify::verify(&repo, &id, &trust, &Keys::none(), &state, &options, &recorder);
+    let result = sandbox.reader_of(&sandbox.root(), Keys::none()).unwrap().verify(&id, &options, &recorder);
     assert_refused(result, Kind::Interrupted(2), 130, "SIGINT");
 }
 
@@ -367,7 +354,7 @@ fn an_interrupted_verification_says_so() {
 fn a_lost_or_damaged_state_folder_makes_a_full_backup_that_says_why() {
     let (mut sandbox, _) = small(Sandbox::new());
     assert_eq!(sandbox.create().kind, BackupKind::Incremental, "as it should be");
-    fs::remove_dir_all(&sandbox.settings.state_dir).unwrap();
+    fs::remove_dir_all(&sandbox.host.state_dir).unwrap();
     let report = sandbox.create();
     assert_eq!(report.kind, BackupKind::Full);
     assert!(
@@ -377,7 +364,7 @@ fn a_lost_or_damaged_state_folder_makes_a_full_backup_that_says_why() {
     );
     assert_eq!(sandbox.create().kind, BackupKind::Incremental);
 
-    for item in walkdir::WalkDir::new(&sandbox.settings.state_dir) {
+    for item in walkdir::WalkDir::new(&sandbox.host.state_dir) {
         let item = item.unwrap();
         let name = item.file_name().to_str().unwrap();
         if item.file_type().is_file() && !matches!(name, "head.json" | "signers" | "copies.json") {

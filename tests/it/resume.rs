@@ -9,15 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use ccbackup::durable::{Change, Disk, Faults};
-use ccbackup::engine::create::{self, ComponentSpec};
+use ccbackup::ComponentConfig;
+use ccbackup::durable::{Disk, DiskChange, Faults};
+use ccbackup::engine::create;
 use ccbackup::engine::restore;
-use ccbackup::engine::select::Selection;
 use ccbackup::engine::verify::Depth;
 use ccbackup::error::Kind;
 use ccbackup::model::{BackupId, BackupKind, Moment};
 use ccbackup::monitor::{Monitor, Recorder};
-use ccbackup::repo::catalog::incomplete_ids;
 
 use crate::support::{Sandbox, assert_same, look, noise, write};
 
@@ -29,8 +28,8 @@ struct DiesAt {
 }
 
 impl Faults for DiesAt {
-    fn before(&self, change: Change, path: &Path) -> Result<(), (usize, io::Error)> {
-        if change == Change::MakeFile && path.ends_with(self.name) {
+    fn before(&self, change: DiskChange, path: &Path) -> Result<(), (usize, io::Error)> {
+        if change == DiskChange::MakeFile && path.ends_with(self.name) {
             self.dead.store(true, Ordering::SeqCst);
         }
         if self.dead.load(Ordering::SeqCst) { Err((0, io::Error::other("the process is dead"))) } else { Ok(()) }
@@ -66,9 +65,9 @@ impl Cut {
             let root = sandbox.tree().join(name);
             write(&root.join("file"), name.as_bytes());
             write(&root.join("longer"), &noise(1, 40_000));
-            sandbox.settings.components.push(ComponentSpec {
+            sandbox.settings.components.push(ComponentConfig {
                 name: name.into(),
-                roots: vec![root],
+                paths: vec![root],
                 ..template.clone()
             });
         }
@@ -80,11 +79,11 @@ impl Cut {
             }
         }
         let faults = Arc::new(DiesAt { name: "second.tar.zst", dead: AtomicBool::new(false) });
-        sandbox.settings.disk = Disk::with_faults(faults.clone());
+        sandbox.host.disk = Disk::with_faults(faults.clone());
         assert!(sandbox.try_create().is_err());
         assert!(faults.dead.load(Ordering::SeqCst), "the fault has not fired");
-        sandbox.settings.disk = Disk::default();
-        let id = incomplete_ids(&sandbox.root()).unwrap().pop().expect("a staging folder");
+        sandbox.host.disk = Disk::default();
+        let id = sandbox.repo().incomplete_ids().unwrap().pop().expect("a staging folder");
         let dir = sandbox.root().join(format!(".incomplete-{id}"));
         let archive = identity(&dir.join("first.tar.zst")).unwrap();
         Self { sandbox, id, dir, archive }
@@ -100,16 +99,15 @@ impl Cut {
     fn go_on(&mut self) -> (create::CreateReport, bool) {
         self.sandbox.now += 60;
         let sandbox = &mut self.sandbox;
-        sandbox.settings.clock = ccbackup::engine::Clock::Fixed(Moment::from_unix_seconds(sandbox.now));
+        sandbox.host.clock = ccbackup::engine::Clock::Fixed(Moment::from_unix_seconds(sandbox.now));
         let recorder = Recorder::default();
-        let report = create::create(&sandbox.root(), &sandbox.settings, &sandbox.signer, &recorder)
-            .unwrap_or_else(|e| panic!("{}", e.one_line()));
+        let report = sandbox.create_watched(&recorder).unwrap_or_else(|e| panic!("{}", e.one_line()));
         let notes = recorder.notes.into_inner().unwrap();
         let said = notes.iter().any(|n| n == TAKEN_OVER);
         let archive = sandbox.root().join(report.id.as_str()).join("first.tar.zst");
         let same = identity(&archive) == Some(self.archive);
         assert_eq!(said, same, "what is said is not what was done: {notes:?}");
-        assert!(incomplete_ids(&sandbox.root()).unwrap().is_empty());
+        assert!(sandbox.repo().incomplete_ids().unwrap().is_empty());
         let checked = sandbox.verify_with(&report.id, Depth::Deep(100.0), false).unwrap();
         assert!(checked.ok, "{:#?}", checked.findings);
         (report, same)
@@ -224,12 +222,12 @@ fn a_component_whose_settings_changed_is_not_taken_over() {
     #[expect(clippy::type_complexity, reason = "a table that is read once")]
     let changes: [(&str, fn(&mut Sandbox)); 5] = [
         ("rehash", |s| s.settings.rehash = true),
-        ("exclude", |s| s.settings.components[0].exclude = vec!["nothing*".into()]),
+        ("exclude", |s| s.settings.components[0].rules.exclude = vec!["nothing*".into()]),
         ("level", |s| s.settings.level = 5),
         ("volumes", |s| s.settings.volume_bytes = 1 << 20),
         ("root", |s| {
             write(&s.tree().join("elsewhere/first/file"), b"another");
-            s.settings.components[0].roots = vec![s.tree().join("elsewhere/first")];
+            s.settings.components[0].paths = vec![s.tree().join("elsewhere/first")];
         }),
     ];
     for (what, change) in changes {
@@ -327,16 +325,9 @@ fn a_restore_that_was_cut_short_is_continued_and_writes_only_what_is_missing() {
     let other = sandbox.create().id;
     for entries in [0, 10, 40] {
         let target = sandbox.scratch("target");
-        let options = restore::RestoreOptions {
-            components: vec![],
-            selection: Selection::new(&[], &[]).unwrap(),
-            overwrite: false,
-            delete: false,
-            threads: 2,
-            disk: Disk::default(),
-        };
+        let options = restore::RestoreOptions { threads: 2, ..Default::default() };
         let impatient = Impatient(AtomicI64::new(entries));
-        let cut = restore::restore(&sandbox.chain(&id).unwrap(), &target, &options, &impatient).unwrap_err();
+        let cut = sandbox.reader().unwrap().restore(&id, &target, options, &impatient).unwrap_err();
         assert_eq!(cut.kind(), Kind::Interrupted(2));
         assert!(target.join(".ccbackup-restore.json").exists(), "the marker stays");
         let written = inodes(&target.join("files"));
@@ -369,15 +360,8 @@ fn a_restore_that_was_killed_is_continued_and_its_parts_are_swept_away() {
     sandbox.try_restore(&id, &target, |_| {}).unwrap();
     // The marker of a run that is still going on.
     let impatient = Impatient(AtomicI64::new(-1));
-    let options = restore::RestoreOptions {
-        components: vec![],
-        selection: Selection::new(&[], &[]).unwrap(),
-        overwrite: true,
-        delete: false,
-        threads: 2,
-        disk: Disk::default(),
-    };
-    assert!(restore::restore(&sandbox.chain(&id).unwrap(), &target, &options, &impatient).is_err());
+    let options = restore::RestoreOptions { overwrite: true, threads: 2, ..Default::default() };
+    assert!(sandbox.reader().unwrap().restore(&id, &target, options, &impatient).is_err());
     let tree = target.join("files/tree");
     fs::remove_file(tree.join("large")).unwrap();
     fs::remove_file(tree.join("z second name")).unwrap();

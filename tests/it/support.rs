@@ -11,17 +11,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use ccbackup::ComponentConfig;
 use ccbackup::Result;
 use ccbackup::archive::seal::Sealer;
 use ccbackup::durable::Disk;
 use ccbackup::engine::chain::Chain;
-use ccbackup::engine::create::{self, ComponentSpec, CreateOptions, VOLUME_BYTES};
-use ccbackup::engine::select::Selection;
+use ccbackup::engine::create::{CreateOptions, CreateReport};
 use ccbackup::engine::verify::{self, Depth};
-use ccbackup::engine::{Clock, restore};
+use ccbackup::engine::{Clock, Host, Session, restore};
 use ccbackup::keys::{AesKey, Keys, generate_identity};
 use ccbackup::model::{BackupId, Moment};
-use ccbackup::monitor::Recorder;
+use ccbackup::monitor::{Monitor, Recorder};
 use ccbackup::repo::Repository;
 use ccbackup::repo::backup::Trust;
 use ccbackup::repo::signing::Signer;
@@ -31,6 +31,9 @@ use ccbackup::repo::state::LocalState;
 pub(crate) struct Sandbox {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) settings: CreateOptions,
+    /// Without its signer.
+    pub(crate) host: Host,
+    pub(crate) adopt: bool,
     pub(crate) signer: Signer,
     pub(crate) now: i64,
 }
@@ -51,34 +54,10 @@ impl Sandbox {
         fs::create_dir(&tree).unwrap();
         let state_dir = dir.path().join("home/state");
         let signer = Signer::generate(&dir.path().join("home/signer")).unwrap();
-        let settings = CreateOptions {
-            components: vec![ComponentSpec {
-                name: "files".into(),
-                roots: vec![tree],
-                exclude: vec![],
-                exclude_caches: false,
-                exclude_if_present: vec![],
-                one_file_system: false,
-                min_entries: None,
-                max_shrink: None,
-            }],
-            full: false,
-            rehash: false,
-            adopt: false,
-            sealer: Sealer::none(),
-            level: 3,
-            threads: 2,
-            volume_bytes: VOLUME_BYTES,
-            tags: BTreeMap::new(),
-            skip_identities: vec![],
-            trusted: vec![],
-            state_dir,
-            host: "test".into(),
-            host_id: Some(signer.public().fingerprint()),
-            clock: Clock::System,
-            disk: Disk::default(),
-        };
-        Self { dir, settings, signer, now: 1_768_660_200 }
+        let settings =
+            CreateOptions { components: vec![component("files", tree)], threads: 2, ..CreateOptions::default() };
+        let host = Host { name: "test".into(), ..Host::new(state_dir, None) };
+        Self { dir, settings, host, adopt: false, signer, now: 1_768_660_200 }
     }
 
     /// Encrypts with a raw AES key.
@@ -114,18 +93,42 @@ impl Sandbox {
     }
 
     pub(crate) fn state(&self) -> LocalState {
-        LocalState::new(&self.settings.state_dir, &self.repo().record().repository_id, Disk::default())
+        LocalState::new(&self.host.state_dir, &self.repo().record().repository_id, Disk::default())
+    }
+
+    /// The host with its signer, as it makes backups.
+    pub(crate) fn host(&self) -> Host {
+        Host { signer: Some(self.signer.clone()), ..self.host.clone() }
+    }
+
+    /// Opened to make backups.
+    pub(crate) fn writer(&self) -> Result<Session> {
+        Session::open_or_create(&self.root(), self.host(), self.adopt)
+    }
+
+    /// Opened to read, by somebody who trusts this host's signer.
+    pub(crate) fn reader(&self) -> Result<Session> {
+        self.reader_of(&self.root(), self.keys())
+    }
+
+    pub(crate) fn reader_of(&self, root: &Path, keys: Keys) -> Result<Session> {
+        Session::open(root, self.host(), self.trust(), keys)
+    }
+
+    /// A backup at the host's time.
+    pub(crate) fn create_watched(&self, monitor: &dyn Monitor) -> Result<CreateReport> {
+        self.writer()?.create(&self.settings, monitor)
     }
 
     /// A backup, one minute after the last.
-    pub(crate) fn try_create(&mut self) -> Result<create::CreateReport> {
+    pub(crate) fn try_create(&mut self) -> Result<CreateReport> {
         self.now += 60;
-        self.settings.clock = Clock::Fixed(Moment::from_unix_seconds(self.now));
-        create::create(&self.root(), &self.settings, &self.signer, &Recorder::default())
+        self.host.clock = Clock::Fixed(Moment::from_unix_seconds(self.now));
+        self.create_watched(&Recorder::default())
     }
 
     /// A backup without problems.
-    pub(crate) fn create(&mut self) -> create::CreateReport {
+    pub(crate) fn create(&mut self) -> CreateReport {
         let report = self.try_create().unwrap_or_else(|e| panic!("create failed: {}", e.one_line()));
         assert!(report.problems.is_empty(), "{:?}", report.problems);
         report
@@ -138,19 +141,11 @@ impl Sandbox {
     pub(crate) fn verify_with(&self, id: &BackupId, depth: Depth, all: bool) -> Result<verify::VerifyReport> {
         let options = verify::VerifyOptions { depth, all, threads: 2 };
         let keys = if depth == Depth::Keyless { Keys::none() } else { self.keys() };
-        verify::verify(
-            &Repository::open(&self.root())?,
-            id,
-            &self.trust(),
-            &keys,
-            &self.state(),
-            &options,
-            &Recorder::default(),
-        )
+        self.reader_of(&self.root(), keys)?.verify(id, &options, &Recorder::default())
     }
 
     pub(crate) fn chain(&self, id: &BackupId) -> Result<Arc<Chain>> {
-        Chain::open(&Repository::open(&self.root())?, id, &self.trust(), self.keys())
+        self.reader()?.chain(id)
     }
 
     pub(crate) fn try_restore(
@@ -159,16 +154,9 @@ impl Sandbox {
         target: &Path,
         change: impl FnOnce(&mut restore::RestoreOptions),
     ) -> Result<restore::RestoreReport> {
-        let mut options = restore::RestoreOptions {
-            components: vec![],
-            selection: Selection::new(&[], &[]).unwrap(),
-            overwrite: false,
-            delete: false,
-            threads: 2,
-            disk: Disk::default(),
-        };
+        let mut options = restore::RestoreOptions { threads: 2, ..Default::default() };
         change(&mut options);
-        restore::restore(&self.chain(id)?, target, &options, &Recorder::default())
+        self.reader()?.restore(id, target, options, &Recorder::default())
     }
 
     /// Restores into a new folder and returns the restored tree.
@@ -209,6 +197,10 @@ impl Sandbox {
         }
         path
     }
+}
+
+pub(crate) fn component(name: &str, root: PathBuf) -> ComponentConfig {
+    ComponentConfig { name: name.into(), paths: vec![root], ..ComponentConfig::default() }
 }
 
 /// Runs another test as nobody, from a copy of this program: root may read everything and make devices.

@@ -17,7 +17,7 @@ use age_core::primitives::hkdf;
 use zeroize::Zeroizing;
 
 use super::stream::Cipher;
-use crate::archive::ReadAt;
+use crate::archive::stored::ReadAt;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::keys::{AesKey, Keys};
 
@@ -27,7 +27,7 @@ const HEADER_MAX: u64 = 256 * 1024;
 const LINES_MAX: usize = 4096;
 /// Bytes of the nonce between age's header and its payload.
 const NONCE: usize = 16;
-/// Bytes of the salt behind the line of an AES header.
+/// Bytes of the salt after the line of an AES header.
 const SALT: usize = 32;
 
 type Secret = RefCell<Option<Zeroizing<[u8; FILE_KEY_BYTES]>>>;
@@ -77,7 +77,7 @@ impl age::Identity for Capture<'_> {
     }
 }
 
-/// A new age header with its nonce, and the cipher of the payload behind it.
+/// A new age header with its nonce, and the cipher of the payload after it.
 pub(super) fn new_age<'a>(recipients: impl Iterator<Item = &'a dyn age::Recipient>) -> Result<(Vec<u8>, Cipher)> {
     let secret = Secret::default();
     let tees: Vec<_> = recipients.map(|inner| Tee { inner, secret: &secret }).collect();
@@ -113,7 +113,7 @@ impl Read for InOrder<'_> {
     }
 }
 
-/// The bytes of an age header and the nonce behind it.
+/// The bytes of an age header and the nonce after it.
 fn age_head(stored: &dyn ReadAt, name: &str) -> Result<Vec<u8>> {
     let mut source = BufReader::with_capacity(4096, InOrder { stored, position: 0 }).take(HEADER_MAX);
     let failed = |e| cannot_read(format!("the header of {name}"), e);
@@ -174,7 +174,7 @@ fn aes_cipher(key: &AesKey, salt: &[u8]) -> Cipher {
     Cipher::aes(&Zeroizing::new(hkdf(salt, b"ccbackup payload", key.bytes())))
 }
 
-/// A new AES header, and the cipher of the payload behind it.
+/// A new AES header, and the cipher of the payload after it.
 pub(super) fn new_aes(key: &AesKey) -> Result<(Vec<u8>, Cipher)> {
     let mut salt = [0; SALT];
     getrandom::fill(&mut salt).map_err(|e| Error::failed("the system gives no random numbers").because(e))?;

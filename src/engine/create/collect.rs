@@ -1,22 +1,22 @@
-//! The writer's half of `create`: takes what the workers made in the order of the walk, gives it its place in the
+//! The collector's half of `create`: takes what the workers made in the order of the walk, gives it its place in the
 //! archive, seals it, and writes the index behind it.
 
 use std::collections::{BTreeSet, HashSet};
 
 use crossbeam_channel::Receiver;
 
-use super::join::{Kept, Slot};
-use super::large::{Compressed, Done, Part};
-use super::pack::{Frame, IndexLine, Packed};
+use super::options::CreateOptions;
 use super::problems::Problems;
-use super::{ComponentSpec, CreateOptions};
+use super::work::{ChunkedFrame, IndexLine, Kept, LargeDone, LargePart, Packed, PackedFrame, Slot};
 use crate::archive::frame::Compressor;
 use crate::archive::{FramedWriter, tar};
+use crate::config::ComponentConfig;
+use crate::engine::Clock;
 use crate::error::{Error, Result};
-use crate::index::{IndexWriter, Pushed};
+use crate::index::{IndexWriter, LastSegments, LocalWriter, Pushed};
 use crate::model::{
-    ArchiveRecord, BackupId, Chunk, Digest, Entry, EntryKind, EntryPath, IndexRecord, MAX_OFFSET, Problem,
-    ProblemCount, ProblemKind, archive_file_name, escape_path, index_file_name, line_path,
+    ArchiveRecord, BackupId, Chunk, ComponentRecord, Digest, Entry, EntryKind, EntryPath, IndexRecord, MAX_OFFSET,
+    Moment, Problem, ProblemKind, archive_file_name, escape_path, index_file_name, line_path,
 };
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
@@ -26,24 +26,17 @@ use crate::threads;
 /// What a component came to.
 #[derive(Debug)]
 pub(super) struct Collected {
-    pub(super) archives: Vec<ArchiveRecord>,
-    pub(super) index: IndexRecord,
+    pub(super) record: ComponentRecord,
     pub(super) depends_on: BTreeSet<BackupId>,
-    pub(super) entries: u64,
-    pub(super) new_entries: u64,
-    pub(super) content_bytes: u64,
-    pub(super) bytes_read: u64,
     pub(super) problems: Vec<Problem>,
-    pub(super) problem_counts: Vec<ProblemCount>,
-    pub(super) left_out: u64,
 }
 
 /// Writes the archive volumes and the index of one component.
 #[derive(Debug)]
 pub(super) struct Collector<'a> {
-    spec: &'a ComponentSpec,
+    spec: &'a ComponentConfig,
+    options: &'a CreateOptions,
     staging: &'a Staging,
-    settings: &'a CreateOptions,
     open: Option<FramedWriter>,
     archives: Vec<ArchiveRecord>,
     index: IndexWriter,
@@ -54,21 +47,25 @@ pub(super) struct Collector<'a> {
     bytes_read: u64,
     problems: Problems,
     left_out: LeftOut,
-    /// Digests of the paths of entries that were refused; further names of them must be too.
+    /// Digests of the paths of entries that were refused; hard links to them must be too.
     refused: HashSet<Digest>,
 }
 
 impl<'a> Collector<'a> {
     pub(super) fn new(
-        spec: &'a ComponentSpec,
+        spec: &'a ComponentConfig,
+        options: &'a CreateOptions,
         staging: &'a Staging,
-        settings: &'a CreateOptions,
-        index: IndexWriter,
-    ) -> Self {
-        Self {
+        local: LocalWriter,
+        last: Option<LastSegments>,
+    ) -> Result<Self> {
+        let name = index_file_name(&spec.name, options.sealer.sealing().extension());
+        let sealed = FramedWriter::new(staging.create_file(&name)?, &options.sealer)?;
+        let index = IndexWriter::new(staging.id().clone(), sealed, local, options.level, last)?;
+        Ok(Self {
             spec,
+            options,
             staging,
-            settings,
             open: None,
             archives: Vec::new(),
             index,
@@ -80,11 +77,11 @@ impl<'a> Collector<'a> {
             problems: Problems::default(),
             left_out: LeftOut::default(),
             refused: HashSet::new(),
-        }
+        })
     }
 
-    /// Takes all slots in order; ends with the files finished and synced.
-    pub(super) fn run(mut self, slots: &Receiver<Slot>, monitor: &dyn Monitor) -> Result<Collected> {
+    /// Takes all slots in order.
+    pub(super) fn run(&mut self, slots: &Receiver<Slot>, monitor: &dyn Monitor) -> Result<()> {
         for slot in slots {
             monitor.check()?;
             match slot {
@@ -95,12 +92,11 @@ impl<'a> Collector<'a> {
                 Slot::LeftOut(left_out) => self.left_out = left_out,
                 Slot::Note(note) => monitor.note(&format!("{}: {note}", self.spec.name)),
             }
-            if self.open.as_ref().is_some_and(|a| a.compressed_bytes() >= self.settings.volume_bytes) {
+            if self.open.as_ref().is_some_and(|a| a.compressed_bytes() >= self.options.volume_bytes) {
                 self.end_volume()?;
             }
         }
-        monitor.check()?;
-        self.finish()
+        monitor.check()
     }
 
     fn batch(&mut self, packed: Packed) -> Result<()> {
@@ -113,20 +109,21 @@ impl<'a> Collector<'a> {
         packed.lines.into_iter().try_for_each(|line| self.line(line, place, None))
     }
 
-    fn large(&mut self, parts: &Receiver<Result<Part>>, monitor: &dyn Monitor) -> Result<()> {
+    fn large(&mut self, parts: &Receiver<Result<LargePart>>, monitor: &dyn Monitor) -> Result<()> {
         let place = self.place();
         let mut chunks = Vec::new();
         loop {
             monitor.check()?;
             match parts.recv().map_err(threads::died)?? {
-                Part::Frame(receiver) => {
-                    let Compressed { frame, chunks: more } = receiver.recv().map_err(threads::died)??;
+                LargePart::Frame(receiver) => {
+                    let ChunkedFrame { frame, chunks: more } = receiver.recv().map_err(threads::died)??;
                     self.put(&frame)?;
                     chunks.extend(more);
                 }
-                Part::Again => chunks.clear(),
-                Part::Done(done) => {
-                    let Done { line, problems, bytes_read } = *done;
+                LargePart::Again => chunks.clear(),
+                LargePart::Link(packed) => return self.batch(packed),
+                LargePart::Done(done) => {
+                    let LargeDone { line, problems, bytes_read } = *done;
                     self.bytes_read += bytes_read;
                     problems.into_iter().for_each(|p| self.problems.add(p));
                     return line.map_or(Ok(()), |line| self.line(line, place, Some(chunks)));
@@ -141,9 +138,9 @@ impl<'a> Collector<'a> {
         (volume, self.open.as_ref().map_or(0, FramedWriter::stream_bytes))
     }
 
-    fn put(&mut self, frame: &Frame) -> Result<()> {
+    fn put(&mut self, frame: &PackedFrame) -> Result<()> {
         if self.open.is_none() {
-            let sealer = &self.settings.sealer;
+            let sealer = &self.options.sealer;
             let name = archive_file_name(&self.spec.name, self.place().0, sealer.sealing().extension());
             self.open = Some(FramedWriter::new(self.staging.create_file(&name)?, sealer)?);
         }
@@ -172,10 +169,10 @@ impl<'a> Collector<'a> {
     }
 
     fn push_kept(&mut self, line: &[u8]) -> Result<Pushed> {
-        if !self.refused.is_empty() {
-            if let Some(first) = self.lost_first(&Entry::parse_line(line)?) {
-                return Ok(Pushed::Refused(further_name(first)));
-            }
+        if !self.refused.is_empty()
+            && let Some(first) = self.lost_first(&Entry::parse_line(line)?)
+        {
+            return Ok(Pushed::Refused(lost_link(first)));
         }
         self.index.push_line(line)
     }
@@ -184,13 +181,13 @@ impl<'a> Collector<'a> {
         let (pushed, entry, is_new) = match line {
             IndexLine::Kept(kept) => return self.kept(&kept),
             IndexLine::Same { line, entry } => match self.lost_first(&entry) {
-                Some(first) => (Pushed::Refused(further_name(first)), entry, false),
+                Some(first) => (Pushed::Refused(lost_link(first)), entry, false),
                 None => (self.index.push_line(&line)?, entry, false),
             },
             IndexLine::New(mut entry) => {
                 self.rebase(&mut entry, place, chunks);
                 match self.lost_first(&entry) {
-                    Some(first) => (Pushed::Refused(further_name(first)), entry, true),
+                    Some(first) => (Pushed::Refused(lost_link(first)), entry, true),
                     None => (self.index.push(&entry)?, entry, true),
                 }
             }
@@ -259,7 +256,7 @@ impl<'a> Collector<'a> {
         if self.entries > 0 || !self.problems.is_empty() {
             return;
         }
-        for root in &self.spec.roots {
+        for root in &self.spec.paths {
             let path = root_name(root).map_or_else(|_| "root".to_owned(), |name| name.to_string());
             let detail = "nothing of it was captured: it is a socket, or own data of the backup".to_owned();
             self.problems.add(Problem { kind: ProblemKind::Unsupported, path, detail });
@@ -269,12 +266,12 @@ impl<'a> Collector<'a> {
     fn end_volume(&mut self) -> Result<()> {
         let Some(mut archive) = self.open.take() else { return Ok(()) };
         let mut compressed = Vec::new();
-        Compressor::new(self.settings.level)?.compress(&tar::END, &mut compressed)?;
+        Compressor::new(self.options.level)?.compress(&tar::END, &mut compressed)?;
         archive.put(&compressed, tar::END.len() as u64)?;
         let written = archive.finish()?;
         let (volume, _) = self.place();
         self.archives.push(ArchiveRecord {
-            name: archive_file_name(&self.spec.name, volume, self.settings.sealer.sealing().extension()),
+            name: archive_file_name(&self.spec.name, volume, self.options.sealer.sealing().extension()),
             volume,
             size_bytes: written.size_bytes,
             sha256: written.sha256,
@@ -284,7 +281,8 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Collected> {
+    /// Ends the files and says what they hold, of a capture that began at `captured_from`.
+    pub(super) fn finish(mut self, captured_from: Moment, clock: Clock) -> Result<Collected> {
         self.end_volume()?;
         self.note_emptiness();
         let (problems, problem_counts) = self.problems.finish();
@@ -293,28 +291,34 @@ impl<'a> Collector<'a> {
         self.depends_on.extend(totals.referenced);
         self.depends_on.remove(self.staging.id());
         let index = IndexRecord {
-            name: index_file_name(&self.spec.name, self.settings.sealer.sealing().extension()),
+            name: index_file_name(&self.spec.name, self.options.sealer.sealing().extension()),
             size_bytes: totals.written.size_bytes,
             sha256: totals.written.sha256,
             segments: totals.segments,
             own_segments: totals.own_segments,
             table: Some(totals.table),
         };
-        Ok(Collected {
-            archives: self.archives,
-            index,
-            depends_on: self.depends_on,
+        let stored: u64 = self.archives.iter().map(|a| a.size_bytes).sum();
+        let left_out = self.left_out.count;
+        let record = ComponentRecord {
+            name: self.spec.name.clone(),
+            kind: self.spec.kind.name().into(),
+            captured_from,
+            captured_until: clock.now(),
             entries: self.entries,
             new_entries: self.new_entries,
             content_bytes: self.content_bytes,
             bytes_read: self.bytes_read,
-            problems,
-            problem_counts,
-            left_out: self.left_out.count,
-        })
+            bytes_stored: stored + index.size_bytes,
+            archives: self.archives,
+            index,
+            problems: problem_counts,
+            left_out: (left_out > 0).then_some(left_out),
+        };
+        Ok(Collected { record, depends_on: self.depends_on, problems })
     }
 }
 
-fn further_name(first: &EntryPath) -> Error {
-    Error::failed(format!("it is a further name of {first}, which could not be stored"))
+fn lost_link(first: &EntryPath) -> Error {
+    Error::failed(format!("it is a hard link to {first}, which could not be stored"))
 }

@@ -4,99 +4,35 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 
-use super::large::Part;
+use super::base::LastIndex;
 use super::links::{Name, Verdict};
-use super::pack::Packed;
-use super::parent::Volumes;
 use super::stream::LARGE_FILE_BYTES;
+use super::work::{BatchItem, Job, Kept, Slot, Work};
 use crate::archive::frame::TARGET_FRAME_BYTES;
 use crate::error::Result;
 use crate::index::LocalLines;
-use crate::model::{BackupId, Entry, EntryPath, Fields, Moment, Problem, Timestamp, line_path, tree_order};
-use crate::source::files::{FileKind, Found, LeftOut, Stat, Step};
-use crate::threads;
+use crate::model::{BackupId, Entry, EntryPath, Fields, Timestamp, line_path, tree_order};
+use crate::source::files::{FileKind, Found, Stat, Step};
 
 /// Most entries in one batch: bounds memory where little is read.
 const MAX_BATCH_ENTRIES: u64 = 4096;
 /// Headers of a member in the tar stream, roughly, for the size of batches; in bytes.
 const MEMBER_OVERHEAD_BYTES: u64 = 1536;
 
-/// Entries on their way into the index.
-#[derive(Debug)]
-pub(super) enum BatchItem {
-    /// Unchanged ones.
-    Kept(Kept),
-    /// One to be captured.
-    Read(Box<Job>),
-}
-
-/// Consecutive unchanged entries: their lines, as they stand in the last index.
-#[derive(Debug, Default)]
-pub(super) struct Kept {
-    pub(super) lines: Vec<u8>,
-    pub(super) entries: u64,
-    pub(super) content_bytes: u64,
-}
-
-/// An entry that has to be captured.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) found: Found,
-    /// The entry of the same path in the last index, with its line.
-    pub(super) previous: Option<(Vec<u8>, Entry)>,
-    /// For a file with several names.
-    pub(super) name: Option<Name>,
-}
-
-/// Work for the pool.
-#[derive(Debug)]
-pub(super) enum Work {
-    Batch(Vec<BatchItem>, Sender<Result<Packed>>),
-    Large(Box<Job>, Sender<Result<Part>>),
-}
-
-/// A place in the order of the archive, filled by a worker.
-#[derive(Debug)]
-pub(super) enum Slot {
-    /// Nothing for a worker.
-    Kept(Kept),
-    Batch(Receiver<Result<Packed>>),
-    Large(Receiver<Result<Part>>),
-    /// Something the walk itself met.
-    Problem(Problem),
-    Note(String),
-    /// What rules left out.
-    LeftOut(LeftOut),
-}
-
 /// Parts of a large file that may wait for the writer.
 const LARGE_PARTS_AHEAD: usize = 6;
-
-/// What the next run may take for unchanged.
-#[derive(Debug)]
-pub(super) struct Base {
-    pub(super) lines: LocalLines,
-    /// When that capture began.
-    pub(super) captured_from: Moment,
-    /// Its lines passed the acceptance of readers as they are today.
-    pub(super) accepted: bool,
-    /// What its lines may refer to.
-    pub(super) volumes: Volumes,
-    /// Read files even if they look unchanged.
-    pub(super) rehash: bool,
-}
 
 /// Runs the join until the walk ends or nobody listens any more. Returns the backups that unchanged entries refer to.
 pub(super) fn join(
     walk: impl Iterator<Item = Step>,
-    base: Option<Base>,
+    last: Option<&LastIndex>,
     slots: &Sender<Slot>,
     work: &Sender<Work>,
 ) -> Result<BTreeSet<BackupId>> {
     let mut joiner = Joiner {
-        base,
+        base: last.map(|last| last.copy.lines().map(|lines| (last, lines))).transpose()?,
         peeked: false,
         line: Vec::new(),
         links: HashMap::new(),
@@ -132,7 +68,7 @@ struct Linked {
 }
 
 struct Joiner<'a> {
-    base: Option<Base>,
+    base: Option<(&'a LastIndex, LocalLines)>,
     /// The line that was read last stands for a path that is still to come.
     peeked: bool,
     /// The line that was read last.
@@ -203,9 +139,9 @@ impl Joiner<'_> {
     /// Whether the last index has this path; its line is the one that was read last then. Passes over those that are
     /// gone.
     fn find_previous(&mut self, path: &EntryPath) -> Result<bool> {
-        let Some(base) = &mut self.base else { return Ok(false) };
+        let Some((_, lines)) = &mut self.base else { return Ok(false) };
         loop {
-            if !self.peeked && !base.lines.next_line(&mut self.line)? {
+            if !self.peeked && !lines.next_line(&mut self.line)? {
                 return Ok(false);
             }
             let order = tree_order(&line_path(&self.line)?, path.as_bytes());
@@ -219,22 +155,22 @@ impl Joiner<'_> {
     /// The line that was read last, if a reader would take it; what it refers to may be taken over from there.
     fn previous(&self) -> Option<(Vec<u8>, Entry)> {
         let entry = Entry::parse_line(&self.line).ok()?;
-        let usable = self.base.as_ref().is_some_and(|base| base.volumes.hold_entry(&entry));
+        let usable = self.base.as_ref().is_some_and(|(last, _)| last.volumes.hold_entry(&entry));
         usable.then(|| (self.line.clone(), entry))
     }
 
     /// Takes the line that was read last over, if nothing says that its entry has changed.
     fn keep_if_unchanged(&mut self, stat: &Stat, link_to: Option<&EntryPath>) -> bool {
         // A line that is not in our form costs no more than reading its entry again.
-        let (Some(base), Some(fields)) = (&self.base, Fields::as_written(&self.line)) else { return false };
-        if !is_unchanged(&fields, stat, link_to, base) || !base.volumes.hold(&fields) {
+        let (Some((last, _)), Some(fields)) = (&self.base, Fields::as_written(&self.line)) else { return false };
+        if !is_unchanged(&fields, stat, link_to, last) || !last.volumes.hold(&fields) {
             return false;
         }
-        if !base.accepted && Entry::parse_line(&self.line).is_err() {
+        if !last.accepted && Entry::parse_line(&self.line).is_err() {
             return false;
         }
-        let extents = fields.content.iter().chain(&fields.pieces).flatten().map(|e| &e.0);
-        for backup in extents.chain([&fields.home.0]) {
+        let extents = fields.content.iter().chain(&fields.pieces).flatten().map(|e| &e.backup);
+        for backup in extents.chain([&fields.home.backup]) {
             if !self.referenced.contains(backup) {
                 self.referenced.insert(backup.clone());
             }
@@ -281,11 +217,11 @@ const FILE_SLACK_SECONDS: i64 = 60;
 const SLACK_SECONDS: i64 = 2;
 
 /// Same type, metadata, size, mtime, ctime and inode, and timestamps old enough to be believed.
-fn is_unchanged(line: &Fields<'_>, stat: &Stat, link_to: Option<&EntryPath>, base: &Base) -> bool {
+fn is_unchanged(line: &Fields<'_>, stat: &Stat, link_to: Option<&EntryPath>, last: &LastIndex) -> bool {
     let same_kind = match (line.kind, link_to, stat.kind) {
         ("hardlink", Some(first), _) => line.target.as_deref() == Some(&*first.escaped()),
         ("hardlink", None, _) | (_, Some(_), _) => false,
-        ("file", None, FileKind::File) => line.size == Some(stat.size) && line.unsettled.is_none() && !base.rehash,
+        ("file", None, FileKind::File) => line.size == Some(stat.size) && line.unsettled.is_none() && !last.rehash,
         ("dir", None, FileKind::Dir) | ("symlink", None, FileKind::Symlink) | ("fifo", None, FileKind::Fifo) => true,
         ("char", None, FileKind::Char) | ("block", None, FileKind::Block) => line.device == Some(stat.rdev),
         _ => false,
@@ -297,38 +233,5 @@ fn is_unchanged(line: &Fields<'_>, stat: &Stat, link_to: Option<&EntryPath>, bas
         && u32::from_str_radix(line.mode, 8) == Ok(stat.mode)
         && is_time(line.mtime, stat.mtime)
         && is_time(line.ctime, stat.ctime)
-        && stat.mtime.seconds.max(stat.ctime.seconds) < base.captured_from.unix_seconds().saturating_sub(slack)
-}
-
-/// Counts what a run would do, without reading any content.
-pub(super) fn preview(walk: impl Iterator<Item = Step> + Send, base: Option<Base>) -> Result<super::Preview> {
-    let (slots, received) = bounded(64);
-    let (work, jobs) = bounded(64);
-    std::thread::scope(|scope| {
-        let joiner = threads::start(scope, "join", move || join(walk, base, &slots, &work))?;
-        let counter = threads::start(scope, "count", move || {
-            let mut preview = super::Preview::default();
-            for work in jobs {
-                match work {
-                    Work::Batch(items, _) => items.iter().for_each(|item| preview.count(item)),
-                    Work::Large(job, _) => preview.count(&BatchItem::Read(job)),
-                }
-            }
-            preview
-        })?;
-        let (mut problems, mut kept, mut left_out) = (Vec::new(), 0, 0);
-        for slot in received {
-            match slot {
-                Slot::Problem(problem) => problems.push(problem),
-                Slot::Kept(run) => kept += run.entries,
-                Slot::LeftOut(found) => left_out = found.count,
-                Slot::Batch(_) | Slot::Large(_) | Slot::Note(_) => {}
-            }
-        }
-        let mut preview = counter.join().map_err(threads::died)?;
-        preview.problems = problems;
-        preview.entries += kept;
-        preview.left_out = left_out;
-        joiner.join().map_err(threads::died)?.map(|_| preview)
-    })
+        && stat.mtime.seconds.max(stat.ctime.seconds) < last.captured_from.unix_seconds().saturating_sub(slack)
 }

@@ -4,14 +4,11 @@
 //! Built from the last index when the first new file asks for it: an unchanged tree never pays for it. About 70 bytes an
 //! entry, sorted, looked up by halving.
 
-use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::OnceLock;
 
-use super::component::LastIndex;
-use super::parent::Volumes;
-use crate::error::{Error, Result};
-use crate::index::LocalIndex;
+use super::base::{LastIndex, Volumes};
+use crate::error::Result;
 use crate::model::{BackupId, Digest, Entry, EntryKind, Extent};
 
 /// Smaller contents are stored again: a reference would not be shorter. In bytes.
@@ -19,9 +16,9 @@ pub(super) const MIN_REFERENCED_BYTES: u64 = 512;
 
 /// Looks content up in the last index of a component.
 #[derive(Debug)]
-pub(super) struct KnownContent {
-    source: Option<(LocalIndex, Volumes)>,
-    table: OnceLock<std::result::Result<Table, String>>,
+pub(super) struct KnownContent<'a> {
+    last: Option<&'a LastIndex>,
+    table: OnceLock<Result<Table>>,
 }
 
 #[derive(Debug, Default)]
@@ -41,23 +38,23 @@ struct CompactExtent {
     volume: u32,
 }
 
-impl KnownContent {
-    /// Content of the index at `source`; with none, nothing is known.
-    pub(super) fn new(source: Option<&LastIndex>) -> Self {
-        Self { source: source.map(|l| (l.copy.clone(), l.volumes.clone())), table: OnceLock::new() }
+impl<'a> KnownContent<'a> {
+    /// Content of the last index; with none, nothing is known.
+    pub(super) fn new(last: Option<&'a LastIndex>) -> Self {
+        Self { last, table: OnceLock::new() }
     }
 
     /// Whether anything can be known at all.
     pub(super) fn is_empty(&self) -> bool {
-        self.source.is_none()
+        self.last.is_none()
     }
 
     fn table(&self) -> Result<Option<&Table>> {
-        let Some((copy, volumes)) = &self.source else { return Ok(None) };
-        match self.table.get_or_init(|| Table::build(copy, volumes).map_err(|e| e.one_line())) {
-            Ok(table) => Ok(Some(table)),
-            Err(why) => Err(Error::failed(format!("cannot use the local copy of the last index: {why}"))),
-        }
+        let Some(last) = self.last else { return Ok(None) };
+        let table = self
+            .table
+            .get_or_init(|| Table::build(last).map_err(|e| e.within("cannot use the local copy of the last index")));
+        table.as_ref().map(Some).map_err(Clone::clone)
     }
 
     /// Where `length` bytes with this digest lie.
@@ -79,15 +76,15 @@ impl KnownContent {
 }
 
 impl Table {
-    fn build(source: &LocalIndex, volumes: &Volumes) -> Result<Self> {
+    fn build(last: &LastIndex) -> Result<Self> {
         let mut table = Self::default();
         let mut numbers = BTreeMap::new();
-        let mut lines = source.lines()?;
+        let mut lines = last.copy.lines()?;
         let mut line = Vec::new();
         while lines.next_line(&mut line)? {
             // What readers would refuse is not referred to.
             if let Ok(entry) = Entry::parse_line(&line) {
-                table.add(&entry, volumes, &mut numbers);
+                table.add(&entry, &last.volumes, &mut numbers);
             }
         }
         table.extents_by_digest.sort_unstable_by_key(|p| p.0);
@@ -110,10 +107,10 @@ impl Table {
             let place = CompactExtent { offset: extent.offset + skip, length, backup, volume: extent.volume };
             self.extents_by_digest.push((sha256, place));
         };
-        if let [extent] = extents.as_slice() {
-            if extent.length > MIN_REFERENCED_BYTES {
-                put(*sha256, extent, 0, extent.length);
-            }
+        if let [extent] = extents.as_slice()
+            && extent.length > MIN_REFERENCED_BYTES
+        {
+            put(*sha256, extent, 0, extent.length);
         }
         if chunks.is_empty() {
             return;

@@ -2,20 +2,18 @@
 //! with the reason.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use super::component::LastIndex;
-use super::{ComponentSpec, CreateOptions, FullBecause};
+use super::base::{LastIndex, Volumes};
+use super::options::CreateOptions;
+use super::report::FullBecause;
+use crate::engine::{Host, Session};
 use crate::error::{Error, Hint, Kind, Result};
-use crate::model::{BackupId, ComponentRecord, Dependency, Digest, Entry, EntryKind, Extent, Fields, Manifest};
+use crate::model::{BackupId, Dependency, Digest, Manifest};
 use crate::repo::Repository;
-use crate::repo::backup::{MANIFEST_FILE, SUMS_FILE, Trust, parse_sums};
-use crate::repo::catalog::Catalog;
-use crate::repo::read_small;
+use crate::repo::backup::{MANIFEST_FILE, Trust, parse_sums};
+use crate::repo::catalog::{Catalog, SHOWN_PASSED_OVER};
+use crate::repo::signing::Signer;
 use crate::repo::state::{ACCEPTANCE, LocalState};
-
-/// Backups that were passed over and are named.
-const SHOWN_PASSED_OVER: usize = 5;
 
 /// What was found, and what follows from it.
 #[derive(Debug)]
@@ -47,24 +45,22 @@ impl ParentChoice {
     }
 
     /// Looks at the newest backup that is trusted. Refuses to write when it is another host's or lies in the future.
-    pub(super) fn make(
-        repo: &Repository,
-        catalog: &Catalog,
-        state: &LocalState,
-        settings: &CreateOptions,
-    ) -> Result<Self> {
+    pub(super) fn make(session: &Session, catalog: &Catalog, options: &CreateOptions) -> Result<Self> {
+        let Session { repo, state, host, .. } = session;
         let head = state.head().unwrap_or_default();
-        let trust = Trust { signers: [&settings.trusted[..], &state.pinned()?].concat(), allow_unsigned: false };
+        let own = host.signer.iter().map(Signer::public);
+        let signers = session.trust.signers.iter().cloned().chain(own).chain(state.pinned()?).collect();
+        let trust = Trust { signers, allow_unsigned: false };
         let standing = catalog.standing(repo, &trust, head.as_ref().map_or(0, |h| h.sequence))?;
         let notes = standing.passed_over.iter().take(SHOWN_PASSED_OVER).map(|p| {
             let why = p.why.one_line();
             format!("backup {} does not count, though it claims to be newer: {why}", p.id)
         });
         let first = Self { next_sequence: standing.next_sequence, notes: notes.collect(), ..Self::first() };
-        let is_other = |m: &Manifest| settings.host_id.as_ref().is_some_and(|id| *id != m.host_id);
+        let is_other = |m: &Manifest| host.id().is_some_and(|id| id != m.host_id);
         let stranger = standing.newest.as_ref().filter(|m| is_other(m)).or(standing.foreign.as_ref());
-        if let Some(stranger) = stranger.filter(|_| !settings.adopt) {
-            return Err(other_host(repo, stranger, settings));
+        if let Some(stranger) = stranger.filter(|_| !session.adopts) {
+            return Err(other_host(repo, stranger, host));
         }
         let Some(newest) = &standing.newest.or(standing.foreign) else {
             let gone = || head.is_some().then(|| "the backups that this host made here are gone".into());
@@ -75,7 +71,7 @@ impl ParentChoice {
             let full_because = standing.passed_over.first().map(|p| unusable(p.why.one_line())).or_else(gone);
             return Ok(Self { full_because, ..first });
         };
-        let now = settings.clock.now();
+        let now = host.clock.now();
         if now < newest.id.moment() {
             return Err(Error::new(
                 Kind::ClockBack,
@@ -83,27 +79,26 @@ impl ParentChoice {
             )
             .hint("set the clock right; a backup from the future can be moved out of the repository"));
         }
-        let sums = read_small(&repo.root().join(newest.id.as_str()).join(SUMS_FILE));
-        let Ok(sums) = sums else {
+        let Ok(sums) = repo.sums(&newest.id) else {
             let why = format!("the newest backup {} has no readable SHA256SUMS", newest.id);
             return Ok(Self { full_because: Some(FullBecause { why, hint: Some(Hint::Verify) }), ..first });
         };
         let sums_sha256 = Digest::of(&sums);
-        let mut decision = Self {
+        let mut choice = Self {
             parent: Some(Dependency { id: newest.id.clone(), sums_sha256 }),
             parent_manifest: Some(newest.clone()),
             ..first
         };
-        match decision.find_last(repo, newest, &sums, state, settings) {
+        match choice.find_last(repo, newest, &sums, state, options) {
             Ok(()) => {}
             Err(FullBecause { why, hint }) => {
-                decision.last.clear();
+                choice.last.clear();
                 // What was passed over may be the one that this run would have been built on.
                 let passed_over = standing.passed_over.first().map(|p| format!("{}; ", p.why.one_line()));
-                decision.full_because = Some(FullBecause { why: passed_over.unwrap_or_default() + &why, hint });
+                choice.full_because = Some(FullBecause { why: passed_over.unwrap_or_default() + &why, hint });
             }
         }
-        Ok(decision)
+        Ok(choice)
     }
 
     /// Collects the local copies that may be used, or says why none may.
@@ -113,12 +108,12 @@ impl ParentChoice {
         newest: &Manifest,
         sums: &[u8],
         state: &LocalState,
-        settings: &CreateOptions,
+        options: &CreateOptions,
     ) -> std::result::Result<(), FullBecause> {
-        if settings.full {
+        if options.full {
             return Err("a full backup was asked for".into());
         }
-        if newest.sealing != settings.sealer.sealing() {
+        if newest.sealing != options.sealer.sealing() {
             return Err(format!("keys or cipher are not those of backup {}", newest.id).into());
         }
         let sums_sha256 = Digest::of(sums);
@@ -137,7 +132,7 @@ impl ParentChoice {
             })?;
             self.bases.insert(base.id.clone(), (base.sums_sha256, manifest));
         }
-        let complete = settings.components.iter().filter(|s| newest.component(&s.name).is_some());
+        let complete = options.components.iter().filter(|s| newest.component(&s.name).is_some());
         for spec in complete {
             let local =
                 copies.components.get(&spec.name).ok_or_else(|| format!("the index copy of {} is gone", spec.name))?;
@@ -152,6 +147,7 @@ impl ParentChoice {
                 captured_from: local.captured_from,
                 accepted: copies.accepted == ACCEPTANCE,
                 volumes: self.volumes(&spec.name),
+                rehash: options.rehash,
             };
             self.last.insert(spec.name.clone(), last);
         }
@@ -166,7 +162,7 @@ impl ParentChoice {
             let archives = manifest.component(component).map(|c| c.archives.as_slice()).unwrap_or_default();
             archives.iter().map(|a| ((id.clone(), a.volume), a.tar_bytes))
         });
-        Volumes(Arc::new(archives.collect()))
+        Volumes(archives.collect())
     }
 
     /// The index that a component builds on.
@@ -175,9 +171,9 @@ impl ParentChoice {
     }
 
     /// A backup that is referred to, with its digest.
-    pub(super) fn dependency(&self, id: BackupId) -> Result<Dependency> {
-        match self.bases.get(&id) {
-            Some(&(sums_sha256, _)) => Ok(Dependency { id, sums_sha256 }),
+    pub(super) fn dependency(&self, id: &BackupId) -> Result<Dependency> {
+        match self.bases.get(id) {
+            Some(&(sums_sha256, _)) => Ok(Dependency { id: id.clone(), sums_sha256 }),
             None => Err(Error::failed(format!(
                 "the index copy refers to backup {id}, which the newest backup does not depend on"
             ))),
@@ -188,13 +184,12 @@ impl ParentChoice {
 /// The manifest of a backup that is to be referred to, if SHA256SUMS is the one that is meant, lists it, and all archives
 /// and indexes are there with their sizes; else what is wrong. Their bytes are `verify`'s work.
 fn whole_base(repo: &Repository, base: &Dependency) -> std::result::Result<Manifest, String> {
-    let dir = repo.root().join(base.id.as_str());
-    let sums = read_small(&dir.join(SUMS_FILE)).map_err(|_| "is missing or changed: it has no readable SHA256SUMS")?;
+    let sums = repo.sums(&base.id).map_err(|_| "is missing or changed: it has no readable SHA256SUMS")?;
     if Digest::of(&sums) != base.sums_sha256 {
         return Err("is missing or changed: it has another SHA256SUMS than this host wrote".into());
     }
     let sums = parse_sums(&sums).map_err(|e| e.one_line())?;
-    let bytes = read_small(&dir.join(MANIFEST_FILE)).map_err(|_| "has no readable manifest.json")?;
+    let bytes = repo.manifest_bytes(&base.id).map_err(|_| "has no readable manifest.json")?;
     if sums.get(MANIFEST_FILE) != Some(&Digest::of(&bytes)) {
         return Err("has a manifest.json that was changed".into());
     }
@@ -202,9 +197,9 @@ fn whole_base(repo: &Repository, base: &Dependency) -> std::result::Result<Manif
     for component in &manifest.components {
         let archives = component.archives.iter().map(|a| (&a.name, a.size_bytes));
         for (name, size) in archives.chain([(&component.index.name, component.index.size_bytes)]) {
-            match dir.join(name).symlink_metadata() {
-                Ok(meta) if meta.is_file() && meta.len() == size => {}
-                Ok(meta) if meta.is_file() => {
+            match repo.stat_object(&base.id, name) {
+                Some(meta) if meta.is_file() && meta.len() == size => {}
+                Some(meta) if meta.is_file() => {
                     return Err(format!("has a {name} of {} bytes instead of {size}", meta.len()));
                 }
                 _ => return Err(format!("has lost its {name}")),
@@ -214,64 +209,8 @@ fn whole_base(repo: &Repository, base: &Dependency) -> std::result::Result<Manif
     Ok(manifest)
 }
 
-/// How long the archive volumes of one component are in the backups that may be referred to.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Volumes(Arc<BTreeMap<(BackupId, u32), u64>>);
-
-impl Volumes {
-    /// Whether the home and all extents of a line lie inside of them.
-    pub(super) fn hold(&self, line: &Fields<'_>) -> bool {
-        let (home, volume, offset) = &line.home;
-        let extents = line.content.iter().chain(&line.pieces).flatten();
-        self.have(home, *volume, *offset, 1) && extents.into_iter().all(|e| self.have(&e.0, e.1, e.2, e.3))
-    }
-
-    /// The same for an entry.
-    pub(super) fn hold_entry(&self, entry: &Entry) -> bool {
-        let extents = if let EntryKind::File { extents, .. } = &entry.kind { extents.as_slice() } else { &[] };
-        let home = &entry.home;
-        self.have(&home.backup, home.volume, home.offset, 1) && extents.iter().all(|e| self.hold_extent(e))
-    }
-
-    /// Whether an extent lies inside of them.
-    pub(super) fn hold_extent(&self, extent: &Extent) -> bool {
-        self.have(&extent.backup, extent.volume, extent.offset, extent.length)
-    }
-
-    fn have(&self, backup: &BackupId, volume: u32, offset: u64, length: u64) -> bool {
-        let end = offset.checked_add(length);
-        self.0.get(&(backup.clone(), volume)).is_some_and(|&bytes| end.is_some_and(|end| end <= bytes))
-    }
-}
-
-fn other_host(repo: &Repository, newest: &Manifest, settings: &CreateOptions) -> Error {
-    let (root, theirs, ours) = (repo.root().display(), &newest.host, &settings.host);
+fn other_host(repo: &Repository, newest: &Manifest, host: &Host) -> Error {
+    let (root, theirs, ours) = (repo.location().display(), &newest.host, &host.name);
     Error::new(Kind::OtherHost, format!("the repository {root} was last written by host {theirs:?}, this is {ours:?}"))
         .hint(Hint::TakeOver)
-}
-
-/// Missing or shrunken parts fail the backup before anything is published.
-pub(super) fn check_expectations(
-    spec: &ComponentSpec,
-    record: &ComponentRecord,
-    parent: Option<&Manifest>,
-) -> Result<()> {
-    if let Some(min) = spec.min_entries.filter(|&min| record.entries < min) {
-        return Err(Error::failed(format!(
-            "the component {} has {} entries, at least {min} are expected",
-            spec.name, record.entries
-        ))
-        .hint("nothing was published; change `expect` in the configuration if this is right"));
-    }
-    let before = parent.and_then(|m| m.component(&spec.name)).map(|c| c.content_bytes);
-    if let (Some(percent), Some(before)) = (spec.max_shrink, before) {
-        if record.content_bytes < before.saturating_sub(percent.of(before)) {
-            return Err(Error::failed(format!(
-                "the component {} shrank from {before} to {} bytes, more than the {percent} that are expected",
-                spec.name, record.content_bytes
-            ))
-            .hint("nothing was published; change `expect` in the configuration if this is right"));
-        }
-    }
-    Ok(())
 }

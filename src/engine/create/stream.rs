@@ -6,7 +6,7 @@ use std::io;
 use fastcdc::v2020::FastCDC;
 use rustix::buffer::spare_capacity;
 
-use super::pack::changed;
+use super::capture::{changed, problem};
 use crate::model::{Problem, ProblemKind};
 use crate::page_cache;
 use crate::source::files::Found;
@@ -78,8 +78,7 @@ impl<'a> StoredStream<'a> {
                 if self.gaps.len() > 8 { format!(" and {} more places", self.gaps.len() - 8) } else { String::new() };
             let ranges = ranges.join(", ");
             let detail = format!("{lost} bytes could not be read, zeros stand for them: {ranges}{more} ({error})");
-            let path = found.path.escaped().into_owned();
-            return Ok(Some(Problem { kind: ProblemKind::Unreadable, path, detail }));
+            return Ok(Some(problem(found, ProblemKind::Unreadable, detail)));
         }
         Ok(self.ended.then(|| changed(found, "it became shorter while it was read; zeros stand for the rest")))
     }

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::RestoreOptions;
+use crate::durable::Disk;
 use crate::engine::chain::Chain;
 use crate::error::{Error, Hint, Kind, Result};
-use crate::model::{BackupId, Digest};
-use crate::repo::{pretty_json, read_small};
+use crate::model::{BackupId, Digest, pretty_json};
+use crate::repo::read_small;
 
 /// Name of the marker in the target folder.
 pub(super) const MARKER_FILE: &str = ".ccbackup-restore.json";
@@ -35,7 +35,7 @@ pub(super) fn is_there(target: &Path) -> bool {
 }
 
 /// Whether a restore of the same backup was cut short here. One of another backup is refused.
-pub(super) fn belongs_to(target: &Path, chain: &Chain, options: &RestoreOptions) -> Result<bool> {
+pub(super) fn belongs_to(target: &Path, chain: &Chain, overwrite: bool) -> Result<bool> {
     if !is_there(target) {
         return Ok(false);
     }
@@ -43,7 +43,7 @@ pub(super) fn belongs_to(target: &Path, chain: &Chain, options: &RestoreOptions)
     let found: Option<Marker> = read_small(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     match found {
         Some(found) if found == of(chain) => Ok(true),
-        _ if options.overwrite => Ok(false),
+        _ if overwrite => Ok(false),
         Some(found) => Err(Error::new(
             Kind::WouldOverwrite,
             format!("a restore of backup {} was cut short in {}", found.id, target.display()),
@@ -56,13 +56,13 @@ pub(super) fn belongs_to(target: &Path, chain: &Chain, options: &RestoreOptions)
 }
 
 /// Places the marker before anything else is written.
-pub(super) fn place(target: &Path, chain: &Chain, options: &RestoreOptions) -> Result<()> {
-    options.disk.make_dirs(target)?;
-    options.disk.replace(&path(target), &pretty_json(&of(chain))?)
+pub(super) fn place(target: &Path, chain: &Chain, disk: &Disk) -> Result<()> {
+    disk.make_dirs(target)?;
+    disk.replace(&path(target), &pretty_json(&of(chain))?)
 }
 
 /// Removes the marker at the very end.
-pub(super) fn remove(target: &Path, options: &RestoreOptions) -> Result<()> {
-    options.disk.remove_file_if_there(&path(target))?;
-    options.disk.sync_dir(target)
+pub(super) fn remove(target: &Path, disk: &Disk) -> Result<()> {
+    disk.remove_file_if_there(&path(target))?;
+    disk.sync_dir(target)
 }

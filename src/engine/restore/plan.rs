@@ -1,155 +1,204 @@
-//! Which entries a restore is about, and what a dry run says of them.
+//! The plan of a restore: what it will write and remove, and where. What was shown of it is what [`RestorePlan::apply`]
+//! does.
 
-use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{RestoreOptions, RestoreReport, nothing_removed, unsettled};
+use super::apply::{Before, ComponentRestore};
+use super::compare;
+use super::extras::extras;
+use super::marker;
+use super::options::{RestoreOptions, RestoreReport};
+use crate::durable::Disk;
+use crate::engine::Session;
 use crate::engine::chain::Chain;
 use crate::engine::finding::Finding;
-use crate::engine::select::Selection;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Hint, Kind, Result, path_text};
 use crate::index::Inventory;
-use crate::model::{Digest, Entry, EntryKind, EntryPath};
+use crate::model::{BackupId, ComponentRecord, escape_path};
 use crate::monitor::Monitor;
-use crate::source::files::destination::{Destination, Existing};
+use crate::source::files::destination::{Destination, DestinationOptions};
 
-/// An entry that a restore is about.
-pub(super) enum Chosen {
-    /// A folder that is only there to lead to a selected entry.
-    Way(Entry),
-    /// A selected entry.
-    Entry(Entry),
-    /// A selected hard link that leads to nothing it may lead to.
-    Damaged(Entry, Error),
+/// A restore that can be shown and then carried out. It has opened the indexes and written nothing.
+#[derive(Debug)]
+pub struct RestorePlan {
+    chain: Arc<Chain>,
+    target: PathBuf,
+    options: RestoreOptions,
+    disk: Disk,
+    components: Vec<Component>,
+    /// What is known before anything is done.
+    report: RestoreReport,
+    planned_in: Duration,
 }
 
-/// The selected entries, each after the folders that lead to it, as far as the inventory can be read.
-pub(super) fn selected<'a>(
-    inventory: &'a Inventory,
-    selection: &'a Selection,
-) -> Result<impl Iterator<Item = Result<Chosen>> + 'a> {
-    let mut above: Vec<Entry> = Vec::new();
-    let mut stand_ins = HashMap::new();
-    Ok(inventory.readable()?.flat_map(move |entry| {
-        let entry = match entry {
-            Err(error) => return vec![Err(error)],
-            Ok(entry) => entry,
-        };
-        let is_dir = entry.kind == EntryKind::Dir;
-        while above.last().is_some_and(|dir| !entry.path.is_below(&dir.path)) {
-            above.pop();
-        }
-        if !selection.matches(&entry.path, is_dir) {
-            if is_dir {
-                above.push(entry);
-            }
-            return Vec::new();
-        }
-        let chosen = chosen(entry, inventory, selection, &mut stand_ins);
-        above.drain(..).map(|dir| Ok(Chosen::Way(dir))).chain([chosen]).collect()
-    }))
+#[derive(Debug)]
+struct Component {
+    record: ComponentRecord,
+    inventory: Inventory,
+    /// Raw paths of what the backup does not have, folders after what they hold.
+    extras: Vec<Box<[u8]>>,
 }
 
-/// A further name of a file whose first name is not selected becomes the file itself; `known` says which name did so, for
-/// those that follow.
-fn chosen(
-    mut entry: Entry,
-    inventory: &Inventory,
-    selection: &Selection,
-    known: &mut HashMap<EntryPath, EntryPath>,
-) -> Result<Chosen> {
-    let EntryKind::Hardlink { target } = &mut entry.kind else { return Ok(Chosen::Entry(entry)) };
-    if let Some(name) = known.get(target) {
-        target.clone_from(name);
-        return Ok(Chosen::Entry(entry));
+impl Session {
+    /// Plans to restore a backup into the folder `target`, which is made when it is not there. One that is not empty is
+    /// refused with [`Kind::WouldOverwrite`] unless the options allow it, or a restore of the same backup was cut short
+    /// there. A component whose index is lost is a finding.
+    pub fn plan_restore(
+        &self,
+        id: &BackupId,
+        target: &Path,
+        options: RestoreOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<RestorePlan> {
+        RestorePlan::new(self.chain(id)?, target, options, self.host.disk.clone(), true, monitor)
     }
-    match inventory.first_name(&entry.path, target) {
-        Err(e) if e.is_damage() => Ok(Chosen::Damaged(entry, e)),
-        Err(e) => Err(e),
-        Ok(_) if selection.matches(target, false) => Ok(Chosen::Entry(entry)),
-        Ok(first) => {
-            known.insert(target.clone(), entry.path.clone());
-            Ok(Chosen::Entry(Entry { path: entry.path, ..first }))
-        }
+
+    /// Says what a restore would do; changes nothing. Content that is there already is read and compared.
+    pub fn preview_restore(
+        &self,
+        id: &BackupId,
+        target: &Path,
+        options: RestoreOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<RestoreReport> {
+        RestorePlan::new(self.chain(id)?, target, options, self.host.disk.clone(), false, monitor)?.preview(monitor)
+    }
+
+    /// Plans and restores in one go. Damage is in the report, not an error: the rest was restored.
+    pub fn restore(
+        &self,
+        id: &BackupId,
+        target: &Path,
+        options: RestoreOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<RestoreReport> {
+        self.plan_restore(id, target, options, monitor)?.apply(monitor)
     }
 }
 
-/// Compares a component with what is in its folder.
-pub(super) fn component(
-    chain: &Arc<Chain>,
-    name: &str,
-    inventory: &Inventory,
-    target: Option<&Destination>,
-    options: &RestoreOptions,
-    monitor: &dyn Monitor,
-    report: &mut RestoreReport,
-) -> Result<()> {
-    let id = &chain.backup.manifest.id;
-    for entry in selected(inventory, &options.selection)? {
-        monitor.check()?;
-        let entry = match entry? {
-            Chosen::Way(_) => continue,
-            Chosen::Damaged(entry, error) => {
-                report.entries += 1;
-                report.findings.push(Finding::content(id, name, &entry.path, &error));
-                continue;
-            }
-            Chosen::Entry(entry) => entry,
-        };
-        report.entries += 1;
-        if matches!(entry.kind, EntryKind::File { unsettled: true, .. }) {
-            report.problems.push(unsettled(name, &entry.path));
-        }
-        let same = match target {
-            None => false,
-            Some(target) => match (target.existing(&entry)?, &entry.kind) {
-                (Existing::Same, _) => true,
-                (Existing::SameShape(state), EntryKind::File { sha256, .. }) => {
-                    state.metadata_equal && target.hash_existing(&entry)? == Some(*sha256)
+impl RestorePlan {
+    fn new(
+        chain: Arc<Chain>,
+        target: &Path,
+        options: RestoreOptions,
+        disk: Disk,
+        open_closed: bool,
+        monitor: &dyn Monitor,
+    ) -> Result<Self> {
+        let begun = Instant::now();
+        let mut report = begin(&chain, target, &options)?;
+        let mut components = Vec::new();
+        for record in chain.components(&options.components)? {
+            let inventory = match chain.inventory(&record.name) {
+                Err(e) if e.is_damage() => {
+                    report.findings.push(Finding::index(&chain.backup.manifest.id, record, &e));
+                    continue;
                 }
-                _ => false,
-            },
-        };
-        monitor.advance(entry.size(), 1);
-        if same {
-            report.unchanged += 1;
-        } else {
-            report.written += 1;
-            report.bytes_written += entry.size();
+                // A key that does not open the indexes is noticed before anything is written.
+                opened => opened?,
+            };
+            let mut component = Component { record: record.clone(), inventory, extras: Vec::new() };
+            let there = Destination::look_in(target, &record.name, DestinationOptions::default())?;
+            if let Some(there) = there.filter(|_| options.delete) {
+                let (inventory, problems) = (&component.inventory, &mut report.problems);
+                component.extras = extras(inventory, &record.name, &there, open_closed, monitor, problems)?;
+            }
+            components.push(component);
         }
+        let (target, planned_in) = (target.to_owned(), begun.elapsed());
+        Ok(Self { chain, target, options, disk, components, report, planned_in })
     }
-    if let (true, Some(target)) = (options.delete, target) {
-        extras(inventory, name, target, true, monitor, report)?;
+
+    /// Escaped paths of what will be removed, with their component.
+    pub fn deletions(&self) -> impl Iterator<Item = String> {
+        self.components.iter().flat_map(Component::deletions)
     }
-    report.findings.extend(inventory.losses().iter().map(|loss| Finding::lines(id, name, loss)));
-    Ok(())
+
+    fn preview(self, monitor: &dyn Monitor) -> Result<RestoreReport> {
+        let begun = Instant::now();
+        let Self { chain, target, options, components, mut report, planned_in, .. } = self;
+        report.dry_run = true;
+        for component in &components {
+            let name = &component.record.name;
+            monitor.stage(name, None, Some(component.record.entries));
+            let there = Destination::look_in(&target, name, DestinationOptions::default())?;
+            compare::component(&chain, name, &component.inventory, there.as_ref(), &options, monitor, &mut report)?;
+            report.deleted.extend(component.deletions());
+        }
+        if report.findings.is_empty() {
+            report.matched_something(&options)?;
+        }
+        Ok(conclude(report, &chain, planned_in + begun.elapsed()))
+    }
+
+    /// Restores, and removes just what the plan lists. Damage is in the report, not an error: the rest was restored.
+    pub fn apply(self, monitor: &dyn Monitor) -> Result<RestoreReport> {
+        let begun = Instant::now();
+        let Self { chain, target, options, disk, components, mut report, planned_in } = self;
+        let continued = marker::is_there(&target);
+        marker::place(&target, &chain, &disk)?;
+        for Component { record, inventory, extras } in &components {
+            monitor.stage(&record.name, Some(record.content_bytes), Some(record.entries));
+            // Inside a target that is ours (new, continued or to be overwritten) nothing but our own entries is in the way.
+            let inside = DestinationOptions { overwrite: true, ..DestinationOptions::default() };
+            let place = Destination::open_in(&target, &record.name, options.overwrite, inside)?;
+            let before = match continued {
+                true => Before::Continued,
+                false if place.is_empty()? => Before::Empty,
+                false => Before::Used,
+            };
+            let chain = &chain;
+            let (name, target, options) = (&*record.name, &place, &options);
+            let restore = ComponentRestore { chain, name, inventory, target, options, before, extras, monitor };
+            match restore.run(&mut report) {
+                // The other components can be whole.
+                Err(e) if e.is_damage() => report.findings.push(Finding::index(&chain.backup.manifest.id, record, &e)),
+                result => result.map_err(|e| e.within(format!("cannot restore the component {}", record.name)))?,
+            }
+        }
+        if report.findings.is_empty() {
+            marker::remove(&target, &disk)?;
+            report.matched_something(&options)?;
+        }
+        Ok(conclude(report, &chain, planned_in + begun.elapsed()))
+    }
 }
 
-/// Removes what the inventory does not list, or only says what that would be. When lines of it are lost nobody knows.
-pub(super) fn extras(
-    inventory: &Inventory,
-    component: &str,
-    target: &Destination,
-    dry_run: bool,
-    monitor: &dyn Monitor,
-    report: &mut RestoreReport,
-) -> Result<()> {
-    let keep = path_digests(inventory, monitor)?;
-    if inventory.is_lossy() {
-        report.problems.push(nothing_removed(component));
-        return Ok(());
+impl Component {
+    fn deletions(&self) -> impl Iterator<Item = String> {
+        self.extras.iter().map(|path| format!("{}/{}", self.record.name, escape_path(path)))
     }
-    target.sweep(&|path| keep.contains(&Digest::of(path)), dry_run, &mut |path| {
-        report.deleted.push(format!("{component}/{}", crate::model::escape_path(path)));
-    })
 }
 
-/// Digests of all paths, so that memory does not depend on their length.
-pub(super) fn path_digests(inventory: &Inventory, monitor: &dyn Monitor) -> Result<HashSet<Digest>> {
-    let mut keep = HashSet::new();
-    for entry in inventory.readable()? {
-        monitor.check()?;
-        keep.insert(Digest::of(entry?.path.as_bytes()));
+fn conclude(mut report: RestoreReport, chain: &Chain, took: Duration) -> RestoreReport {
+    report.findings.extend(chain.repository_fault().map(Finding::of_record));
+    report.duration_seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0;
+    report
+}
+
+/// Checks that the target may be used, without touching it.
+fn begin(chain: &Arc<Chain>, target: &Path, options: &RestoreOptions) -> Result<RestoreReport> {
+    if options.delete && !options.selection.is_everything() {
+        return Err(Error::usage("a deletion cannot be combined with a selection")
+            .hint("it would remove what was only not selected"));
     }
-    Ok(keep)
+    chain.components(&options.components)?;
+    let continued = marker::belongs_to(target, chain, options.overwrite)?;
+    if !options.overwrite && !continued && !is_empty(target)? {
+        return Err(
+            Error::new(Kind::WouldOverwrite, format!("{} is not empty", path_text(target))).hint(Hint::TargetInUse)
+        );
+    }
+    let id: &BackupId = &chain.backup.manifest.id;
+    Ok(RestoreReport { id: id.to_string(), target: target.to_owned(), ..RestoreReport::default() })
+}
+
+fn is_empty(dir: &Path) -> Result<bool> {
+    match std::fs::read_dir(dir) {
+        Ok(mut names) => Ok(names.next().is_none()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(e).at("cannot list", dir),
+    }
 }

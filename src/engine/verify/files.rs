@@ -1,18 +1,15 @@
 //! Compares every stored file with its signed digest.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::engine::finding::{Finding, FindingKind};
-use crate::error::{Context, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::model::{BackupId, Digest, Hasher};
 use crate::monitor::Monitor;
-use crate::page_cache::Trail;
+use crate::repo::Repository;
 use crate::repo::backup::Backup;
-use crate::repo::open_regular;
 use crate::threads;
 
 /// What was read.
@@ -24,7 +21,8 @@ pub(super) struct Counts {
 
 /// The files of some backups.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(super) struct Files<'a> {
+    repo: &'a Repository,
     todo: Vec<Todo>,
     /// Their sizes together, as far as they are there.
     pub(super) bytes: u64,
@@ -35,13 +33,12 @@ struct Todo {
     id: BackupId,
     component: Option<String>,
     name: String,
-    path: PathBuf,
     expected: Digest,
 }
 
-impl Files {
+impl<'a> Files<'a> {
     /// All files that `SHA256SUMS` lists.
-    pub(super) fn of(backups: &[Backup]) -> Self {
+    pub(super) fn of(repo: &'a Repository, backups: &[Backup]) -> Self {
         let mut todo = Vec::new();
         for backup in backups {
             let components = &backup.manifest.components;
@@ -54,14 +51,13 @@ impl Files {
                 id: backup.manifest.id.clone(),
                 component: owners.get(name).cloned(),
                 name: name.clone(),
-                path: backup.dir.join(name),
                 expected,
             }));
         }
         // The largest first, so that no thread ends long after the others.
-        let size = |t: &Todo| t.path.symlink_metadata().map_or(0, |m| m.len());
+        let size = |t: &Todo| repo.stat_object(&t.id, &t.name).map_or(0, |meta| meta.len());
         todo.sort_by_cached_key(|t| std::cmp::Reverse(size(t)));
-        Self { bytes: todo.iter().map(size).sum(), todo }
+        Self { repo, bytes: todo.iter().map(size).sum(), todo }
     }
 
     /// Hashes them all.
@@ -72,7 +68,7 @@ impl Files {
             let work = || -> Result<()> {
                 let mut buffer = vec![0; 1 << 20];
                 while let Some(item) = self.todo.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let (finding, length) = item.check(&mut buffer, monitor)?;
+                    let (finding, length) = item.check(self.repo, &mut buffer, monitor)?;
                     files.fetch_add(u64::from(item.component.is_some()), Ordering::Relaxed);
                     bytes.fetch_add(length, Ordering::Relaxed);
                     found.lock().map_err(threads::died)?.extend(finding);
@@ -80,7 +76,7 @@ impl Files {
                 Ok(())
             };
             let workers = threads::start_pool(scope, "hash", threads.min(self.todo.len()), || work)?;
-            workers.into_iter().try_for_each(|w| w.join().unwrap_or_else(|e| Err(threads::died(e))))
+            workers.into_iter().try_for_each(threads::join)
         })?;
         let mut found: Vec<Finding> = found.into_inner().map_err(threads::died)?;
         found.sort_by(|a, b| a.path.cmp(&b.path));
@@ -90,10 +86,10 @@ impl Files {
 
 impl Todo {
     /// What is wrong with the file, and how much of it was read.
-    fn check(&self, buffer: &mut [u8], monitor: &dyn Monitor) -> Result<(Option<Finding>, u64)> {
+    fn check(&self, repo: &Repository, buffer: &mut [u8], monitor: &dyn Monitor) -> Result<(Option<Finding>, u64)> {
         let finding =
             |kind: FindingKind, detail| Finding::of_file(&self.id, self.component.as_deref(), &self.name, kind, detail);
-        match self.hash(buffer, monitor) {
+        match self.hash(repo, buffer, monitor) {
             Ok((digest, length)) if digest == self.expected => Ok((None, length)),
             Ok((digest, length)) => {
                 let detail = format!("its SHA-256 is {digest}, signed was {}", self.expected);
@@ -101,31 +97,23 @@ impl Todo {
             }
             Err(e) if matches!(e.kind(), Kind::Interrupted(_)) => Err(e),
             Err(e) => {
-                let missing = self.path.symlink_metadata().is_err();
-                Ok((
-                    Some(finding(if missing { FindingKind::Missing } else { FindingKind::Unreadable }, e.one_line())),
-                    0,
-                ))
+                let is_there = repo.stat_object(&self.id, &self.name).is_some();
+                let kind = if is_there { FindingKind::Unreadable } else { FindingKind::Missing };
+                Ok((Some(finding(kind, e.one_line())), 0))
             }
         }
     }
 
-    fn hash(&self, buffer: &mut [u8], monitor: &dyn Monitor) -> Result<(Digest, u64)> {
-        let mut file = open_regular(&self.path)?;
-        let mut hasher = Hasher::default();
-        let mut length = 0;
-        let mut trail = Trail::default();
-        loop {
-            monitor.check()?;
-            let n = file.read(buffer).at("cannot read", &self.path)?;
-            if n == 0 {
-                return Ok((hasher.finish(), length));
-            }
-            hasher.update(&buffer[..n]);
-            length += n as u64;
-            trail.read_to(&file, length);
-            monitor.pace(n as u64);
-            monitor.advance(n as u64, 0);
-        }
+    fn hash(&self, repo: &Repository, buffer: &mut [u8], monitor: &dyn Monitor) -> Result<(Digest, u64)> {
+        let (mut hasher, mut length) = (Hasher::default(), 0);
+        monitor.check()?;
+        repo.read_object_once(&self.id, &self.name, buffer, &mut |bytes| {
+            hasher.update(bytes);
+            length += bytes.len() as u64;
+            monitor.throttle(bytes.len() as u64);
+            monitor.advance(bytes.len() as u64, 0);
+            monitor.check()
+        })?;
+        Ok((hasher.finish(), length))
     }
 }

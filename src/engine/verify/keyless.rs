@@ -2,23 +2,24 @@
 //! name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::FileType;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use rustix::io::Errno;
+
 use crate::engine::finding::{Finding, FindingKind, Note};
-use crate::error::{Context, Error, Hint, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::model::{BackupId, Digest};
 use crate::repo::backup::{Backup, SIGNATURE_FILE, SUMS_FILE, Trust};
 use crate::repo::catalog::Catalog;
 use crate::repo::signing::allowed_signers;
 use crate::repo::state::LocalState;
-use crate::repo::{
-    ALLOWED_SIGNERS_FILE, INCOMPLETE_PREFIX, LATEST_LINK, LOCK_FILE, REPOSITORY_FILE, Repository, read_small,
-};
+use crate::repo::{ALLOWED_SIGNERS_FILE, INCOMPLETE_PREFIX, LATEST_LINK, LOCK_FILE, REPOSITORY_FILE, Repository};
 
 /// Checks backups; their files remain to be hashed.
 #[derive(Debug)]
-pub(super) struct Checker<'a> {
+pub(super) struct KeylessChecker<'a> {
     repo: &'a Repository,
     catalog: &'a Catalog,
     trust: &'a Trust,
@@ -30,7 +31,7 @@ pub(super) struct Checker<'a> {
     opened: Vec<Backup>,
 }
 
-impl<'a> Checker<'a> {
+impl<'a> KeylessChecker<'a> {
     pub(super) fn new(repo: &'a Repository, catalog: &'a Catalog, trust: &'a Trust) -> Self {
         let (findings, notes, done, sums, opened) = Default::default();
         Self { repo, catalog, trust, findings, notes, done, sums, opened }
@@ -39,16 +40,13 @@ impl<'a> Checker<'a> {
     /// What lies beside the backups, and whether the newest backup that this host knows is there. No reader looks at
     /// what is beside them, so it is noted; only what stands in the place of a backup is damage.
     pub(super) fn repository(&mut self, state: &LocalState, newest: Option<&BackupId>) -> Result<()> {
-        let root = self.repo.root();
         self.findings.extend(self.repo.fault().map(Finding::of_record));
         if !self.trust.signers.is_empty() {
             self.allowed_signers();
         }
         self.latest(newest);
-        for item in std::fs::read_dir(root).at("cannot list", root)? {
-            let item = item.at("cannot list", root)?;
-            let kind = item.file_type().at("cannot look at", item.path())?;
-            self.beside(&item.file_name().to_string_lossy(), item.file_name().as_bytes(), kind);
+        for (name, file_type) in self.repo.names()? {
+            self.beside(&name.to_string_lossy(), name.as_bytes(), file_type);
         }
         let head = state.head()?.filter(|head| !self.was_made_meanwhile(&head.id));
         let Some(head) = head else { return Ok(()) };
@@ -65,8 +63,7 @@ impl<'a> Checker<'a> {
                 next: Hint::ReplaceLost,
             });
         } else {
-            let sums = read_small(&root.join(head.id.as_str()).join(SUMS_FILE));
-            if sums.is_ok_and(|s| Digest::of(&s) != head.sums_sha256) {
+            if self.repo.sums(&head.id).is_ok_and(|sums| Digest::of(&sums) != head.sums_sha256) {
                 let detail = "its SHA256SUMS is not the one that this host wrote".into();
                 self.findings.push(Finding::of_file(&head.id, None, SUMS_FILE, FindingKind::Changed, detail));
             }
@@ -75,14 +72,14 @@ impl<'a> Checker<'a> {
     }
 
     /// Something in the repository's folder.
-    fn beside(&mut self, name: &str, bytes: &[u8], kind: std::fs::FileType) {
+    fn beside(&mut self, name: &str, bytes: &[u8], file_type: FileType) {
         if self.catalog.backups.iter().any(|b| b.id.as_str() == name) {
             return;
         }
         let is_ours = [REPOSITORY_FILE, ALLOWED_SIGNERS_FILE, LATEST_LINK].contains(&name)
             || name.starts_with(INCOMPLETE_PREFIX)
             || name.starts_with(".staged-")
-            || name == LOCK_FILE && kind.is_file();
+            || name == LOCK_FILE && file_type.is_file();
         let shown = crate::model::escape_path(bytes);
         match name.parse::<BackupId>() {
             Ok(id) if self.was_made_meanwhile(&id) => self.note(&shown, "it was made while this ran and not looked at"),
@@ -99,16 +96,13 @@ impl<'a> Checker<'a> {
 
     /// Whether a backup is there now that was not when the repository was listed: `verify` takes no lock.
     fn was_made_meanwhile(&self, id: &BackupId) -> bool {
-        let dir = self.repo.root().join(id.as_str());
-        self.catalog.backups.iter().all(|b| b.id != *id) && dir.symlink_metadata().is_ok_and(|m| m.is_dir())
+        self.catalog.backups.iter().all(|b| b.id != *id) && self.repo.holds(id)
     }
 
     /// The link is for people and moves when the new backup is visible already. Readers never follow it.
     fn latest(&mut self, newest: Option<&BackupId>) {
-        let pointed = match std::fs::read_link(self.repo.root().join(LATEST_LINK)) {
-            Ok(target) => Some(target),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-            Err(_) => return self.note(LATEST_LINK, "it is not a link; the next backup makes it anew if it can"),
+        let Ok(pointed) = self.repo.latest() else {
+            return self.note(LATEST_LINK, "it is not a link; the next backup makes it anew if it can");
         };
         let newer = pointed.as_deref().and_then(|p| p.to_str()?.parse().ok());
         let is_right = pointed.as_deref() == newest.map(|id| Path::new(id.as_str()));
@@ -125,9 +119,8 @@ impl<'a> Checker<'a> {
 
     /// The convenience copy should say exactly what is trusted, or somebody could be led to trust more.
     fn allowed_signers(&mut self) {
-        let path = self.repo.root().join(ALLOWED_SIGNERS_FILE);
         let next = "never check a signature with it; write it anew from a trusted copy of the signer's public key";
-        match read_small(&path) {
+        match self.repo.allowed_signers() {
             Err(e) => self.note(ALLOWED_SIGNERS_FILE, &format!("{}; {next}", e.one_line())),
             Ok(bytes) => {
                 let trusted: Vec<_> =
@@ -157,10 +150,11 @@ impl<'a> Checker<'a> {
         if !self.done.insert(id.clone()) {
             return Ok(Vec::new());
         }
-        if !self.repo.root().join(id.as_str()).is_dir() {
+        let names = match self.repo.objects(id) {
             // Reported by the backup that needs it.
-            return Ok(Vec::new());
-        }
+            Err(e) if matches!(e.errno(), Some(Errno::NOENT | Errno::NOTDIR)) => return Ok(Vec::new()),
+            names => names,
+        };
         let backup = match Backup::open(self.repo, id, self.trust) {
             Ok(backup) => backup,
             Err(error) => {
@@ -182,12 +176,9 @@ impl<'a> Checker<'a> {
                 if backup.sums.get(name) != Some(&sha256) {
                     self.findings.push(bad(format!("manifest.json and SHA256SUMS disagree about {name}")));
                 }
-                let path = backup.dir.join(name);
-                if path.symlink_metadata().is_ok_and(|m| m.len() != size) {
-                    let detail = format!(
-                        "it should have {size} bytes and has {}",
-                        path.symlink_metadata().map_or(0, |m| m.len())
-                    );
+                let found = self.repo.stat_object(id, name).map(|meta| meta.len());
+                if let Some(found) = found.filter(|found| *found != size) {
+                    let detail = format!("it should have {size} bytes and has {found}");
                     self.findings.push(Finding::of_file(id, Some(&component.name), name, FindingKind::Changed, detail));
                 }
             }
@@ -200,8 +191,8 @@ impl<'a> Checker<'a> {
                 self.findings.push(bad(format!("it and backup {} both carry the number {number}", twin.id)));
             }
         }
-        for item in std::fs::read_dir(&backup.dir).at("cannot list", &backup.dir)? {
-            let name = item.at("cannot list", &backup.dir)?.file_name().to_string_lossy().into_owned();
+        for name in names? {
+            let name = name.to_string_lossy().into_owned();
             if name != SUMS_FILE && name != SIGNATURE_FILE && !backup.sums.contains_key(&name) {
                 let detail = "it is not listed in SHA256SUMS".into();
                 let name = crate::model::escape_path(name.as_bytes()).into_owned();
@@ -219,16 +210,15 @@ impl<'a> Checker<'a> {
 
     /// A link to another backup must lead to exactly the bytes that were meant. A parent may have been removed.
     fn link(&mut self, id: &BackupId, link: &crate::model::Dependency, needed: bool) {
-        let root = self.repo.root();
         // In a long chain every backup names all that came before: each is read once.
-        let found = self.sums.entry(link.id.clone()).or_insert_with(|| {
-            let bytes = read_small(&root.join(link.id.as_str()).join(SUMS_FILE));
-            bytes.map(|bytes| Digest::of(&bytes)).map_err(|e| e.one_line())
-        });
+        let found = self
+            .sums
+            .entry(link.id.clone())
+            .or_insert_with(|| self.repo.sums(&link.id).map(|bytes| Digest::of(&bytes)).map_err(|e| e.one_line()));
         let detail = match found {
             Ok(found) if *found == link.sums_sha256 => return,
             Ok(_) => format!("it was built on another backup {} than the one that is there", link.id),
-            Err(_) if !needed && !root.join(link.id.as_str()).exists() => return,
+            Err(_) if !needed && !self.repo.is_taken(&link.id) => return,
             Err(why) => format!("it depends on backup {}, which cannot be read: {why}", link.id),
         };
         let detail = Error::new(Kind::Damage, detail);

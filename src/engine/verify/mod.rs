@@ -12,16 +12,12 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::chain::Chain;
+use super::Session;
 use crate::error::{Error, Hint, Kind, Result};
-use crate::keys::Keys;
 use crate::model::BackupId;
 use crate::monitor::Monitor;
-use crate::repo::Repository;
-use crate::repo::backup::Trust;
 use crate::repo::catalog::Catalog;
 use crate::repo::signing::SignerKey;
-use crate::repo::state::LocalState;
 use crate::threads;
 
 pub use super::finding::{Finding, FindingKind, Note};
@@ -45,6 +41,13 @@ pub struct VerifyOptions {
     pub all: bool,
     /// Worker threads.
     pub threads: usize,
+}
+
+/// One backup and its chain, without a key, by all processors.
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        Self { depth: Depth::Keyless, all: false, threads: threads::available() }
+    }
 }
 
 /// What a verification found, as `verify --json` shows it.
@@ -74,84 +77,81 @@ pub struct VerifyReport {
     pub notes: Vec<Note>,
 }
 
-/// Verifies one backup with its chain, or all. `state` is what this host remembers of the repository. With the newest
-/// backup that is trusted, those are looked at too that claim to be newer.
-pub fn verify(
-    repo: &Repository,
-    id: &BackupId,
-    trust: &Trust,
-    keys: &Keys,
-    state: &LocalState,
-    options: &VerifyOptions,
-    monitor: &dyn Monitor,
-) -> Result<VerifyReport> {
-    if trust.signers.is_empty() && !trust.allow_unsigned {
-        return Err(Error::new(Kind::Unsigned, "no trusted signer is known here to check signatures against")
-            .hint(Hint::NameSignerToVerify));
-    }
-    let catalog = Catalog::load(repo)?;
-    let newest = catalog.newest(repo, trust);
-    let newest_id = newest.found.map(|(id, _)| id);
-    let mut checker = keyless::Checker::new(repo, &catalog, trust);
-    checker.repository(state, newest_id.as_ref())?;
-    if options.all {
-        catalog.backups.iter().try_for_each(|b| checker.backup(&b.id).map(drop))?;
-    } else {
-        checker.chain(id)?;
-        let newer = newest.passed_over.iter().map(|p| &p.id);
-        if newest_id.as_ref() == Some(id) || newer.clone().any(|passed_over| passed_over == id) {
-            newer.rev().try_for_each(|id| checker.backup(id).map(drop))?;
+impl Session {
+    /// Verifies one backup with its chain, or all. With the newest backup that is trusted, those are looked at too that
+    /// claim to be newer.
+    pub fn verify(&self, id: &BackupId, options: &VerifyOptions, monitor: &dyn Monitor) -> Result<VerifyReport> {
+        let Self { repo, trust, state, .. } = self;
+        if trust.signers.is_empty() && !trust.allow_unsigned {
+            return Err(Error::new(Kind::Unsigned, "no trusted signer is known here to check signatures against")
+                .hint(Hint::NameSignerToVerify));
         }
-    }
-    let (checked, findings, notes) = checker.finish();
-    let mut report = VerifyReport {
-        id: id.to_string(),
-        ok: false,
-        depth: "keyless",
-        backups: checked.iter().map(|b| b.manifest.id.clone()).collect(),
-        archives: 0,
-        bytes: 0,
-        entries: 0,
-        captured_with_problems: checked.iter().fold(0, |sum, b| b.manifest.problems().saturating_add(sum)),
-        signers: checked.iter().filter_map(|b| b.signer.as_ref().map(SignerKey::fingerprint)).collect(),
-        findings,
-        notes,
-    };
-    let files = Files::of(&checked);
-    let Depth::Deep(percent) = options.depth else {
-        monitor.stage("verify", Some(files.bytes), None);
-        let hashed = files.hash(options.threads, monitor)?;
-        report.add(hashed);
-        return Ok(report);
-    };
-    report.depth = "deep";
-    let wanted: Vec<_> = if options.all { report.backups.clone() } else { vec![id.clone()] };
-    let (bytes, entries) = deep::extent(checked.iter().filter(|b| wanted.contains(&b.manifest.id)), percent);
-    monitor.stage("verify", Some(files.bytes.saturating_add(bytes)), Some(entries));
-    // Side by side: hashing one large archive would leave all but one core idle.
-    let (hashed, opened) = std::thread::scope(|scope| -> Result<_> {
-        let hashing = threads::start(scope, "hash", || files.hash(options.threads, monitor))?;
-        let mut deep = deep::Deep { percent, threads: options.threads, entries: 0, findings: Vec::new() };
-        let opened = wanted.iter().try_for_each(|id| match Chain::open(repo, id, trust, keys.clone()) {
-            Ok(chain) => deep.backup(&chain, monitor),
-            Err(e) if e.is_damage() || matches!(e.kind(), Kind::Unsigned | Kind::WrongSigner | Kind::NewerFormat) => {
-                // The keyless half says so already, unless it is something only a chain shows.
-                if report.findings.iter().all(|f| f.backup != id.to_string()) {
-                    deep.findings.push(Finding::of_backup(id, FindingKind::Chain, &e));
-                }
-                Ok(())
+        let catalog = Catalog::load(repo)?;
+        let newest = catalog.newest(repo, trust);
+        let newest_id = newest.found.map(|(id, _)| id);
+        let mut checker = keyless::KeylessChecker::new(repo, &catalog, trust);
+        checker.repository(state, newest_id.as_ref())?;
+        if options.all {
+            catalog.backups.iter().try_for_each(|b| checker.backup(&b.id).map(drop))?;
+        } else {
+            checker.chain(id)?;
+            let newer = newest.passed_over.iter().map(|p| &p.id);
+            if newest_id.as_ref() == Some(id) || newer.clone().any(|passed_over| passed_over == id) {
+                newer.rev().try_for_each(|id| checker.backup(id).map(drop))?;
             }
-            Err(e) => Err(e),
-        });
-        let hashed = hashing.join().unwrap_or_else(|e| Err(threads::died(e)));
-        Ok((hashed, opened.map(|()| deep)))
-    })?;
-    report.add(hashed?);
-    let deep = opened?;
-    report.entries = deep.entries;
-    report.findings.extend(deep.findings);
-    report.ok = report.findings.is_empty();
-    Ok(report)
+        }
+        let (checked, findings, notes) = checker.finish();
+        let mut report = VerifyReport {
+            id: id.to_string(),
+            ok: false,
+            depth: "keyless",
+            backups: checked.iter().map(|b| b.manifest.id.clone()).collect(),
+            archives: 0,
+            bytes: 0,
+            entries: 0,
+            captured_with_problems: checked.iter().fold(0, |sum, b| b.manifest.problems().saturating_add(sum)),
+            signers: checked.iter().filter_map(|b| b.signer.as_ref().map(SignerKey::fingerprint)).collect(),
+            findings,
+            notes,
+        };
+        let files = Files::of(repo, &checked);
+        let Depth::Deep(percent) = options.depth else {
+            monitor.stage("verify", Some(files.bytes), None);
+            let hashed = files.hash(options.threads, monitor)?;
+            report.add(hashed);
+            return Ok(report);
+        };
+        report.depth = "deep";
+        let wanted: Vec<_> = if options.all { report.backups.clone() } else { vec![id.clone()] };
+        let (bytes, entries) = deep::extent(checked.iter().filter(|b| wanted.contains(&b.manifest.id)), percent);
+        monitor.stage("verify", Some(files.bytes.saturating_add(bytes)), Some(entries));
+        // Side by side: hashing one large archive would leave all but one core idle.
+        let (hashed, opened) = std::thread::scope(|scope| -> Result<_> {
+            let hashing = threads::start(scope, "hash", || files.hash(options.threads, monitor))?;
+            let mut deep = deep::Deep { percent, threads: options.threads, entries: 0, findings: Vec::new() };
+            let opened = wanted.iter().try_for_each(|id| match self.chain(id) {
+                Ok(chain) => deep.backup(&chain, monitor),
+                Err(e)
+                    if e.is_damage() || matches!(e.kind(), Kind::Unsigned | Kind::WrongSigner | Kind::NewerFormat) =>
+                {
+                    // The keyless half says so already, unless it is something only a chain shows.
+                    if report.findings.iter().all(|f| f.backup != id.to_string()) {
+                        deep.findings.push(Finding::of_backup(id, FindingKind::Chain, &e));
+                    }
+                    Ok(())
+                }
+                Err(e) => Err(e),
+            });
+            let hashed = threads::join(hashing);
+            Ok((hashed, opened.map(|()| deep)))
+        })?;
+        report.add(hashed?);
+        let deep = opened?;
+        report.entries = deep.entries;
+        report.findings.extend(deep.findings);
+        report.ok = report.findings.is_empty();
+        Ok(report)
+    }
 }
 
 impl VerifyReport {

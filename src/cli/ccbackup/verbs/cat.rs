@@ -1,6 +1,6 @@
 //! `ccbackup cat`.
 
-use super::site::Site;
+use super::site;
 use crate::cli::Context;
 use crate::cli::ccbackup::args::{Cat, ComponentPath};
 use crate::engine::query;
@@ -11,7 +11,7 @@ pub(super) fn cat(args: &Cat, context: &Context) -> Result<u8> {
     if context.json() {
         return Err(Error::usage("`cat` writes the file itself to stdout; it has no --json"));
     }
-    let chain = Site::open(context)?.chain(&args.id)?;
+    let chain = site::chain(context, &site::open(context)?, &args.id)?;
     let ComponentPath { component, path, unescaped } = &args.path;
     let mut clean = true;
     context.terminal.with_out(|out| {

@@ -1,40 +1,35 @@
 //! `ccbackup create`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::entries::kind_name;
-use super::site::{make_signer, named_signers, own_recipients, own_signer};
+use super::site::{host, make_signer, named_signers, own_recipients, own_signer};
 use crate::archive::seal::Sealer;
 use crate::cli::ccbackup::args::Create;
 use crate::cli::{Context, DONE_WITH_PROBLEMS, Table, Terminal, document, escaped, human_bytes, why_full};
 use crate::config::{Cipher, ComponentConfig, Config, discover};
-use crate::durable::Disk;
-use crate::engine::Clock;
-use crate::engine::create::{
-    self as engine, ComponentSpec, CreateOptions, CreateReport, Preview, VOLUME_BYTES, identity_of,
-};
+use crate::engine::Session;
+use crate::engine::create::{self as engine, CreateOptions, CreateReport, Preview, identity_of};
 use crate::error::{Error, Result, path_text};
 use crate::keys::AesKey;
 use crate::model::{BackupKind, Problem};
 use crate::monitor::Monitor as _;
 use crate::repo::signing::SignerKey;
 
-/// zstd level where none is named.
-const DEFAULT_LEVEL: i32 = 3;
-
 pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
     args.check()?;
     let config = &context.config()?;
-    let root = context.repository(config)?;
+    let location = context.repository(config)?;
     let wanted = Wanted { args, context, config, cipher: cipher(args, config) };
     let components = wanted.components()?;
+    let trusted = named_signers(context, config)?;
     if args.dry_run {
-        let host_id = own_signer(context)?.map(|s| s.public().fingerprint());
-        let mut options = wanted.options(components, wanted.sealer(None)?, host_id)?;
-        options.skip_identities.extend(identity_of(&root));
-        let (previews, full_because) = engine::preview(&root, &options)?;
-        return show_preview(context, &root, &previews, full_because.as_ref().map(why_full));
+        let mut options = wanted.options(components, wanted.sealer(None)?);
+        options.skip_identities.extend(identity_of(&location));
+        let mut session = Session::look(&location, host(context, own_signer(context)?)?, args.adopt)?;
+        session.iter_mut().for_each(|session| session.trust.signers.extend(trusted.clone()));
+        let (previews, full_because) = engine::preview(session.as_ref(), &options)?;
+        return show_preview(context, &location, &previews, full_because.as_ref().map(why_full));
     }
     let (signer, new_signer) = make_signer(context)?;
     if new_signer {
@@ -44,14 +39,17 @@ pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
     if wanted.cipher == Cipher::None && args.cipher.is_none() {
         context.monitor.note("this backup is not encrypted; --encrypt makes a key and encrypts");
     }
-    let options = wanted.options(components, sealer, Some(signer.public().fingerprint()))?;
-    let report = engine::create(&root, &options, &signer, &context.monitor)?;
+    let options = wanted.options(components, sealer);
+    options.check()?;
+    let mut session = Session::open_or_create(&location, host(context, Some(signer))?, args.adopt)?;
+    session.trust.signers.extend(trusted);
+    let report = session.create(&options, &context.monitor)?;
     context.monitor.finish();
     let mut shown = document(&report)?;
     if let Some(full) = &report.full_because {
         shown["full_because"] = why_full(full).into();
     }
-    context.result(&shown, |terminal| print(terminal, &report, &root))?;
+    context.result(&shown, |terminal| print(terminal, &report, &location))?;
     let problems = report.problem_count;
     if problems == 0 {
         return Ok(0);
@@ -80,57 +78,38 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    fn options(
-        &self,
-        components: Vec<ComponentSpec>,
-        sealer: Sealer,
-        host_id: Option<String>,
-    ) -> Result<CreateOptions> {
+    fn options(&self, components: Vec<ComponentConfig>, sealer: Sealer) -> CreateOptions {
         let Self { args, context, config, .. } = self;
-        let state_dir = context.home.state_dir()?;
-        let mut trusted = named_signers(context, config)?;
-        trusted.extend(own_signer(context)?.map(|s| s.public()));
-        Ok(CreateOptions {
+        let defaults = CreateOptions::default();
+        CreateOptions {
             components,
             full: args.full,
             rehash: args.rehash,
-            adopt: args.adopt,
             sealer,
-            level: args.level.or(config.encryption.level).unwrap_or(DEFAULT_LEVEL),
+            level: args.level.or(config.encryption.level).unwrap_or(defaults.level),
             threads: context.threads(config),
-            volume_bytes: VOLUME_BYTES,
-            tags: args.tag.iter().map(|t| (t.key.clone(), t.value.clone())).collect::<BTreeMap<_, _>>(),
+            tags: args.tag.iter().map(|t| (t.key.clone(), t.value.clone())).collect(),
             skip_identities: own_files(context).iter().filter_map(|path| identity_of(path).ok()).collect(),
-            trusted,
-            state_dir,
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            host_id,
-            clock: Clock::System,
-            disk: Disk::default(),
-        })
+            ..defaults
+        }
     }
 
     /// `--path`, else the configuration, else what is found in the current folder.
-    fn components(&self) -> Result<Vec<ComponentSpec>> {
+    fn components(&self) -> Result<Vec<ComponentConfig>> {
         let Self { args, context, config, .. } = self;
-        let with_flags = |mut spec: ComponentSpec| {
-            spec.exclude.extend(args.exclude.iter().cloned());
-            spec.exclude_caches |= args.exclude_caches;
-            spec.exclude_if_present.extend(args.exclude_if_present.iter().cloned());
-            spec.one_file_system |= args.one_file_system;
+        let with_flags = |mut spec: ComponentConfig| {
+            let rules = &mut spec.rules;
+            rules.exclude.extend(args.exclude.iter().cloned());
+            rules.exclude_caches |= args.exclude_caches;
+            rules.exclude_if_present.extend(args.exclude_if_present.iter().cloned());
+            rules.one_file_system |= args.one_file_system;
             spec
         };
         if !args.path.is_empty() {
-            return Ok(vec![with_flags(ComponentSpec {
-                name: "files".into(),
-                roots: args.path.iter().map(|p| context.absolute(p)).collect(),
-                exclude: config.defaults.exclude.clone(),
-                exclude_caches: config.defaults.exclude_caches,
-                exclude_if_present: config.defaults.exclude_if_present.clone(),
-                one_file_system: config.defaults.one_file_system,
-                min_entries: None,
-                max_shrink: None,
-            })]);
+            let paths = args.path.iter().map(|p| context.absolute(p)).collect();
+            let rules = config.defaults.rules.clone();
+            let spec = ComponentConfig { name: "files".into(), paths, rules, ..ComponentConfig::default() };
+            return Ok(vec![with_flags(spec)]);
         }
         let configured = &config.components;
         let found = if configured.is_empty() { discovered(context)? } else { configured.clone() };
@@ -140,7 +119,7 @@ impl Wanted<'_> {
                 .hint(format!("there are: {}", names.join(", "))));
         }
         let wanted = found.into_iter().filter(|c| args.component.is_empty() || args.component.contains(&c.name));
-        Ok(wanted.map(|c| with_flags(spec_of(c))).collect())
+        Ok(wanted.map(with_flags).collect())
     }
 
     /// What seals the backup. Keys that are missing are made for a signer; a dry run has none and makes none.
@@ -208,19 +187,6 @@ fn discovered(context: &Context) -> Result<Vec<ComponentConfig>> {
         .collect();
     context.monitor.note(&format!("no configuration; found {}", names.join("; ")));
     Ok(found)
-}
-
-fn spec_of(config: ComponentConfig) -> ComponentSpec {
-    ComponentSpec {
-        name: config.name,
-        roots: config.paths,
-        exclude: config.exclude,
-        exclude_caches: config.exclude_caches,
-        exclude_if_present: config.exclude_if_present,
-        one_file_system: config.one_file_system,
-        min_entries: config.expect.min_entries,
-        max_shrink: config.expect.max_shrink,
-    }
 }
 
 /// A key file that was named and is no age identity, else the one of this host.

@@ -1,15 +1,15 @@
 //! `ccbackup diff`.
 
 use super::entries::{ShownEntry, damage_of};
-use super::site::Site;
+use super::site;
 use crate::cli::Context;
 use crate::cli::ccbackup::args::Diff;
 use crate::engine::query::{self, Change};
 use crate::error::Result;
 
 pub(super) fn diff(args: &Diff, context: &Context) -> Result<u8> {
-    let site = Site::open(context)?;
-    let (a, b) = (site.chain(&args.a)?, site.chain(&args.b)?);
+    let session = site::open(context)?;
+    let (a, b) = (site::chain(context, &session, &args.a)?, site::chain(context, &session, &args.b)?);
     let mut all = Vec::new();
     let findings = query::diff(&a, &b, &mut |change, component, entry| {
         if context.json() {

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::entries::{ShownEntry, damage_of};
-use super::site::Site;
+use super::site;
 use crate::cli::ccbackup::args::Find;
 use crate::cli::{Context, DAMAGE_FOUND};
-use crate::engine::chain::Chain;
 use crate::engine::query;
 use crate::engine::select::Selection;
 use crate::error::{Error, Kind, Result};
@@ -26,13 +25,13 @@ struct Version {
 }
 
 pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
-    let site = Site::open(context)?;
+    let session = site::open(context)?;
     let selection = Selection::new(std::slice::from_ref(&args.glob), &[])?;
     let mut versions: BTreeMap<(String, Vec<u8>), Vec<Version>> = BTreeMap::new();
     let (mut looked_through, mut unreadable, mut findings) = (0, Vec::new(), Vec::new());
-    for listed in Catalog::load(&site.repo)?.backups {
+    for listed in Catalog::load(&session.repo)?.backups {
         let id = listed.id;
-        let looked = Chain::open(&site.repo, &id, &site.trust, site.keys.clone()).and_then(|chain| {
+        let looked = session.chain(&id).and_then(|chain| {
             query::entries(&chain, &selection, &mut |component, entry| {
                 let shown = ShownEntry::new(component, entry, None);
                 let key = (component.to_owned(), entry.path.as_bytes().to_vec());
@@ -59,10 +58,11 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
             Err(e) => return Err(e),
         }
     }
-    if looked_through == 0 && unreadable.iter().all(|(_, e)| !e.is_damage()) {
-        if let Some((_, e)) = unreadable.pop() {
-            return Err(e);
-        }
+    if looked_through == 0
+        && unreadable.iter().all(|(_, e)| !e.is_damage())
+        && let Some((_, e)) = unreadable.pop()
+    {
+        return Err(e);
     }
     let all: Vec<_> = versions.into_values().flatten().collect();
     context.result(&all, |terminal| {

@@ -1,7 +1,7 @@
 //! `ccbackup list`.
 
 use super::entries::kind_name;
-use super::site::Site;
+use super::site;
 use crate::cli::{Context, DAMAGE_FOUND, Table, human_bytes};
 use crate::engine::query;
 use crate::error::{Error, Kind, Result};
@@ -11,8 +11,8 @@ use crate::model::BackupId;
 const SHOWN_STRANGERS: usize = 5;
 
 pub(super) fn list(context: &Context) -> Result<u8> {
-    let site = Site::open(context)?;
-    let backups = query::list(&site.repo, &site.state, &site.trust)?;
+    let session = site::open(context)?;
+    let backups = query::list(&session.repo, &session.state, &session.trust)?;
     context.result(&backups, |terminal| {
         if backups.is_empty() {
             return terminal.print("no backups yet");
@@ -50,7 +50,7 @@ pub(super) fn list(context: &Context) -> Result<u8> {
     }
 }
 
-fn listed_kind(b: &query::Listed) -> String {
+fn listed_kind(b: &query::BackupSummary) -> String {
     let kind = match b.kind {
         Some(kind) => kind_name(kind),
         None if b.newer_format.is_some() => "NEWER",

@@ -1,7 +1,7 @@
 //! `ccbackup ls`.
 
 use super::entries::{ShownEntry, damage_of};
-use super::site::Site;
+use super::site;
 use crate::cli::Context;
 use crate::cli::ccbackup::args::Ls;
 use crate::engine::query;
@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::model::{Entry, EntryKind, Moment};
 
 pub(super) fn ls(args: &Ls, context: &Context) -> Result<u8> {
-    let chain = Site::open(context)?.chain(&args.id)?;
+    let chain = site::chain(context, &site::open(context)?, &args.id)?;
     let globs: Vec<_> = args.glob.iter().cloned().collect();
     let selection = Selection::new(&globs, &[])?;
     let mut all = Vec::new();

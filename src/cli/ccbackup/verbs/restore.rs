@@ -3,11 +3,10 @@
 use rustix::fs::Mode;
 use rustix::process::umask;
 
-use super::site::Site;
+use super::site;
 use crate::cli::ccbackup::args::Restore;
 use crate::cli::{Context, DAMAGE_FOUND, DONE_WITH_PROBLEMS, Terminal, human_bytes, shown, with_next};
-use crate::durable::Disk;
-use crate::engine::restore::{self as engine, RestoreOptions, RestoreReport};
+use crate::engine::restore::{RestoreOptions, RestoreReport};
 use crate::engine::select::Selection;
 use crate::error::{Result, path_text};
 
@@ -16,8 +15,8 @@ const SHOWN_PATHS: usize = 20;
 
 pub(super) fn restore(args: &Restore, context: &Context) -> Result<u8> {
     args.check()?;
-    let site = Site::open(context)?;
-    let chain = site.chain(&args.id)?;
+    let session = site::open(context)?;
+    let id = site::resolve(context, &session, &args.id)?;
     let target = context.absolute(&args.target);
     let options = RestoreOptions {
         components: args.component.clone(),
@@ -25,32 +24,23 @@ pub(super) fn restore(args: &Restore, context: &Context) -> Result<u8> {
         overwrite: args.overwrite,
         delete: args.delete,
         threads: context.threads(&context.config()?),
-        disk: Disk::default(),
     };
     if args.dry_run {
-        let report = engine::preview(&chain, &target, &options, &context.monitor)?;
-        return conclude(context, &report);
+        return conclude(context, &session.preview_restore(&id, &target, options, &context.monitor)?);
     }
-    if args.delete && !args.yes {
-        let plan = engine::preview(&chain, &target, &options, &context.monitor)?;
+    let plan = session.plan_restore(&id, &target, options, &context.monitor)?;
+    let count = plan.deletions().count();
+    if count > 0 && !args.yes {
         context.monitor.finish();
-        if !plan.deleted.is_empty() {
-            let mut question = String::new();
-            for path in plan.deleted.iter().take(SHOWN_PATHS) {
-                question.push_str(&format!("would remove {path}\n"));
-            }
-            context.terminal.warn(question.trim_end());
-            let count = plan.deleted.len();
-            context.terminal.confirm(&format!(
-                "remove {count} entries below {} that the backup does not have?",
-                path_text(&target)
-            ))?;
-        }
+        let question: Vec<_> = plan.deletions().take(SHOWN_PATHS).map(|path| format!("would remove {path}")).collect();
+        context.terminal.warn(&question.join("\n"));
+        context
+            .terminal
+            .confirm(&format!("remove {count} entries below {} that the backup does not have?", path_text(&target)))?;
     }
     // A restore gives each file a mode of its own. The mask would only cost a call for each to set it again.
     umask(Mode::empty());
-    let report = engine::restore(&chain, &target, &options, &context.monitor)?;
-    conclude(context, &report)
+    conclude(context, &plan.apply(&context.monitor)?)
 }
 
 fn conclude(context: &Context, report: &RestoreReport) -> Result<u8> {

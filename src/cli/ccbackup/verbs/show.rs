@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::entries::kind_name;
-use super::site::Site;
+use super::site;
 use crate::cli::ccbackup::args::Show;
 use crate::cli::{Context, Table, Terminal, human_bytes, shown};
 use crate::engine::chain::Chain;
@@ -13,9 +13,8 @@ use crate::error::{Kind, Result};
 use crate::model::{ComponentRecord, Sealing};
 
 pub(super) fn show(args: &Show, context: &Context) -> Result<u8> {
-    let site = Site::open(context)?;
-    let id = site.resolve(&args.id)?;
-    let chain = Chain::open(&site.repo, &id, &site.trust, site.keys.clone())?;
+    let session = site::open(context)?;
+    let chain = site::chain(context, &session, &args.id)?;
     let manifest = &chain.backup.manifest;
     let signer = chain.backup.signer.as_ref().map(crate::repo::signing::SignerKey::fingerprint);
     let left_out = left_out(&chain, context);

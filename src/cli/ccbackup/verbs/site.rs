@@ -3,96 +3,57 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::cli::Context;
 use crate::cli::ccbackup::args::BackupRef;
-use crate::cli::{Context, Terminal};
 use crate::config::{Config, SignerRef};
-use crate::durable::Disk;
-use crate::engine::Clock;
 use crate::engine::chain::Chain;
-use crate::error::{Error, Kind, Result, path_text};
+use crate::engine::{Clock, Host, Session};
+use crate::error::{Error, Result, path_text};
 use crate::keys::{Keys, generate_identity, recipients_of};
 use crate::model::BackupId;
 use crate::repo::backup::Trust;
-use crate::repo::catalog::Catalog;
-use crate::repo::places::{Places, joined};
+use crate::repo::catalog::SHOWN_PASSED_OVER;
+use crate::repo::read_small;
 use crate::repo::signing::{Signer, SignerKey};
-use crate::repo::state::LocalState;
-use crate::repo::{Repository, read_small};
 
-/// Backups that were passed over and are named.
-const SHOWN_PASSED_OVER: usize = 5;
-
-/// An opened repository with all that reading it takes.
-#[derive(Debug)]
-pub(super) struct Site {
-    pub(super) repo: Repository,
-    pub(super) state: LocalState,
-    pub(super) keys: Keys,
-    pub(super) trust: Trust,
-    terminal: Terminal,
+/// Opens the repository that is meant, to read it.
+pub(super) fn open(context: &Context) -> Result<Session> {
+    let config = context.config()?;
+    let location = context.repository(&config)?;
+    let signers = named_signers(context, &config)?;
+    let trust = Trust { signers, allow_unsigned: context.global.allow_unsigned };
+    let session = Session::open(&location, host(context, own_signer(context)?)?, trust, keys(context)?)?;
+    session.warnings.iter().for_each(|warning| context.terminal.warn(warning));
+    Ok(session)
 }
 
-impl Site {
-    /// Opens the repository that is meant.
-    pub(super) fn open(context: &Context) -> Result<Self> {
-        let config = context.config()?;
-        let (repo, id) = open_repository(context, &config)?;
-        let state = LocalState::new(&context.home.state_dir()?, &id, Disk::default());
-        let keys = keys(context)?;
-        let trust = trust(context, &config, &state, &keys)?;
-        Ok(Self { repo, state, keys, trust, terminal: context.terminal.clone() })
-    }
-
-    /// The backup that is meant. Says so when `latest` is not the last that is listed, or not the last that was made.
-    pub(super) fn resolve(&self, id: &BackupRef) -> Result<BackupId> {
-        let catalog = Catalog::load(&self.repo)?;
-        if !id.is_latest() {
-            return catalog.resolve(id.as_str());
-        }
-        // Notes that are lost are no reason not to look.
-        let head = self.state.head().unwrap_or_default();
-        let latest = catalog.latest(&self.repo, &self.trust, head.as_ref())?;
-        for passed_over in latest.passed_over.iter().take(SHOWN_PASSED_OVER) {
-            let (id, why) = (&passed_over.id, passed_over.why.one_line());
-            self.terminal.warn(&format!("backup {id} does not count, though it claims to be newer: {why}"));
-        }
-        if let Some(head) = head.filter(|head| catalog.backups.iter().all(|b| b.id != head.id)) {
-            self.terminal.warn(&format!(
-                "backup {}, the last that this host made, is not in the repository; the latest is {}",
-                head.id, latest.id
-            ));
-        }
-        Ok(latest.id)
-    }
-
-    /// The backup that is meant with all it depends on.
-    pub(super) fn chain(&self, id: &BackupRef) -> Result<Arc<Chain>> {
-        Chain::open(&self.repo, &self.resolve(id)?, &self.trust, self.keys.clone())
-    }
+/// This host, with the signer that it has.
+pub(super) fn host(context: &Context, signer: Option<Signer>) -> Result<Host> {
+    Ok(Host::new(context.home.state_dir()?, signer))
 }
 
-/// Opens the repository that is meant, and says which it is, as far as it says so itself or this host knows. Where this
-/// host knows another at this place, it says so.
-fn open_repository(context: &Context, config: &Config) -> Result<(Repository, String)> {
-    let root = context.repository(config)?;
-    let known = context.home.state_dir().map(|dir| Places::new(&dir, Disk::default()).known(&root)).unwrap_or_default();
-    let was_here = || format!("this host has written to the repository {} at {}", joined(&known), path_text(&root));
-    let repo = match Repository::open_to_read(&root) {
-        Err(e) if e.kind() == Kind::NotFound && !known.is_empty() => {
-            return Err(e.hint(format!("{}: is its disk mounted?", was_here())));
-        }
-        other => other?,
-    };
-    let id = repo.record().repository_id.clone();
-    if let Some(fault) = repo.fault() {
-        context.terminal.warn(&format!("{fault}; what is signed can be read without it"));
-        let id = if known.len() == 1 { known.into_iter().next().unwrap_or(id) } else { id };
-        return Ok((repo, id));
+/// The backup that is meant. Says so when `latest` is not the last that is listed, or not the last that was made.
+pub(super) fn resolve(context: &Context, session: &Session, id: &BackupRef) -> Result<BackupId> {
+    if !id.is_latest() {
+        return session.find(id.as_str());
     }
-    if !known.is_empty() && !known.contains(&id) {
-        context.terminal.warn(&format!("this is the repository {id}; {}", was_here()));
+    let (latest, gone) = session.latest()?;
+    for passed_over in latest.passed_over.iter().take(SHOWN_PASSED_OVER) {
+        let (id, why) = (&passed_over.id, passed_over.why.one_line());
+        context.terminal.warn(&format!("backup {id} does not count, though it claims to be newer: {why}"));
     }
-    Ok((repo, id))
+    if let Some(gone) = gone {
+        context.terminal.warn(&format!(
+            "backup {gone}, the last that this host made, is not in the repository; the latest is {}",
+            latest.id
+        ));
+    }
+    Ok(latest.id)
+}
+
+/// The backup that is meant with all it depends on.
+pub(super) fn chain(context: &Context, session: &Session, id: &BackupRef) -> Result<Arc<Chain>> {
+    session.chain(&resolve(context, session, id)?)
 }
 
 /// The key files that were named, else those of this host; none is fine until something has to be opened.
@@ -109,24 +70,7 @@ pub(super) fn keys(context: &Context) -> Result<Keys> {
     Ok(keys)
 }
 
-/// Whom to believe: those who were named; else this host itself, those pinned for the repository, and those whom an
-/// identity file names. Never anybody whom only the repository names.
-fn trust(context: &Context, config: &Config, state: &LocalState, keys: &Keys) -> Result<Trust> {
-    let mut signers = named_signers(context, config)?;
-    if signers.is_empty() {
-        if let Some(own) = own_signer(context)? {
-            signers.push(own.public());
-        }
-        signers.extend(state.pinned()?);
-        for text in keys.signers() {
-            signers.push(text.parse()?);
-        }
-    }
-    let mut seen = std::collections::HashSet::new();
-    signers.retain(|key| seen.insert(key.to_string()));
-    Ok(Trust { signers, allow_unsigned: context.global.allow_unsigned })
-}
-
+/// Whom the command line and the configuration name.
 pub(super) fn named_signers(context: &Context, config: &Config) -> Result<Vec<SignerKey>> {
     let mut keys = Vec::new();
     for named in context.signers(config)? {

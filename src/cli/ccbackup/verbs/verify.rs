@@ -1,10 +1,9 @@
 //! `ccbackup verify`.
 
-use super::site::Site;
+use super::site;
 use crate::cli::ccbackup::args::Verify;
 use crate::cli::{Context, DAMAGE_FOUND, Terminal, human_bytes, shown, with_next, worded};
-use crate::engine::Clock;
-use crate::engine::verify::{self as engine, Depth, VerifyOptions, VerifyReport};
+use crate::engine::verify::{Depth, VerifyOptions, VerifyReport};
 use crate::error::{Kind, Result};
 use crate::monitor::Monitor as _;
 
@@ -12,21 +11,22 @@ use crate::monitor::Monitor as _;
 const SHOWN_FINDINGS: usize = 100;
 
 pub(super) fn verify(args: &Verify, context: &Context) -> Result<u8> {
-    let site = Site::open(context)?;
-    let id = site.resolve(&args.id)?;
+    let session = site::open(context)?;
+    let id = site::resolve(context, &session, &args.id)?;
     let depth = match (args.deep, args.sample) {
         (_, Some(sample)) => Depth::Deep(sample.as_f64()),
         (true, None) => Depth::Deep(100.0),
         (false, None) => Depth::Keyless,
     };
     let options = VerifyOptions { depth, all: args.all, threads: context.threads(&context.config()?) };
-    let report = engine::verify(&site.repo, &id, &site.trust, &site.keys, &site.state, &options, &context.monitor)?;
+    let report = session.verify(&id, &options, &context.monitor)?;
     context.monitor.finish();
     // A verification without trust in a signer proves less, so it is not remembered as one.
-    if report.ok && !report.signers.is_empty() {
-        if let Err(error) = site.state.set_verified(&report.backups, Clock::System.now()) {
-            context.detail(&format!("the date of this verification was not noted: {}", error.one_line()));
-        }
+    if report.ok
+        && !report.signers.is_empty()
+        && let Err(error) = session.state.set_verified(&report.backups, session.host.clock.now())
+    {
+        context.detail(&format!("the date of this verification was not noted: {}", error.one_line()));
     }
     context.result(&with_next(&report, &report.findings)?, |terminal| {
         for note in report.notes.iter().take(SHOWN_FINDINGS) {

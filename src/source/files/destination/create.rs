@@ -2,39 +2,19 @@
 //! over what is there, so that a killed run leaves the old thing or the new one.
 
 use std::cell::Cell;
-use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, makedev, mkdirat, mknodat, openat, symlinkat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mkdirat, mknodat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
-use super::Destination;
-use super::handle::{ACL_ACCESS, Facts, Handle};
+use super::folders::OpenFolder;
+use super::handle::{ACL_ACCESS, Handle, make_accessible};
 use super::layout::Layout;
-use super::pending::part_name;
-use super::resolve::Folder;
+use super::metadata::is_of_kind;
+use super::part::{create, part_name};
+use super::root::Destination;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Entry, EntryKind, EntryPath};
-
-/// Largest device numbers of Linux.
-const MAX_MAJOR: u32 = (1 << 12) - 1;
-const MAX_MINOR: u32 = (1 << 20) - 1;
-
-/// Whether an inode is what the entry says; sizes and link texts are not compared.
-pub(super) fn is_of_kind(entry: &Entry, facts: &Facts) -> bool {
-    match entry.kind {
-        EntryKind::File { .. } => facts.file_type == FileType::RegularFile,
-        EntryKind::Dir => facts.file_type == FileType::Directory,
-        EntryKind::Symlink { .. } => facts.file_type == FileType::Symlink,
-        EntryKind::Hardlink { .. } => facts.file_type != FileType::Directory,
-        EntryKind::Fifo => facts.file_type == FileType::Fifo,
-        EntryKind::CharDevice { major, minor } => {
-            facts.file_type == FileType::CharacterDevice && facts.device == (major, minor)
-        }
-        EntryKind::BlockDevice { major, minor } => {
-            facts.file_type == FileType::BlockDevice && facts.device == (major, minor)
-        }
-    }
-}
+use crate::model::{DEVICE_LIMITS, Entry, EntryKind, EntryPath};
+use crate::source::files::stat::{FileKind, Stat};
 
 impl Destination {
     /// Makes a folder with mode 0700, or keeps the one that is there. [`Self::finish_dir`] gives it its metadata.
@@ -66,9 +46,9 @@ impl Destination {
             Err(Errno::EXIST) => {}
             result => return result.map(|()| true).map_err(|e| failed("make the folder", e)),
         }
-        let facts = Facts::at(&folder.fd, name).map_err(|e| failed("look at", e))?;
-        if facts.file_type == FileType::Directory {
-            let_us_in(&folder.fd, name, &facts);
+        let stat = Stat::at(&folder.fd, name).map_err(|e| failed("stat", e))?;
+        if stat.kind == FileKind::Dir {
+            make_accessible(&folder.fd, name, &stat);
             return Ok(false);
         }
         if !self.options().overwrite {
@@ -108,8 +88,8 @@ impl Destination {
             )
             .map_err(|e| self.failed("write", &entry.path, e))
             .and_then(|()| self.apply(&handle, entry, !folder.default_acl));
-        let is_ours = |there: Facts| handle.facts().is_ok_and(|made| made.inode == there.inode);
-        if written.is_err() && Facts::at(&folder.fd, name).is_ok_and(is_ours) {
+        let is_ours = |there: Stat| handle.stat().is_ok_and(|made| made.identity() == there.identity());
+        if written.is_err() && Stat::at(&folder.fd, name).is_ok_and(is_ours) {
             // Half a file must not stay; when even that fails its time tells that it is not finished.
             unlinkat(&folder.fd, name, AtFlags::empty()).ok();
         }
@@ -117,7 +97,7 @@ impl Destination {
     }
 
     /// The mode a new file starts with: its own where nobody gains by it before it is finished, else private.
-    pub(super) fn first_mode(&self, entry: &Entry, folder: &Folder) -> Mode {
+    pub(super) fn first_mode(&self, entry: &Entry, folder: &OpenFolder) -> Mode {
         let owned = !self.options().owners || (entry.uid, entry.gid) == self.shared.owner;
         let plain = owned && !folder.default_acl && entry.xattrs.iter().all(|x| x.name != ACL_ACCESS);
         if plain { Mode::from_raw_mode(entry.mode & 0o777) } else { Mode::RUSR | Mode::WUSR }
@@ -140,16 +120,16 @@ impl Destination {
                 }
                 _ => return self.failed(&format!("find {target}, whose other name should be"), &entry.path, errno),
             };
-            Error::new(Kind::NotFound, format!("{} is a further name of {target}, {why}", self.shown(&entry.path)))
+            Error::new(Kind::NotFound, format!("{} is a hard link to {target}, {why}", self.shown(&entry.path)))
                 .hint(format!("restore {target} together with it"))
         };
         let source = self.try_folder(target).map_err(unfound)?;
-        let first = Facts::at(&source.fd, target.name()).map_err(unfound)?;
-        if first.file_type == FileType::Directory {
+        let first = Stat::at(&source.fd, target.name()).map_err(unfound)?;
+        if first.kind == FileKind::Dir {
             return Err(Error::damage(format!("the entry {} is a hard link to the folder {target}", entry.path)));
         }
         let folder = self.folder(&entry.path)?;
-        if Facts::at(&folder.fd, entry.path.name()).is_ok_and(|now| now.inode == first.inode) {
+        if Stat::at(&folder.fd, entry.path.name()).is_ok_and(|now| now.identity() == first.identity()) {
             return Ok(());
         }
         self.make(entry, |folder, name| linkat(&source.fd, target.name(), &folder.fd, name, AtFlags::empty()))
@@ -170,7 +150,7 @@ impl Destination {
         if file_type != FileType::Fifo && !self.options().devices {
             return needs_root();
         }
-        if major > MAX_MAJOR || minor > MAX_MINOR {
+        if major >= DEVICE_LIMITS.0 || minor >= DEVICE_LIMITS.1 {
             return Err(Error::damage(format!("the entry {} has impossible device numbers", entry.path)));
         }
         let private = Mode::RUSR | Mode::WUSR;
@@ -186,7 +166,7 @@ impl Destination {
     }
 
     /// Makes something by `create` under its name, or aside and then in place of what has the name.
-    fn make(&self, entry: &Entry, create: impl Fn(&Folder, &[u8]) -> Result<(), Errno>) -> Result<()> {
+    fn make(&self, entry: &Entry, create: impl Fn(&OpenFolder, &[u8]) -> Result<(), Errno>) -> Result<()> {
         let folder = self.folder(&entry.path)?;
         let failed = |errno| match (&entry.kind, errno) {
             (EntryKind::Hardlink { target }, Errno::XDEV | Errno::MLINK | Errno::PERM) => {
@@ -197,14 +177,15 @@ impl Destination {
             _ => self.failed(&format!("make the {}", entry.kind.name()), &entry.path, errno),
         };
         match create(&folder, entry.path.name()) {
-            Ok(()) => return self.dress(&folder, entry.path.name(), entry),
+            Ok(()) => return self.apply_metadata(&folder, entry.path.name(), entry),
             Err(Errno::EXIST) if self.options().overwrite => {}
             Err(Errno::EXIST) => return Err(self.would_overwrite(&entry.path)),
             Err(errno) => return Err(failed(errno)),
         }
         let temporary = part_name()?;
         create(&folder, &temporary).map_err(failed)?;
-        let result = self.dress(&folder, &temporary, entry).and_then(|()| self.place(&folder, &temporary, entry));
+        let result =
+            self.apply_metadata(&folder, &temporary, entry).and_then(|()| self.place(&folder, &temporary, entry));
         // After a rename between two names of one inode the first is still there.
         if result.is_err() || matches!(entry.kind, EntryKind::Hardlink { .. }) {
             unlinkat(&folder.fd, &temporary, AtFlags::empty()).ok();
@@ -213,34 +194,18 @@ impl Destination {
     }
 
     /// Gives a new link, pipe or device its metadata, unless somebody put another thing there.
-    fn dress(&self, folder: &Folder, name: &[u8], entry: &Entry) -> Result<()> {
+    fn apply_metadata(&self, folder: &OpenFolder, name: &[u8], entry: &Entry) -> Result<()> {
         if matches!(entry.kind, EntryKind::Hardlink { .. }) {
             return Ok(());
         }
-        let failed = |errno| self.failed("look at", &entry.path, errno);
+        let failed = |errno| self.failed("stat", &entry.path, errno);
         let handle = Handle::pin(&folder.fd, name).map_err(failed)?;
-        let facts = handle.facts().map_err(failed)?;
-        if !is_of_kind(entry, &facts) || facts.links > 1 {
+        let stat = handle.stat().map_err(failed)?;
+        if !is_of_kind(entry, &stat) || stat.nlink > 1 {
             return Err(self.replaced(entry));
         }
         self.apply(&handle, entry, !folder.default_acl)
     }
-}
-
-/// Opens a folder of ours that we may not write into, until it gets its final mode; true when its mode was changed.
-/// Where that is forbidden, writing into it fails with a message of its own, or we are root and it does not matter.
-pub(super) fn let_us_in(parent: impl AsFd, name: &[u8], facts: &Facts) -> bool {
-    let closed = facts.mode & 0o700 != 0o700 && facts.uid == rustix::process::geteuid().as_raw();
-    closed
-        && Handle::pin(parent, name).is_ok_and(|handle| {
-            handle.facts().is_ok_and(|now| now.inode == facts.inode) && handle.chmod(facts.mode | 0o700).is_ok()
-        })
-}
-
-/// Creates a file that did not exist, open for writing.
-pub(super) fn create(folder: &Folder, name: &[u8], mode: Mode) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(&folder.fd, name, flags, mode)
 }
 
 fn wrong_kind(entry: &Entry, expected: &str) -> Error {

@@ -8,11 +8,13 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::model::{BackupId, Digest, Entry, EntryKind, Position, Timestamp, Xattr};
+use crate::error::{Kind, Result};
+use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Position, Timestamp, Xattr};
 
 const TIME: Timestamp = Timestamp { seconds: 1_700_000_000, nanoseconds: 123_456_789 };
 
@@ -125,6 +127,13 @@ fn mtime(path: &Path) -> Timestamp {
 
 fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).expect("there").mode() & 0o7777
+}
+
+/// Removes what is not kept; the removed paths.
+fn sweep(target: &Destination, keep: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+    let mut removed = Vec::new();
+    target.remove(&target.extras(&keep, true).expect("listed"), &mut |path| removed.push(path.to_vec()));
+    removed
 }
 
 fn same_shape(target: &Destination, entry: &Entry) -> FileState {

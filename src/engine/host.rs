@@ -1,0 +1,64 @@
+//! This host: where it keeps what it remembers, how it signs, what time it is.
+
+use std::path::PathBuf;
+
+use crate::durable::Disk;
+use crate::error::{Error, Result};
+use crate::model::Moment;
+use crate::repo::signing::Signer;
+
+/// Tells the time; tests fix it.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Clock {
+    /// The system's clock.
+    #[default]
+    System,
+    /// Always this moment.
+    Fixed(Moment),
+}
+
+impl Clock {
+    /// What it shows.
+    #[must_use]
+    pub fn now(self) -> Moment {
+        match self {
+            Self::System => Moment::from_unix_seconds(jiff::Timestamp::now().as_second()),
+            Self::Fixed(moment) => moment,
+        }
+    }
+}
+
+/// A host that makes, checks and restores backups.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Its name, for people.
+    pub name: String,
+    /// The folder of what it remembers; it is made when something has to be remembered.
+    pub state_dir: PathBuf,
+    /// Signs its backups, and tells it from other hosts; none is fine for who only reads.
+    pub signer: Option<Signer>,
+    /// The clock.
+    pub clock: Clock,
+    /// The door to durable files.
+    pub disk: Disk,
+}
+
+impl Host {
+    /// This machine, by its node name and its clock.
+    #[must_use]
+    pub fn new(state_dir: impl Into<PathBuf>, signer: Option<Signer>) -> Self {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { name, state_dir: state_dir.into(), signer, clock: Clock::System, disk: Disk::default() }
+    }
+
+    /// Its signer; without one it makes no backup.
+    pub fn signer(&self) -> Result<&Signer> {
+        self.signer.as_ref().ok_or_else(|| Error::usage("this host has no signer, and every backup is signed"))
+    }
+
+    /// Fingerprint of its signer, by which hosts are told apart; none while it has none.
+    #[must_use]
+    pub fn id(&self) -> Option<String> {
+        self.signer.as_ref().map(|signer| signer.public().fingerprint())
+    }
+}
