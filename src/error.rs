@@ -214,32 +214,22 @@ impl Error {
         matches!(self.kind, Kind::Damage | Kind::Unreadable)
     }
 
+    /// Its cause, the cause of that, and so on.
+    pub fn causes(&self) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+        std::iter::successors(std::error::Error::source(self), |cause| cause.source())
+    }
+
     /// What the system said, if it was the cause.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            if let Some(errno) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
-                return Some(Errno::from_raw_os_error(errno));
-            }
-            cause = error.source();
-        }
-        None
+        let number = self.causes().find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error())?;
+        Some(Errno::from_raw_os_error(number))
     }
 
     /// The advice, if there is any, of this error or of the nearest cause that has one.
     #[must_use]
     pub fn advice(&self) -> Option<&Hint> {
-        self.hint.as_ref().or_else(|| {
-            let mut cause = std::error::Error::source(self);
-            while let Some(error) = cause {
-                if let Some(hint) = error.downcast_ref::<Self>().and_then(|e| e.hint.as_ref()) {
-                    return Some(hint);
-                }
-                cause = error.source();
-            }
-            None
-        })
+        self.hint.as_ref().or_else(|| self.causes().find_map(|cause| cause.downcast_ref::<Self>()?.hint.as_ref()))
     }
 
     /// A new error about a larger object, of the same kind, with this one as its cause.
@@ -251,14 +241,7 @@ impl Error {
     /// Message and causes on one line, for findings and problems.
     #[must_use]
     pub fn one_line(&self) -> String {
-        let mut text = self.message.clone();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        self.causes().fold(self.message.clone(), |text, cause| format!("{text}: {cause}"))
     }
 }
 

@@ -75,13 +75,13 @@ impl Context {
         }
     }
 
-    /// Reads the configuration; none when there is no file. Reads it again at every call.
-    pub fn config(&self) -> Result<Option<Config>> {
-        config::load(&self.lookup())
+    /// Reads the configuration, again at every call; the default when there is no file.
+    pub fn config(&self) -> Result<Config> {
+        Ok(config::load(&self.lookup())?.unwrap_or_default())
     }
 
     /// The folder of the repository: `--repo`, `CCBACKUP_REPO`, the configuration, `./backups`.
-    pub fn repository(&self, config: Option<&Config>) -> Result<PathBuf> {
+    pub fn repository(&self, config: &Config) -> Result<PathBuf> {
         let (current, home) = (&self.environment.current, self.environment.home.as_deref());
         if let Some(named) = self.global.repo.as_ref().or(self.environment.repository.as_ref()) {
             // A name that is not UTF-8 is no URL.
@@ -89,8 +89,7 @@ impl Context {
                 .to_str()
                 .map_or_else(|| Ok(current.join(named)), |text| config::resolve_location(text, current, home));
         }
-        let configured = config.and_then(|config| config.repository.location.clone());
-        Ok(configured.unwrap_or_else(|| current.join(DEFAULT_REPOSITORY)))
+        Ok(config.repository.location.clone().unwrap_or_else(|| current.join(DEFAULT_REPOSITORY)))
     }
 
     /// Key files that were named: by `--identity`, else by `CCBACKUP_IDENTITY`. Empty when none was; then
@@ -102,22 +101,20 @@ impl Context {
     }
 
     /// Signers that were named: by `--signer` and by the configuration. Empty means the pinned one.
-    pub fn signers(&self, config: Option<&Config>) -> Result<Vec<SignerRef>> {
+    pub fn signers(&self, config: &Config) -> Result<Vec<SignerRef>> {
         let (current, home) = (&self.environment.current, self.environment.home.as_deref());
         // What is not UTF-8 is no key.
         let file = |path: &OsString| Ok(SignerRef::File(current.join(path)));
         let parse = |text: &str| SignerRef::parse(text, current, home);
         let named = self.global.signer.iter().map(|named| named.to_str().map_or_else(|| file(named), parse));
-        let configured = config.map(|config| config.trust.signers.clone()).unwrap_or_default();
-        named.chain(configured.into_iter().map(Ok)).collect()
+        named.chain(config.trust.signers.iter().cloned().map(Ok)).collect()
     }
 
     /// Worker threads: `--threads`, the configuration, one a processor.
     #[must_use]
-    pub fn threads(&self, config: Option<&Config>) -> usize {
-        let configured = config.and_then(|config| config.defaults.threads);
+    pub fn threads(&self, config: &Config) -> usize {
         let processors = || crate::threads::available();
-        self.global.threads.or(configured).unwrap_or_else(processors)
+        self.global.threads.or(config.defaults.threads).unwrap_or_else(processors)
     }
 }
 
@@ -136,14 +133,14 @@ mod tests {
         config.repository.location = Some("/configured".into());
         let flag = Global { repo: Some("flag".into()), ..Default::default() };
         let variable = Environment { repository: Some("/variable".into()), ..Default::default() };
-        let at = |context: &Context, config| context.repository(config).unwrap();
-        assert_eq!(at(&context(flag, variable.clone()), Some(&config)), Path::new("/cwd/flag"));
-        assert_eq!(at(&context(Global::default(), variable), Some(&config)), Path::new("/variable"));
+        let at = |context: &Context, config: &Config| context.repository(config).unwrap();
+        assert_eq!(at(&context(flag, variable.clone()), &config), Path::new("/cwd/flag"));
+        assert_eq!(at(&context(Global::default(), variable), &config), Path::new("/variable"));
         let bare = context(Global::default(), Environment::default());
-        assert_eq!(at(&bare, Some(&config)), Path::new("/configured"));
-        assert_eq!(at(&bare, None), Path::new("/cwd/backups"));
+        assert_eq!(at(&bare, &config), Path::new("/configured"));
+        assert_eq!(at(&bare, &Config::default()), Path::new("/cwd/backups"));
         let remote = Global { repo: Some("s3://bucket".into()), ..Default::default() };
-        assert!(context(remote, Environment::default()).repository(None).is_err());
+        assert!(context(remote, Environment::default()).repository(&Config::default()).is_err());
     }
 
     #[test]
@@ -169,7 +166,7 @@ mod tests {
         let mut config = Config::default();
         config.trust.signers.push(SignerRef::File("/etc/signers".into()));
         let global = Global { signer: vec!["ssh-ed25519 AAAA".into(), "here.pub".into()], ..Default::default() };
-        let signers = context(global, Environment::default()).signers(Some(&config)).unwrap();
+        let signers = context(global, Environment::default()).signers(&config).unwrap();
         let expected = [
             SignerRef::Key("ssh-ed25519 AAAA".into()),
             SignerRef::File("/cwd/here.pub".into()),

@@ -35,14 +35,11 @@ pub fn report(terminal: &Terminal, error: &Error, json: bool) -> u8 {
 fn causes(error: &Error) -> Vec<String> {
     let mut causes: Vec<String> = Vec::new();
     let mut said = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let text = error.to_string();
+    for text in error.causes().map(ToString::to_string) {
         if !text.is_empty() && !said.contains(&text) {
             causes.push(text.clone());
             said = text;
         }
-        cause = error.source();
     }
     causes
 }

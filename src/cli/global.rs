@@ -60,7 +60,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
 
-    /// Read at most so many bytes a second: 800K, 50M, 1.5G
+    /// Read at most this many bytes per second: 800K, 50M, 1.5G
     ///
     /// `create` is held to it where it reads files, `verify` and `restore` where they read archives.
     #[arg(long, global = true, value_name = "RATE", value_parser = rate)]
@@ -78,9 +78,9 @@ fn threads(text: &str) -> Result<usize> {
     number.ok_or_else(|| Error::usage("expected a number from 1 to 256"))
 }
 
-/// Bytes a second, with K, M or G for powers of 1024.
+/// Bytes per second, with K, M or G for powers of 1024.
 fn rate(text: &str) -> Result<u64> {
-    let bad = || Error::usage("expected bytes a second, such as 800K, 50M or 1.5G");
+    let bad = || Error::usage("expected bytes per second, such as 800K, 50M or 1.5G");
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let factor = match unit {

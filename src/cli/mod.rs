@@ -33,4 +33,4 @@ pub use run::{Program, run, run_in};
 pub use signals::StopFlag;
 pub use terminal::{Captured, Terminal};
 pub(crate) use text::escaped;
-pub use text::{Align, Table, human_bytes, shown};
+pub use text::{Table, human_bytes, shown};

@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 
 use super::text::shown_lines;
 use super::{Context, Environment, Global, StopFlag, Terminal, report};
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 
 /// What a shell shows for a program that nobody reads any more: 128 + SIGPIPE.
 const CODE_OUT_IS_GONE: u8 = 141;
@@ -72,8 +72,7 @@ fn answer(terminal: &Terminal, error: &clap::Error, json: bool) -> u8 {
     let text = error.render();
     if !error.use_stderr() {
         let text = if terminal.out_has_color() { text.ansi().to_string() } else { text.to_string() };
-        let printed = terminal.with_out(|out| out.write_all(text.as_bytes()).doing("cannot write to standard output"));
-        return conclude(terminal, printed.map(|()| 0), false);
+        return conclude(terminal, terminal.print_bytes(text.as_bytes()).map(|()| 0), false);
     }
     let text = text.to_string();
     if json {
@@ -107,14 +106,8 @@ fn conclude(terminal: &Terminal, result: Result<u8>, json: bool) -> u8 {
 }
 
 fn is_broken_pipe(error: &Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    let broken = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    error.causes().any(|cause| cause.downcast_ref().is_some_and(broken))
 }
 
 fn defect() -> Error {

@@ -24,16 +24,21 @@ pub struct Terminal(Arc<Streams>);
 struct Streams {
     out: Mutex<Box<dyn Write + Send>>,
     err: Mutex<Box<dyn Write + Send>>,
+    traits: Traits,
+    out_is_gone: AtomicBool,
+    has_document: AtomicBool,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+/// What is known about the streams; by default they are no terminals, and nobody's.
+#[derive(Debug, Default)]
+struct Traits {
     out_is_terminal: bool,
-    err_is_terminal: bool,
     can_ask: bool,
     attended: bool,
     color: bool,
     out_color: bool,
     can_draw: bool,
-    out_is_gone: AtomicBool,
-    has_document: AtomicBool,
-    bar: Mutex<Option<ProgressBar>>,
 }
 
 /// Collects what a terminal of a test is told.
@@ -51,20 +56,23 @@ impl Terminal {
     pub fn of_process(environment: &Environment) -> Self {
         let (out_is_terminal, err_is_terminal) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         let in_is_terminal = io::stdin().is_terminal();
-        Self(Arc::new(Streams {
-            out: Mutex::new(Box::new(BufWriter::with_capacity(64 << 10, io::stdout()))),
-            err: Mutex::new(Box::new(io::stderr())),
+        let can_draw = err_is_terminal && environment.can_move_cursor;
+        let traits = Traits {
             out_is_terminal,
-            err_is_terminal,
             can_ask: err_is_terminal && in_is_terminal,
             attended: in_is_terminal || out_is_terminal || err_is_terminal,
-            color: err_is_terminal && environment.can_move_cursor && !environment.no_color,
+            color: can_draw && !environment.no_color,
             out_color: out_is_terminal && environment.can_move_cursor && !environment.no_color,
-            can_draw: err_is_terminal && environment.can_move_cursor,
-            out_is_gone: AtomicBool::new(false),
-            has_document: AtomicBool::new(false),
-            bar: Mutex::new(None),
-        }))
+            can_draw,
+        };
+        let out = BufWriter::with_capacity(64 << 10, io::stdout());
+        Self::new(Box::new(out), Box::new(io::stderr()), traits)
+    }
+
+    fn new(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>, traits: Traits) -> Self {
+        let (out_is_gone, has_document, bar) = Default::default();
+        let (out, err) = (Mutex::new(out), Mutex::new(err));
+        Self(Arc::new(Streams { out, err, traits, out_is_gone, has_document, bar }))
     }
 
     /// Streams that are no terminals; what is written to them can be looked at.
@@ -77,56 +85,31 @@ impl Terminal {
     /// Streams that are no terminals, of a caller who is there.
     #[must_use]
     pub fn over(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>) -> Self {
-        Self(Arc::new(Streams {
-            out: Mutex::new(out),
-            err: Mutex::new(err),
-            out_is_terminal: false,
-            err_is_terminal: false,
-            can_ask: false,
-            attended: true,
-            color: false,
-            out_color: false,
-            can_draw: false,
-            out_is_gone: AtomicBool::new(false),
-            has_document: AtomicBool::new(false),
-            bar: Mutex::new(None),
-        }))
-    }
-
-    /// Whether stdout is a terminal.
-    #[must_use]
-    pub fn out_is_terminal(&self) -> bool {
-        self.0.out_is_terminal
-    }
-
-    /// Whether stderr is a terminal.
-    #[must_use]
-    pub fn err_is_terminal(&self) -> bool {
-        self.0.err_is_terminal
+        Self::new(out, err, Traits { attended: true, ..Traits::default() })
     }
 
     /// Whether any stream of the process leads to a person.
     #[must_use]
     pub(super) fn is_attended(&self) -> bool {
-        self.0.attended
+        self.0.traits.attended
     }
 
     /// Whether a bar can be drawn on stderr.
     #[must_use]
     pub(super) fn can_draw(&self) -> bool {
-        self.0.can_draw
+        self.0.traits.can_draw
     }
 
     /// Whether messages on stderr are coloured.
     #[must_use]
     pub(super) fn has_color(&self) -> bool {
-        self.0.color
+        self.0.traits.color
     }
 
     /// Whether help on stdout is coloured.
     #[must_use]
     pub(super) fn out_has_color(&self) -> bool {
-        self.0.out_color
+        self.0.traits.out_color
     }
 
     /// Whether the reader of stdout went away.
@@ -157,7 +140,7 @@ impl Terminal {
     /// Writes to stdout through a buffer: raw bytes, long listings. The stream is held until `write` is done, so
     /// `write` must not print by other ways. A bar on the same terminal is taken away first.
     pub fn with_out<T>(&self, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
-        if self.0.out_is_terminal
+        if self.0.traits.out_is_terminal
             && let Some(bar) = lock(&self.0.bar).take()
         {
             bar.finish_and_clear();
@@ -170,7 +153,7 @@ impl Terminal {
         let mut watched = Watched { out: &mut **out, is_gone: &self.0.out_is_gone };
         let value = write(&mut watched)?;
         // On a terminal every piece is shown at once, elsewhere when the buffer is full.
-        if self.0.out_is_terminal {
+        if self.0.traits.out_is_terminal {
             watched.flush().doing(CANNOT_PRINT)?;
         }
         Ok(value)
@@ -179,7 +162,12 @@ impl Terminal {
     /// Writes a line to stdout. Text from outside goes through [`shown`] first.
     pub fn print(&self, line: impl Display) -> Result<()> {
         let write = || self.write_out(|out| writeln!(out, "{line}").doing(CANNOT_PRINT));
-        if self.0.out_is_terminal { self.aside(write) } else { write() }
+        if self.0.traits.out_is_terminal { self.aside(write) } else { write() }
+    }
+
+    /// Writes text to stdout as it is.
+    pub fn print_bytes(&self, text: &[u8]) -> Result<()> {
+        self.with_out(|out| out.write_all(text).doing(CANNOT_PRINT))
     }
 
     /// Writes a table to stdout.
@@ -189,7 +177,7 @@ impl Terminal {
 
     /// Writes a path or name from outside: harmless on a terminal, unchanged elsewhere.
     pub fn print_outside(&self, text: &str) -> Result<()> {
-        if self.0.out_is_terminal { self.print(shown(text)) } else { self.print(text) }
+        if self.0.traits.out_is_terminal { self.print(shown(text)) } else { self.print(text) }
     }
 
     /// Prints the one JSON document of a `--json` run.
@@ -219,7 +207,7 @@ impl Terminal {
     /// Writes `label: text` to stderr, made harmless; line breaks in `text` are kept and indented.
     pub(super) fn label(&self, label: &str, color: &str, text: &str) {
         let text = shown_lines(text).replace('\n', "\n  ");
-        if self.0.color && !color.is_empty() {
+        if self.0.traits.color && !color.is_empty() {
             self.say(&format!("\x1b[{color}m{label}:\x1b[0m {text}"));
         } else {
             self.say(&format!("{label}: {text}"));
@@ -234,7 +222,7 @@ impl Terminal {
     /// Asks a question; anything but yes, and nobody to ask, is refused.
     pub fn confirm(&self, question: &str) -> Result<()> {
         let refusal = |why: &str| Error::new(Kind::NotConfirmed, format!("not confirmed: {why}"));
-        if !self.0.can_ask {
+        if !self.0.traits.can_ask {
             return Err(refusal("there is no terminal to ask on").hint("add --yes to answer every question with yes"));
         }
         self.aside(|| {
@@ -254,8 +242,7 @@ impl Terminal {
 
 impl fmt::Debug for Terminal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Streams { out_is_terminal, err_is_terminal, color, .. } = &*self.0;
-        write!(f, "Terminal(out: {out_is_terminal}, err: {err_is_terminal}, color: {color})")
+        write!(f, "Terminal({:?})", self.0.traits)
     }
 }
 

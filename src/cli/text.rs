@@ -1,7 +1,7 @@
 //! Text for people: escaping, sizes and tables.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io;
 use std::path::Path;
 
@@ -60,54 +60,37 @@ pub fn human_bytes(bytes: u64) -> String {
     format!("{}.{} {}", tenths(unit) / 10, tenths(unit) % 10, UNITS[unit])
 }
 
-/// To which side a column leans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Align {
-    /// Text.
-    Left,
-    /// Numbers.
-    Right,
-}
-
 /// Aligned columns, two spaces apart, without lines and without spaces at the end. Cells are made harmless.
 #[derive(Clone, Debug)]
 pub struct Table {
-    columns: Vec<Align>,
+    /// Whether a column leans to the right.
+    right: Vec<bool>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// A table with a heading.
+    /// A table with a heading; columns of numbers have `>` before their names and lean to the right.
     #[must_use]
-    pub fn new(columns: &[(&str, Align)]) -> Self {
-        let heading = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
-        Self { columns: columns.iter().map(|(_, align)| *align).collect(), rows: vec![heading] }
+    pub fn new(columns: &[&str]) -> Self {
+        let heading = columns.iter().map(|name| name.trim_start_matches('>').to_owned()).collect();
+        Self { right: columns.iter().map(|name| name.starts_with('>')).collect(), rows: vec![heading] }
     }
 
     /// Adds a row; cells beyond the columns are dropped, missing ones are empty.
-    pub fn row<C: Into<String>>(&mut self, cells: impl IntoIterator<Item = C>) {
-        let mut row: Vec<String> = cells.into_iter().map(|cell| shown(&cell.into()).into_owned()).collect();
-        row.resize(self.columns.len(), String::new());
+    pub fn row(&mut self, cells: &[&dyn Display]) {
+        let mut row: Vec<String> = cells.iter().map(|cell| shown(&cell.to_string()).into_owned()).collect();
+        row.resize(self.right.len(), String::new());
         self.rows.push(row);
-    }
-
-    /// Whether there is nothing but the heading.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rows.len() == 1
     }
 
     /// Writes all rows, the heading first.
     pub fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
         let width = |column: usize| self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        let widths: Vec<usize> = (0..self.right.len()).map(width).collect();
         for row in &self.rows {
             let mut line = String::new();
-            for ((cell, align), width) in row.iter().zip(&self.columns).zip(&widths) {
-                match align {
-                    Align::Left => drop(write!(line, "{cell:<width$}  ")),
-                    Align::Right => drop(write!(line, "{cell:>width$}  ")),
-                }
+            for ((cell, right), width) in row.iter().zip(&self.right).zip(&widths) {
+                line += &if *right { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") };
             }
             writeln!(out, "{}", line.trim_end())?;
         }
@@ -148,10 +131,9 @@ mod tests {
 
     #[test]
     fn tables_are_aligned_and_end_without_spaces() {
-        let mut table = Table::new(&[("ID", Align::Left), ("SIZE", Align::Right), ("NOTE", Align::Left)]);
-        assert!(table.is_empty());
-        table.row(["20260117-143000", "1.3 GiB", ""]);
-        table.row(["é\x1b", "10 B"]);
+        let mut table = Table::new(&["ID", ">SIZE", "NOTE"]);
+        table.row(&[&"20260117-143000", &"1.3 GiB", &""]);
+        table.row(&[&"é\x1b", &"10 B"]);
         let mut out = Vec::new();
         table.write(&mut out).unwrap();
         let expected = "ID                  SIZE  NOTE\n20260117-143000  1.3 GiB\né\\x1b               10 B\n";

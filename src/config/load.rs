@@ -23,6 +23,9 @@ pub const FILE_NAME: &str = "ccbackup.toml";
 /// Longest configuration that is read, in bytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
+const COMPONENT_KEYS: [&str; 8] =
+    ["name", "kind", "paths", "exclude", "exclude_caches", "exclude_if_present", "one_file_system", "expect"];
+
 /// Where a configuration is looked for, in this order; the caller reads the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lookup {
@@ -186,16 +189,7 @@ impl Reader<'_> {
     fn component(&self, section: Section<'_>, name: &str, defaults: &Defaults) -> Result<ComponentConfig> {
         // The kind comes before the keys: another kind has other keys, and they are not what is wrong.
         let kind = self.located(&section.required("kind")?, component_kind)?;
-        let section = section.only(&[
-            "name",
-            "kind",
-            "paths",
-            "exclude",
-            "exclude_caches",
-            "exclude_if_present",
-            "one_file_system",
-            "expect",
-        ])?;
+        let section = section.only(&COMPONENT_KEYS)?;
         let paths = section.strings("paths")?;
         if paths.is_empty() {
             return Err(section.error(&section.span, &format!("the component `{name}` has no `paths`")));

@@ -4,11 +4,10 @@ use clap::CommandFactory as _;
 
 use crate::cli::Context;
 use crate::cli::ccbackup::args::{Cli, Completions};
-use crate::error::{Context as _, Result};
+use crate::error::Result;
 
 pub(super) fn completions(args: &Completions, context: &Context) -> Result<u8> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "ccbackup", &mut text);
-    context.terminal.with_out(|out| out.write_all(&text).doing("cannot write to standard output"))?;
-    Ok(0)
+    context.terminal.print_bytes(&text).map(|()| 0)
 }

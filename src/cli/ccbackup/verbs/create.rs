@@ -3,30 +3,28 @@
 use std::path::{Path, PathBuf};
 
 use super::entries::kind_name;
-use super::site::{host, make_identity, make_signer, named_signers, own_signer};
+use super::site::{host, make_signer, named_signers, own_recipients, own_signer};
 use crate::archive::seal::Sealer;
 use crate::cli::ccbackup::args::Create;
-use crate::cli::{Align, Context, DONE_WITH_PROBLEMS, Table, Terminal, document, escaped, human_bytes, why_full};
+use crate::cli::{Context, DONE_WITH_PROBLEMS, Table, Terminal, document, escaped, human_bytes, why_full};
 use crate::config::{Cipher, ComponentConfig, Config, discover};
 use crate::engine::Session;
 use crate::engine::create::{self as engine, CreateOptions, CreateReport, Preview, identity_of};
 use crate::error::{Error, Result, path_text};
-use crate::keys::{AesKey, recipients_of};
-use crate::model::BackupKind;
-use crate::model::Problem;
+use crate::keys::AesKey;
+use crate::model::{BackupKind, Problem};
 use crate::monitor::Monitor as _;
 use crate::repo::signing::SignerKey;
 
 pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
     args.check()?;
-    let config = context.config()?;
-    let location = context.repository(config.as_ref())?;
-    let components = components(args, context, config.as_ref())?;
-    let cipher = cipher(args, config.as_ref());
-    let trusted = named_signers(context, config.as_ref())?;
+    let config = &context.config()?;
+    let location = context.repository(config)?;
+    let wanted = Wanted { args, context, config, cipher: cipher(args, config) };
+    let components = wanted.components()?;
+    let trusted = named_signers(context, config)?;
     if args.dry_run {
-        let sealer = existing_sealer(args, context, config.as_ref(), cipher)?;
-        let mut options = options(args, context, config.as_ref(), components, sealer);
+        let mut options = wanted.options(components, wanted.sealer(None)?);
         options.skip_identities.extend(identity_of(&location));
         let mut session = Session::look(&location, host(context, own_signer(context)?)?, args.adopt)?;
         session.iter_mut().for_each(|session| session.trust.signers.extend(trusted.clone()));
@@ -37,11 +35,11 @@ pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
     if new_signer {
         context.detail(&format!("made the signer {}", signer.public().fingerprint()));
     }
-    let sealer = make_sealer(args, context, config.as_ref(), cipher, &signer.public())?;
-    if cipher == Cipher::None && args.cipher.is_none() {
+    let sealer = wanted.sealer(Some(&signer.public()))?;
+    if wanted.cipher == Cipher::None && args.cipher.is_none() {
         context.monitor.note("this backup is not encrypted; --encrypt makes a key and encrypts");
     }
-    let options = options(args, context, config.as_ref(), components, sealer);
+    let options = wanted.options(components, sealer);
     options.check()?;
     let mut session = Session::open_or_create(&location, host(context, Some(signer))?, args.adopt)?;
     session.trust.signers.extend(trusted);
@@ -71,25 +69,101 @@ fn warn_problems(context: &Context, component: &str, problems: &[Problem]) {
     }
 }
 
-fn options(
-    args: &Create,
-    context: &Context,
-    config: Option<&Config>,
-    components: Vec<ComponentConfig>,
-    sealer: Sealer,
-) -> CreateOptions {
-    let defaults = CreateOptions::default();
-    CreateOptions {
-        components,
-        full: args.full,
-        rehash: args.rehash,
-        sealer,
-        level: args.level.or_else(|| config.and_then(|c| c.encryption.level)).unwrap_or(defaults.level),
-        threads: context.threads(config),
-        tags: args.tag.iter().map(|t| (t.key.clone(), t.value.clone())).collect(),
-        skip_identities: own_files(context).iter().filter_map(|path| identity_of(path).ok()).collect(),
-        ..defaults
+/// What a run is made of: the command line, its surroundings, the configuration.
+struct Wanted<'a> {
+    args: &'a Create,
+    context: &'a Context,
+    config: &'a Config,
+    cipher: Cipher,
+}
+
+impl Wanted<'_> {
+    fn options(&self, components: Vec<ComponentConfig>, sealer: Sealer) -> CreateOptions {
+        let Self { args, context, config, .. } = self;
+        let defaults = CreateOptions::default();
+        CreateOptions {
+            components,
+            full: args.full,
+            rehash: args.rehash,
+            sealer,
+            level: args.level.or(config.encryption.level).unwrap_or(defaults.level),
+            threads: context.threads(config),
+            tags: args.tag.iter().map(|t| (t.key.clone(), t.value.clone())).collect(),
+            skip_identities: own_files(context).iter().filter_map(|path| identity_of(path).ok()).collect(),
+            ..defaults
+        }
     }
+
+    /// `--path`, else the configuration, else what is found in the current folder.
+    fn components(&self) -> Result<Vec<ComponentConfig>> {
+        let Self { args, context, config, .. } = self;
+        let with_flags = |mut spec: ComponentConfig| {
+            let rules = &mut spec.rules;
+            rules.exclude.extend(args.exclude.iter().cloned());
+            rules.exclude_caches |= args.exclude_caches;
+            rules.exclude_if_present.extend(args.exclude_if_present.iter().cloned());
+            rules.one_file_system |= args.one_file_system;
+            spec
+        };
+        if !args.path.is_empty() {
+            let paths = args.path.iter().map(|p| context.absolute(p)).collect();
+            let rules = config.defaults.rules.clone();
+            let spec = ComponentConfig { name: "files".into(), paths, rules, ..ComponentConfig::default() };
+            return Ok(vec![with_flags(spec)]);
+        }
+        let configured = &config.components;
+        let found = if configured.is_empty() { discovered(context)? } else { configured.clone() };
+        if let Some(unknown) = args.component.iter().find(|name| found.iter().all(|c| c.name != **name)) {
+            let names: Vec<_> = found.iter().map(|c| c.name.as_str()).collect();
+            return Err(Error::usage(format!("there is no component {unknown:?}"))
+                .hint(format!("there are: {}", names.join(", "))));
+        }
+        let wanted = found.into_iter().filter(|c| args.component.is_empty() || args.component.contains(&c.name));
+        Ok(wanted.map(with_flags).collect())
+    }
+
+    /// What seals the backup. Keys that are missing are made for a signer; a dry run has none and makes none.
+    fn sealer(&self, signer: Option<&SignerKey>) -> Result<Sealer> {
+        match self.cipher {
+            Cipher::None => Ok(Sealer::none()),
+            Cipher::Age => match recipients(self.args, self.config) {
+                [] => match own_recipients(self.context, signer)? {
+                    own if own.is_empty() && signer.is_none() => Ok(Sealer::none()),
+                    own => Sealer::age(&own),
+                },
+                named => Sealer::age(named),
+            },
+            Cipher::Aes256Gcm => match aes_key_file(self.context) {
+                Ok(path) if path.exists() => Ok(Sealer::aes(&AesKey::load(&path)?)),
+                _ if signer.is_none() => Ok(Sealer::none()),
+                path => self.new_aes_sealer(&path?),
+            },
+        }
+    }
+
+    fn new_aes_sealer(&self, path: &Path) -> Result<Sealer> {
+        let key = AesKey::generate(path)?;
+        self.context.terminal.warn(&format!(
+            "a new AES key was made in {}\nIt both makes and opens these backups. Copy it to another place now, off this machine.",
+            path_text(path)
+        ));
+        Ok(Sealer::aes(&key))
+    }
+}
+
+fn cipher(args: &Create, config: &Config) -> Cipher {
+    let has_recipients = !recipients(args, config).is_empty();
+    match args.cipher.or(config.encryption.cipher) {
+        // --encrypt overrules a configuration that says none.
+        Some(Cipher::None) if args.encrypt => Cipher::Age,
+        Some(cipher) => cipher,
+        None if args.encrypt || has_recipients => Cipher::Age,
+        None => Cipher::None,
+    }
+}
+
+fn recipients<'a>(args: &'a Create, config: &'a Config) -> &'a [String] {
+    if args.recipient.is_empty() { &config.encryption.recipients } else { &args.recipient }
 }
 
 /// What no backup may hold: whoever opens one would open all others too. The keys that this run needs are made by now.
@@ -99,36 +173,6 @@ fn own_files(context: &Context) -> Vec<PathBuf> {
     let named = context.identities().into_iter().chain(context.environment.passphrase_file.clone());
     // A folder that was named by mistake must not be left out.
     keys.chain(named).filter(|path| path.is_file()).chain(home.state_dir()).collect()
-}
-
-/// `--path`, else the configuration, else what is found in the current folder.
-fn components(args: &Create, context: &Context, config: Option<&Config>) -> Result<Vec<ComponentConfig>> {
-    let with_flags = |mut spec: ComponentConfig| {
-        let rules = &mut spec.rules;
-        rules.exclude.extend(args.exclude.iter().cloned());
-        rules.exclude_caches |= args.exclude_caches;
-        rules.exclude_if_present.extend(args.exclude_if_present.iter().cloned());
-        rules.one_file_system |= args.one_file_system;
-        spec
-    };
-    if !args.path.is_empty() {
-        let paths = args.path.iter().map(|p| context.absolute(p)).collect();
-        let rules = config.map(|c| c.defaults.rules.clone()).unwrap_or_default();
-        let spec = ComponentConfig { name: "files".into(), paths, rules, ..ComponentConfig::default() };
-        return Ok(vec![with_flags(spec)]);
-    }
-    let found = match config {
-        Some(config) if !config.components.is_empty() => config.components.clone(),
-        _ => discovered(context)?,
-    };
-    if let Some(unknown) = args.component.iter().find(|name| found.iter().all(|c| c.name != **name)) {
-        let names: Vec<_> = found.iter().map(|c| c.name.as_str()).collect();
-        return Err(
-            Error::usage(format!("there is no component {unknown:?}")).hint(format!("there are: {}", names.join(", ")))
-        );
-    }
-    let wanted = found.into_iter().filter(|c| args.component.is_empty() || args.component.contains(&c.name));
-    Ok(wanted.map(with_flags).collect())
 }
 
 fn discovered(context: &Context) -> Result<Vec<ComponentConfig>> {
@@ -145,68 +189,6 @@ fn discovered(context: &Context) -> Result<Vec<ComponentConfig>> {
     Ok(found)
 }
 
-fn cipher(args: &Create, config: Option<&Config>) -> Cipher {
-    let configured = config.map(|c| &c.encryption);
-    let has_recipients = !args.recipient.is_empty() || configured.is_some_and(|e| !e.recipients.is_empty());
-    let wanted = if args.encrypt || has_recipients { Cipher::Age } else { Cipher::None };
-    match args.cipher.or_else(|| configured.and_then(|e| e.cipher)) {
-        // --encrypt overrules a configuration that says none.
-        Some(Cipher::None) if args.encrypt => Cipher::Age,
-        Some(cipher) => cipher,
-        None => wanted,
-    }
-}
-
-fn recipients<'a>(args: &'a Create, config: Option<&'a Config>) -> &'a [String] {
-    let configured = config.map_or(&[][..], |c| &c.encryption.recipients);
-    if args.recipient.is_empty() { configured } else { &args.recipient }
-}
-
-fn make_sealer(
-    args: &Create,
-    context: &Context,
-    config: Option<&Config>,
-    cipher: Cipher,
-    signer: &SignerKey,
-) -> Result<Sealer> {
-    match cipher {
-        Cipher::None => Ok(Sealer::none()),
-        Cipher::Age => match recipients(args, config) {
-            [] => {
-                let path = context.home.identity()?;
-                let own = if path.exists() { recipients_of(&path)? } else { vec![make_identity(context, signer)?] };
-                Sealer::age(&own)
-            }
-            named => Sealer::age(named),
-        },
-        Cipher::Aes256Gcm => {
-            let path = aes_key_file(context)?;
-            if path.exists() {
-                return Ok(Sealer::aes(&AesKey::load(&path)?));
-            }
-            let key = AesKey::generate(&path)?;
-            context.terminal.warn(&format!(
-                "a new AES key was made in {}\nIt both makes and opens these backups. Copy it to another place now, off this machine.",
-                path_text(&path)
-            ));
-            Ok(Sealer::aes(&key))
-        }
-    }
-}
-
-/// For a dry run, which makes no key.
-fn existing_sealer(args: &Create, context: &Context, config: Option<&Config>, cipher: Cipher) -> Result<Sealer> {
-    let own = |path: Result<PathBuf>| path.ok().filter(|p| p.exists());
-    match cipher {
-        Cipher::None => Ok(Sealer::none()),
-        Cipher::Age if !recipients(args, config).is_empty() => Sealer::age(recipients(args, config)),
-        Cipher::Age => own(context.home.identity()).map_or(Ok(Sealer::none()), |p| Sealer::age(&recipients_of(&p)?)),
-        Cipher::Aes256Gcm => {
-            own(aes_key_file(context)).map_or(Ok(Sealer::none()), |p| Ok(Sealer::aes(&AesKey::load(&p)?)))
-        }
-    }
-}
-
 /// A key file that was named and is no age identity, else the one of this host.
 fn aes_key_file(context: &Context) -> Result<PathBuf> {
     let raw = |path: &PathBuf| path.metadata().is_ok_and(|m| m.len() == 32);
@@ -219,24 +201,10 @@ fn print(terminal: &Terminal, report: &CreateReport, root: &Path) -> Result<()> 
     let parent = report.parent.as_ref().filter(|_| report.kind == BackupKind::Incremental);
     let parent = parent.map(|p| format!(", on top of {p}")).unwrap_or_default();
     terminal.print(format!("backup {} ({kind}{parent}, {sealed}) in {}", report.id, path_text(root)))?;
-    let columns = [
-        ("component", Align::Left),
-        ("entries", Align::Right),
-        ("new", Align::Right),
-        ("read", Align::Right),
-        ("stored", Align::Right),
-        ("problems", Align::Right),
-    ];
-    let mut table = Table::new(&columns);
+    let mut table = Table::new(&["component", ">entries", ">new", ">read", ">stored", ">problems"]);
     for c in &report.components {
-        table.row([
-            c.name.clone(),
-            c.entries.to_string(),
-            c.new_entries.to_string(),
-            human_bytes(c.bytes_read),
-            human_bytes(c.bytes_stored),
-            c.problems.len().to_string(),
-        ]);
+        let (read, stored) = (human_bytes(c.bytes_read), human_bytes(c.bytes_stored));
+        table.row(&[&c.name, &c.entries, &c.new_entries, &read, &stored, &c.problems.len()]);
     }
     terminal.print_table(&table)?;
     if report.left_out > 0 {
@@ -253,15 +221,9 @@ fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_becau
     });
     context.result(&document, |terminal| {
         terminal.print(format!("a backup into {} would hold:", path_text(root)))?;
-        let columns = [
-            ("component", Align::Left),
-            ("entries", Align::Right),
-            ("to read", Align::Right),
-            ("bytes to read", Align::Right),
-        ];
-        let mut table = Table::new(&columns);
+        let mut table = Table::new(&["component", ">entries", ">to read", ">bytes to read"]);
         for p in previews {
-            table.row([p.name.clone(), p.entries.to_string(), p.new_entries.to_string(), human_bytes(p.bytes_to_read)]);
+            table.row(&[&p.name, &p.entries, &p.new_entries, &human_bytes(p.bytes_to_read)]);
         }
         terminal.print_table(&table)?;
         let left_out: u64 = previews.iter().map(|p| p.left_out).sum();

@@ -68,14 +68,9 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
     context.result(&all, |terminal| {
         for v in &all {
             let span = if v.first == v.last { v.first.to_string() } else { format!("{} … {}", v.first, v.last) };
-            let line = format!(
-                "{}/{}  {} bytes, modified {}, in {span}",
-                v.entry.component,
-                v.entry.path,
-                v.entry.size,
-                time(&v.entry)
-            );
-            terminal.print_outside(&line)?;
+            let ShownEntry { component, path, size, .. } = &v.entry;
+            let modified = time(&v.entry);
+            terminal.print_outside(&format!("{component}/{path}  {size} bytes, modified {modified}, in {span}"))?;
         }
         Ok(())
     })?;

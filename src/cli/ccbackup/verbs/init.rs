@@ -1,12 +1,11 @@
 //! `ccbackup init`.
 
-use super::site::{make_identity, make_signer};
+use super::site::{make_signer, own_recipients};
 use crate::cli::ccbackup::args::Init;
 use crate::cli::{Context, escaped};
 use crate::config::{FILE_NAME, Rendering, discover, render};
 use crate::durable::Disk;
 use crate::error::{Error, Kind, Result, path_text};
-use crate::keys::recipients_of;
 
 pub(super) fn init(args: &Init, context: &Context) -> Result<u8> {
     let folder = context.absolute(&args.dir);
@@ -20,13 +19,9 @@ pub(super) fn init(args: &Init, context: &Context) -> Result<u8> {
     }
     let home = context.environment.home.as_deref();
     let components = discover(&folder, home)?;
-    let identity = context.home.identity()?;
-    let recipients = if args.dry_run {
-        if identity.exists() { recipients_of(&identity)? } else { Vec::new() }
-    } else {
-        let (signer, _) = make_signer(context)?;
-        if identity.exists() { recipients_of(&identity)? } else { vec![make_identity(context, &signer.public())?] }
-    };
+    let keys_dir = context.home.keys_dir()?;
+    let signer = if args.dry_run { None } else { Some(make_signer(context)?.0.public()) };
+    let recipients = own_recipients(context, signer.as_ref())?;
     let location = folder.join("backups");
     let text = render(&Rendering {
         folder: &folder,
@@ -54,7 +49,7 @@ pub(super) fn init(args: &Init, context: &Context) -> Result<u8> {
         } else {
             terminal.print(format!("found {}", names.join(", ")))?;
         }
-        terminal.print(format!("keys are in {}", path_text(&context.home.keys_dir()?)))?;
+        terminal.print(format!("keys are in {}", path_text(&keys_dir)))?;
         terminal.print(
             "keep off this machine: the output of `ccbackup key export --secret`, and a copy of the repository",
         )?;

@@ -1,11 +1,11 @@
 //! `ccbackup key generate|list|export`.
 
-use super::site::{make_identity, make_signer, own_signer};
+use super::site::{make_signer, own_recipients, own_signer};
 use crate::cli::ccbackup::args::{Key, KeyAction, KeyExport, KeyGenerate};
-use crate::cli::{Align, Context, Table, escaped};
+use crate::cli::{Context, Table, escaped};
 use crate::config::Cipher;
 use crate::error::{Error, Kind, Result, path_text};
-use crate::keys::{AesKey, recipients_of};
+use crate::keys::AesKey;
 use crate::repo::read_small;
 
 pub(super) fn key(args: &Key, context: &Context) -> Result<u8> {
@@ -28,9 +28,7 @@ fn generate(args: &KeyGenerate, context: &Context) -> Result<u8> {
         })?;
         return Ok(0);
     }
-    let path = context.home.identity()?;
-    let recipients =
-        if path.exists() { recipients_of(&path)? } else { vec![make_identity(context, &signer.public())?] };
+    let recipients = own_recipients(context, Some(&signer.public()))?;
     let document = serde_json::json!({ "recipients": recipients, "signer": signer.public().to_string() });
     context.result(&document, |t| {
         recipients.iter().try_for_each(|r| t.print(format!("recipient  {r}")))?;
@@ -45,10 +43,8 @@ fn list(context: &Context) -> Result<u8> {
         rows.push(("signer", signer.public().to_string(), escaped(&context.home.signer()?)));
     }
     let path = context.home.identity()?;
-    if path.exists() {
-        for recipient in recipients_of(&path)? {
-            rows.push(("recipient", recipient, escaped(&path)));
-        }
+    for recipient in own_recipients(context, None)? {
+        rows.push(("recipient", recipient, escaped(&path)));
     }
     let path = context.home.aes_key()?;
     if path.exists() {
@@ -62,8 +58,8 @@ fn list(context: &Context) -> Result<u8> {
         if rows.is_empty() {
             return terminal.print("no keys yet; `ccbackup key generate` makes them");
         }
-        let mut table = Table::new(&[("kind", Align::Left), ("public key or id", Align::Left), ("file", Align::Left)]);
-        rows.iter().for_each(|(kind, public, file)| table.row([(*kind).to_owned(), public.clone(), file.clone()]));
+        let mut table = Table::new(&["kind", "public key or id", "file"]);
+        rows.iter().for_each(|(kind, public, file)| table.row(&[kind, public, file]));
         terminal.print_table(&table)
     })?;
     Ok(0)
@@ -84,10 +80,7 @@ fn export(args: &KeyExport, context: &Context) -> Result<u8> {
         }
         let text =
             String::from_utf8(read_small(&identity)?).map_err(|_| Error::failed("the identity file is not text"))?;
-        context.terminal.with_out(|out| {
-            use crate::error::Context as _;
-            out.write_all(text.as_bytes()).doing("cannot write to standard output")
-        })?;
+        context.terminal.print_bytes(text.as_bytes())?;
         if let Some(signer) = signer {
             let line = format!("# ccbackup-signer: {}", signer.public());
             if !text.lines().any(|l| l == line) {
@@ -96,7 +89,7 @@ fn export(args: &KeyExport, context: &Context) -> Result<u8> {
         }
         return Ok(0);
     }
-    let recipients = if identity.exists() { recipients_of(&identity)? } else { Vec::new() };
+    let recipients = own_recipients(context, None)?;
     let signer = signer.map(|s| s.public().to_string());
     if recipients.is_empty() && signer.is_none() {
         return Err(Error::new(Kind::NotFound, "there are no keys yet").hint("`ccbackup key generate` makes them"));

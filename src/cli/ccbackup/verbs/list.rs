@@ -2,9 +2,10 @@
 
 use super::entries::kind_name;
 use super::site;
-use crate::cli::{Align, Context, DAMAGE_FOUND, Table, human_bytes};
+use crate::cli::{Context, DAMAGE_FOUND, Table, human_bytes};
 use crate::engine::query;
 use crate::error::{Error, Kind, Result};
+use crate::model::BackupId;
 
 /// Backups without trust that are named.
 const SHOWN_STRANGERS: usize = 5;
@@ -16,27 +17,14 @@ pub(super) fn list(context: &Context) -> Result<u8> {
         if backups.is_empty() {
             return terminal.print("no backups yet");
         }
-        let columns = [
-            ("id", Align::Left),
-            ("kind", Align::Left),
-            ("parent", Align::Left),
-            ("components", Align::Left),
-            ("stored", Align::Right),
-            ("encrypted", Align::Left),
-            ("last verified", Align::Left),
-        ];
-        let mut table = Table::new(&columns);
+        let mut table = Table::new(&["id", "kind", "parent", "components", ">stored", "encrypted", "last verified"]);
         for b in &backups {
             let yes_no = |yes: bool| if yes { "yes" } else { "no" };
-            table.row([
-                b.id.to_string(),
-                listed_kind(b),
-                b.parent.as_ref().map_or_else(|| "-".into(), ToString::to_string),
-                b.components.join(","),
-                human_bytes(b.bytes_stored),
-                b.encrypted.map_or("?", yes_no).to_owned(),
-                b.verified_at.map_or_else(|| "never".into(), |time| time.to_string()),
-            ]);
+            let parent = b.parent.as_ref().map_or("-", BackupId::as_str);
+            let (components, stored) = (b.components.join(","), human_bytes(b.bytes_stored));
+            let verified = b.verified_at.map_or_else(|| "never".into(), |time| time.to_string());
+            let encrypted = b.encrypted.map_or("?", yes_no);
+            table.row(&[&b.id, &listed_kind(b), &parent, &components, &stored, &encrypted, &verified]);
         }
         terminal.print_table(&table)
     })?;

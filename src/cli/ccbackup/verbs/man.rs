@@ -14,9 +14,7 @@ pub(super) fn man(args: &Man, context: &Context) -> Result<u8> {
         Ok(text)
     };
     let Some(dir) = &args.out else {
-        let text = page(Cli::command())?;
-        context.terminal.with_out(|out| out.write_all(&text).doing("cannot write to standard output"))?;
-        return Ok(0);
+        return context.terminal.print_bytes(&page(Cli::command())?).map(|()| 0);
     };
     let (dir, disk) = (context.absolute(dir), Disk::default());
     disk.make_dirs(&dir)?;

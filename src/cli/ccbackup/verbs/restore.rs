@@ -23,7 +23,7 @@ pub(super) fn restore(args: &Restore, context: &Context) -> Result<u8> {
         selection: Selection::new(&args.include, &args.exclude)?,
         overwrite: args.overwrite,
         delete: args.delete,
-        threads: context.threads(context.config()?.as_ref()),
+        threads: context.threads(&context.config()?),
     };
     if args.dry_run {
         return conclude(context, &session.preview_restore(&id, &target, options, &context.monitor)?);

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::entries::kind_name;
 use super::site;
 use crate::cli::ccbackup::args::Show;
-use crate::cli::{Align, Context, Table, Terminal, human_bytes, shown};
+use crate::cli::{Context, Table, Terminal, human_bytes, shown};
 use crate::engine::chain::Chain;
 use crate::error::{Kind, Result};
 use crate::model::{ComponentRecord, Sealing};
@@ -36,26 +36,11 @@ pub(super) fn show(args: &Show, context: &Context) -> Result<u8> {
         }
         manifest.tags.iter().try_for_each(|(key, value)| line("tag", format!("{key}={value}")))?;
         line("tool", manifest.tool.clone())?;
-        let columns = [
-            ("component", Align::Left),
-            ("entries", Align::Right),
-            ("new", Align::Right),
-            ("content", Align::Right),
-            ("stored", Align::Right),
-            ("archives", Align::Right),
-            ("problems", Align::Right),
-        ];
-        let mut table = Table::new(&columns);
+        let mut table = Table::new(&["component", ">entries", ">new", ">content", ">stored", ">archives", ">problems"]);
         for c in &manifest.components {
-            table.row([
-                c.name.clone(),
-                c.entries.to_string(),
-                c.new_entries.to_string(),
-                human_bytes(c.content_bytes),
-                human_bytes(c.bytes_stored),
-                c.archives.len().to_string(),
-                c.problem_count().to_string(),
-            ]);
+            let (content, stored) = (human_bytes(c.content_bytes), human_bytes(c.bytes_stored));
+            let (archives, problems) = (c.archives.len(), c.problem_count());
+            table.row(&[&c.name, &c.entries, &c.new_entries, &content, &stored, &archives, &problems]);
         }
         terminal.print_table(&table)?;
         for component in &manifest.components {

@@ -8,8 +8,8 @@ use crate::cli::ccbackup::args::BackupRef;
 use crate::config::{Config, SignerRef};
 use crate::engine::chain::Chain;
 use crate::engine::{Clock, Host, Session};
-use crate::error::{Error, Result};
-use crate::keys::{Keys, generate_identity};
+use crate::error::{Error, Result, path_text};
+use crate::keys::{Keys, generate_identity, recipients_of};
 use crate::model::BackupId;
 use crate::repo::backup::Trust;
 use crate::repo::catalog::SHOWN_PASSED_OVER;
@@ -19,8 +19,8 @@ use crate::repo::signing::{Signer, SignerKey};
 /// Opens the repository that is meant, to read it.
 pub(super) fn open(context: &Context) -> Result<Session> {
     let config = context.config()?;
-    let location = context.repository(config.as_ref())?;
-    let signers = named_signers(context, config.as_ref())?;
+    let location = context.repository(&config)?;
+    let signers = named_signers(context, &config)?;
     let trust = Trust { signers, allow_unsigned: context.global.allow_unsigned };
     let session = Session::open(&location, host(context, own_signer(context)?)?, trust, keys(context)?)?;
     session.warnings.iter().for_each(|warning| context.terminal.warn(warning));
@@ -71,14 +71,14 @@ pub(super) fn keys(context: &Context) -> Result<Keys> {
 }
 
 /// Whom the command line and the configuration name.
-pub(super) fn named_signers(context: &Context, config: Option<&Config>) -> Result<Vec<SignerKey>> {
+pub(super) fn named_signers(context: &Context, config: &Config) -> Result<Vec<SignerKey>> {
     let mut keys = Vec::new();
     for named in context.signers(config)? {
         match named {
             SignerRef::Key(text) => keys.push(text.parse()?),
             SignerRef::File(path) => {
                 let text = String::from_utf8(read_small(&path)?)
-                    .map_err(|_| Error::usage(format!("{} is not a file of public keys", path.display())))?;
+                    .map_err(|_| Error::usage(format!("{} is not a file of public keys", path_text(&path))))?;
                 let before = keys.len();
                 // A line of allowed_signers has the principal and options before the key.
                 let lines = text.lines().filter_map(|line| line.find("ssh-ed25519 ").map(|at| &line[at..]));
@@ -86,7 +86,7 @@ pub(super) fn named_signers(context: &Context, config: Option<&Config>) -> Resul
                     keys.push(line.parse()?);
                 }
                 if keys.len() == before {
-                    return Err(Error::usage(format!("{} names no ssh-ed25519 public key", path.display())));
+                    return Err(Error::usage(format!("{} names no ssh-ed25519 public key", path_text(&path))));
                 }
             }
         }
@@ -111,13 +111,22 @@ pub(super) fn make_signer(context: &Context) -> Result<(Signer, bool)> {
 }
 
 /// Makes the identity of this host; the file also names the signer, so that it alone opens and trusts a repository.
-pub(super) fn make_identity(context: &Context, signer: &SignerKey) -> Result<String> {
+fn make_identity(context: &Context, signer: &SignerKey) -> Result<String> {
     let path = context.home.identity()?;
     let recipient = generate_identity(&path, Some(&signer.to_string()), Clock::System.now())?;
     context.terminal.warn(&format!(
         "a new identity was made in {}\nIt is the only key that opens these backups. Copy it to another place now, off this machine:\n  \
          ccbackup key export --secret\nWithout a copy, losing this machine means losing the backups too.",
-        path.display()
+        path_text(&path)
     ));
     Ok(recipient)
+}
+
+/// The public halves of this host's identity, which is made for a signer if there is none.
+pub(super) fn own_recipients(context: &Context, signer: Option<&SignerKey>) -> Result<Vec<String>> {
+    match (context.home.identity(), signer) {
+        (Ok(path), _) if path.exists() => recipients_of(&path),
+        (_, Some(signer)) => Ok(vec![make_identity(context, signer)?]),
+        (_, None) => Ok(Vec::new()),
+    }
 }

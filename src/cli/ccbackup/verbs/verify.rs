@@ -18,7 +18,7 @@ pub(super) fn verify(args: &Verify, context: &Context) -> Result<u8> {
         (true, None) => Depth::Deep(100.0),
         (false, None) => Depth::Keyless,
     };
-    let options = VerifyOptions { depth, all: args.all, threads: context.threads(context.config()?.as_ref()) };
+    let options = VerifyOptions { depth, all: args.all, threads: context.threads(&context.config()?) };
     let report = session.verify(&id, &options, &context.monitor)?;
     context.monitor.finish();
     // A verification without trust in a signer proves less, so it is not remembered as one.
