@@ -29,7 +29,7 @@ struct Level {
     listing: Listing,
     /// The next name of it.
     next: usize,
-    /// The mode of a folder that was made accessible for the look.
+    /// The mode of a folder that was made accessible to be listed.
     closed: Option<u32>,
     /// Something in it stays, so it does too.
     holds_kept: bool,
@@ -42,7 +42,7 @@ struct Search<'a> {
     open_closed: bool,
     /// The file system that is not left.
     device: u64,
-    /// Path of what is looked at, relative to the target.
+    /// Path of where the search is, relative to the target.
     path: Vec<u8>,
     levels: Vec<Level>,
     extras: Vec<Box<[u8]>>,
@@ -53,7 +53,7 @@ impl Destination {
     /// hold; a folder stays when something in it does. `keep` also decides about files that a cut-short restore left,
     /// see [`super::is_part_name`]. What cannot be listed, and other file systems, stay and are problems.
     ///
-    /// With `open_closed` folders of ours that are closed to us are opened for the look, and closed again; without,
+    /// With `open_closed` folders of ours that are closed to us are opened for that, and closed again; without,
     /// nothing is changed at all.
     pub fn extras(&self, keep: &dyn Fn(&[u8]) -> bool, open_closed: bool) -> Result<Vec<Box<[u8]>>> {
         self.extras_below(b"", keep, open_closed)
@@ -120,6 +120,9 @@ impl Search<'_> {
             match Level::enter(&handle.fd, name, self.path.len()) {
                 Ok(below) => self.levels.push(Level { closed, ..below }),
                 Err(errno) => {
+                    if let (Some(mode), Ok(below)) = (closed, Handle::pin(&handle.fd, name.to_bytes())) {
+                        below.chmod(mode).ok();
+                    }
                     level.holds_kept = true;
                     self.target.left(&self.path, "cannot be listed", errno);
                 }
