@@ -18,7 +18,7 @@ use crate::page_cache::Trail;
 
 /// A change that is about to be made to a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum DiskChange {
     /// A folder is made.
     MakeDir,
     /// A file is made.
@@ -39,9 +39,9 @@ pub enum Change {
 
 /// Looks at every change before it happens and may forbid it.
 pub trait Faults: Send + Sync + std::fmt::Debug {
-    /// An error stops the change. For [`Change::Write`] the number says how many of the bytes still reach the file
+    /// An error stops the change. For [`DiskChange::Write`] the number says how many of the bytes still reach the file
     /// before the error strikes.
-    fn before(&self, change: Change, path: &Path) -> std::result::Result<(), (usize, io::Error)>;
+    fn before(&self, change: DiskChange, path: &Path) -> std::result::Result<(), (usize, io::Error)>;
 }
 
 /// The door. Cheap to clone.
@@ -57,13 +57,13 @@ impl Disk {
         Self { faults: Some(faults) }
     }
 
-    fn before(&self, change: Change, path: &Path) -> io::Result<()> {
+    fn before(&self, change: DiskChange, path: &Path) -> io::Result<()> {
         self.faults.as_ref().map_or(Ok(()), |f| f.before(change, path).map_err(|(_, e)| e))
     }
 
     /// Makes one folder, mode 0700; it must not exist.
     pub fn make_dir(&self, path: &Path) -> Result<()> {
-        self.before(Change::MakeDir, path)
+        self.before(DiskChange::MakeDir, path)
             .and_then(|()| fs::DirBuilder::new().mode(0o700).create(path))
             .at("cannot make the folder", path)
     }
@@ -75,7 +75,7 @@ impl Disk {
         }
         // Every one of them must survive, or the last cannot be found.
         let missing: Vec<_> = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).collect();
-        self.before(Change::MakeDir, path)
+        self.before(DiskChange::MakeDir, path)
             .and_then(|()| fs::DirBuilder::new().mode(0o700).recursive(true).create(path))
             .at("cannot make the folder", path)?;
         missing.into_iter().rev().try_for_each(|made| self.sync_parent(made))
@@ -83,7 +83,7 @@ impl Disk {
 
     /// Makes a new file, mode 0600; it must not exist.
     pub fn create(&self, path: &Path) -> Result<DurableFile> {
-        self.before(Change::MakeFile, path)
+        self.before(DiskChange::MakeFile, path)
             .and_then(|()| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path))
             .at("cannot make the file", path)
             .map(|file| DurableFile {
@@ -102,7 +102,7 @@ impl Disk {
         let mut file = self.create(&staged)?;
         file.write_all(bytes).at("cannot write", &staged)?;
         file.finish()?;
-        self.before(Change::Rename, path)
+        self.before(DiskChange::Rename, path)
             .and_then(|()| rustix::fs::renameat(CWD, &staged, CWD, path).map_err(io::Error::from))
             .at("cannot put in place", path)?;
         self.sync_parent(path)
@@ -117,7 +117,7 @@ impl Disk {
 
     /// Gives `from` the name `to`, which must be free, and syncs the folder of `to`.
     pub fn publish(&self, from: &Path, to: &Path) -> Result<()> {
-        self.before(Change::Rename, to).at("cannot publish", to)?;
+        self.before(DiskChange::Rename, to).at("cannot publish", to)?;
         match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
             Ok(()) => {}
             // Some network and FUSE file systems do not know the flag; the repository's lock keeps others away.
@@ -136,10 +136,10 @@ impl Disk {
     pub fn replace_symlink(&self, path: &Path, target: &str) -> Result<()> {
         let staged = staged_name(path)?;
         self.remove_file_if_there(&staged)?;
-        self.before(Change::Symlink, path)
+        self.before(DiskChange::Symlink, path)
             .and_then(|()| std::os::unix::fs::symlink(target, &staged))
             .at("cannot make the link", &staged)?;
-        self.before(Change::Rename, path)
+        self.before(DiskChange::Rename, path)
             .and_then(|()| rustix::fs::renameat(CWD, &staged, CWD, path).map_err(io::Error::from))
             .at("cannot put in place", path)?;
         self.sync_parent(path)
@@ -147,7 +147,7 @@ impl Disk {
 
     /// Syncs a folder.
     pub fn sync_dir(&self, path: &Path) -> Result<()> {
-        self.before(Change::SyncDir, path)
+        self.before(DiskChange::SyncDir, path)
             .and_then(|()| File::open(path))
             .and_then(|dir| dir.sync_all())
             .at("cannot sync the folder", path)
@@ -165,12 +165,12 @@ impl Disk {
         if path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
             return Ok(());
         }
-        self.before(Change::Remove, path).and_then(|()| fs::remove_file(path)).at("cannot remove", path)
+        self.before(DiskChange::Remove, path).and_then(|()| fs::remove_file(path)).at("cannot remove", path)
     }
 
     /// Removes a folder of ours with all it holds; links inside are removed, not followed.
     pub fn remove_dir_all(&self, path: &Path) -> Result<()> {
-        self.before(Change::Remove, path).and_then(|()| fs::remove_dir_all(path)).at("cannot remove", path)?;
+        self.before(DiskChange::Remove, path).and_then(|()| fs::remove_dir_all(path)).at("cannot remove", path)?;
         self.sync_parent(path)
     }
 }
@@ -197,23 +197,20 @@ pub struct DurableFile {
 impl DurableFile {
     /// Syncs and closes.
     pub fn finish(self) -> Result<()> {
-        self.disk.before(Change::SyncFile, &self.path).and_then(|()| self.file.sync_all()).at("cannot sync", &self.path)
-    }
-
-    /// The file's path.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+        self.disk
+            .before(DiskChange::SyncFile, &self.path)
+            .and_then(|()| self.file.sync_all())
+            .at("cannot sync", &self.path)
     }
 }
 
 impl Write for DurableFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(faults) = &self.disk.faults {
-            if let Err((reach, error)) = faults.before(Change::Write(bytes.len()), &self.path) {
-                self.file.write_all(&bytes[..reach.min(bytes.len())])?;
-                return Err(error);
-            }
+        if let Some(faults) = &self.disk.faults
+            && let Err((reach, error)) = faults.before(DiskChange::Write(bytes.len()), &self.path)
+        {
+            self.file.write_all(&bytes[..reach.min(bytes.len())])?;
+            return Err(error);
         }
         let written = self.file.write(bytes)?;
         self.written += written as u64;
@@ -233,10 +230,10 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Default)]
-    struct Log(Mutex<Vec<(Change, String)>>);
+    struct Log(Mutex<Vec<(DiskChange, String)>>);
 
     impl Faults for Log {
-        fn before(&self, change: Change, path: &Path) -> std::result::Result<(), (usize, io::Error)> {
+        fn before(&self, change: DiskChange, path: &Path) -> std::result::Result<(), (usize, io::Error)> {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             self.0.lock().unwrap().push((change, name));
             Ok(())
@@ -252,11 +249,11 @@ mod tests {
         let folder = dir.path().file_name().unwrap().to_string_lossy().into_owned();
         let seen = log.0.lock().unwrap().clone();
         let expected = [
-            (Change::MakeFile, ".staged-f".to_owned()),
-            (Change::Write(1), ".staged-f".to_owned()),
-            (Change::SyncFile, ".staged-f".to_owned()),
-            (Change::Rename, "f".to_owned()),
-            (Change::SyncDir, folder),
+            (DiskChange::MakeFile, ".staged-f".to_owned()),
+            (DiskChange::Write(1), ".staged-f".to_owned()),
+            (DiskChange::SyncFile, ".staged-f".to_owned()),
+            (DiskChange::Rename, "f".to_owned()),
+            (DiskChange::SyncDir, folder),
         ];
         assert_eq!(seen, expected);
     }

@@ -18,7 +18,7 @@ use crate::model::{Digest, Moment};
 
 /// Largest key file, in bytes.
 const FILE_MAX: u64 = 1024 * 1024;
-/// What a comment line with a trusted signer begins with, behind `#`.
+/// What a comment line with a trusted signer begins with, after `#`.
 const SIGNER_COMMENT: &str = "ccbackup-signer:";
 
 /// A raw 32-byte key for AES-256-GCM.

@@ -15,7 +15,7 @@
 //! A [`Session`] is a repository as one [`Host`] sees it; its methods are the verbs.
 //!
 //! ```
-//! use ccbackup::{ComponentSpec, CreateOptions, Host, Recorder, RestoreOptions, Session, Signer, VerifyOptions};
+//! use ccbackup::{ComponentConfig, CreateOptions, Host, Recorder, RestoreOptions, Session, Signer, VerifyOptions};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let dir = dir.path();
@@ -24,7 +24,7 @@
 //! let monitor = Recorder::default();
 //! let signer = Signer::generate(&dir.join("signer"))?;
 //! let session = Session::open_or_create(&dir.join("backups"), Host::new(dir.join("state"), Some(signer)), false)?;
-//! let app = ComponentSpec { name: "app".into(), roots: vec![dir.join("app")], ..ComponentSpec::default() };
+//! let app = ComponentConfig { name: "app".into(), paths: vec![dir.join("app")], ..ComponentConfig::default() };
 //! let options = CreateOptions { components: vec![app], ..CreateOptions::default() };
 //! let id = session.create(&options, &monitor)?.id;
 //! assert!(session.verify(&id, &VerifyOptions::default(), &monitor)?.ok);
@@ -33,8 +33,8 @@
 //! # assert_eq!(std::fs::read(dir.join("out/app/app/settings.yaml"))?, b"color: green");
 //! # // Reading alone needs no signer, only the knowledge whom to believe.
 //! # let signers = session.trust.signers.clone();
-//! # let access = ccbackup::Access { signers, ..Default::default() };
-//! # let reader = Session::open(&dir.join("backups"), Host::new(dir.join("elsewhere"), None), access)?;
+//! # let trust = ccbackup::Trust { signers, ..Default::default() };
+//! # let reader = Session::open(&dir.join("backups"), Host::new(dir.join("elsewhere"), None), trust, Default::default())?;
 //! # assert_eq!(reader.latest()?.0.id, id);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -59,13 +59,15 @@ pub mod source;
 mod threads;
 
 pub use archive::seal::Sealer;
-pub use engine::create::{ComponentSpec, CreateOptions, CreateReport};
+pub use config::ComponentConfig;
+pub use engine::create::{CreateOptions, CreateReport};
 pub use engine::restore::{RestoreOptions, RestorePlan, RestoreReport};
 pub use engine::select::Selection;
 pub use engine::verify::{Depth, Finding, FindingKind, VerifyOptions, VerifyReport};
-pub use engine::{Access, Host, Session};
+pub use engine::{Host, Session};
 pub use error::{Error, Kind, Result};
 pub use keys::Keys;
 pub use model::{BackupId, Problem, ProblemKind};
 pub use monitor::{Monitor, Recorder};
+pub use repo::backup::Trust;
 pub use repo::signing::{Signer, SignerKey};

@@ -4,9 +4,9 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 
-/// What long work tells whoever watches it, and asks. Called from many threads; must be quick, but for `pace`.
+/// What long work tells whoever watches it, and asks. Called from many threads; must be quick, but for `throttle`.
 pub trait Monitor: Send + Sync + std::fmt::Debug {
     /// A named stage begins; totals are set when they are known beforehand.
     fn stage(&self, name: &str, total_bytes: Option<u64>, total_entries: Option<u64>);
@@ -14,16 +14,16 @@ pub trait Monitor: Send + Sync + std::fmt::Debug {
     fn advance(&self, bytes: u64, entries: u64);
     /// Something a person should read, not a failure.
     fn note(&self, text: &str);
-    /// The number of the signal that asked to stop, or 0.
-    fn stop_signal(&self) -> i32;
-    /// Whether somebody looks at the progress, so that totals are worth an extra walk.
-    fn is_watched(&self) -> bool {
-        false
+    /// A note with what the reader can do about it.
+    fn advise(&self, text: &str, _hint: &Hint) {
+        self.note(text);
     }
 
-    /// Called where bytes of files or archives are read; returns when it is time to go on,
-    /// or to stop.
-    fn pace(&self, _bytes: u64) {}
+    /// The number of the signal that asked to stop, or 0.
+    fn stop_signal(&self) -> i32;
+
+    /// Called where bytes of files or archives are read; returns when it is time to go on, or to stop.
+    fn throttle(&self, _bytes: u64) {}
 
     /// An error when a signal asked to stop; long loops call this at every step.
     fn check(&self) -> Result<()> {

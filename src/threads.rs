@@ -3,7 +3,17 @@
 use std::io;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Hint, Result};
+
+/// As many as the host has cores for.
+pub(crate) fn available() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Waits for a thread whose work may fail.
+pub(crate) fn join<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|e| Err(died(e)))
+}
 
 /// Starts a thread that work cannot do without.
 pub(crate) fn start<'scope, F, T>(
@@ -51,7 +61,7 @@ pub(crate) fn died<T>(_: T) -> Error {
 fn refused(name: &str, cause: io::Error) -> Error {
     Error::failed(format!("cannot start the thread `{name}`: the system gives no more threads"))
         .because(cause)
-        .hint("raise the limit (ulimit -u, pids of the container or of the systemd unit), or use fewer with --threads")
+        .hint(Hint::FewerThreads)
 }
 
 #[cfg(test)]
@@ -73,6 +83,6 @@ mod tests {
     fn a_refusal_is_an_error_with_advice() {
         let error = refused("work", io::ErrorKind::WouldBlock.into());
         assert!(error.to_string().contains("`work`"), "{error}");
-        assert!(error.hint_text().unwrap().contains("ulimit -u"));
+        assert_eq!(error.advice(), Some(&Hint::FewerThreads));
     }
 }

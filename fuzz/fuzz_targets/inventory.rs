@@ -80,7 +80,10 @@ impl File {
 }
 
 fn check(inventory: &Inventory) {
-    let Ok(entries) = inventory.iter().expect("zstd works").collect::<Result<Vec<Entry>>>() else { return };
+    let Ok(entries) = inventory.readable().expect("zstd works").collect::<Result<Vec<Entry>>>() else { return };
+    if inventory.is_lossy() {
+        return;
+    }
     assert_eq!(entries.len() as u64, inventory.entries());
     assert!(entries.windows(2).all(|w| w[0].path < w[1].path));
     for entry in entries.iter().take(8) {

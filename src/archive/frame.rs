@@ -11,13 +11,12 @@ use std::fmt;
 use zstd::zstd_safe::{self, CParameter, DParameter};
 
 use crate::error::{Context as _, Error, Result};
+pub use crate::model::MAX_FRAMES;
 
 /// Input bytes of an ordinary frame.
 pub const TARGET_FRAME_BYTES: usize = 4 << 20;
 /// Most input bytes of any frame, written or accepted.
 pub const MAX_FRAME_BYTES: usize = 64 << 20;
-/// Most frames in a table: the limit of the seekable format.
-pub const MAX_FRAMES: usize = crate::model::MAX_FRAMES;
 /// Length of the footer that ends every table, in bytes.
 pub const FOOTER_BYTES: usize = 9;
 
@@ -145,7 +144,7 @@ impl Decompressor {
         if !stored.starts_with(&FRAME_MAGIC) {
             return Err(Error::damage("a zstd frame was expected and something else is stored"));
         }
-        // zstd would go on with a second frame behind the first; the seek table allows only one.
+        // zstd would go on with a second frame after the first; the seek table allows only one.
         match zstd_safe::find_frame_compressed_size(stored) {
             Ok(size) if size == stored.len() => {}
             Ok(size) => {
@@ -210,7 +209,7 @@ pub struct FrameHeader {
     pub length: u64,
     /// Length of the content in bytes.
     pub content: u64,
-    /// Whether a checksum of 4 bytes stands behind the last block.
+    /// Whether a checksum of 4 bytes stands after the last block.
     pub has_checksum: bool,
 }
 
@@ -345,7 +344,7 @@ impl SeekTable {
         FrameSpan { stored_offset, stored_length: stored_end - stored_offset, offset, length: end - offset }
     }
 
-    /// The frame that holds the byte at `offset` of the decompressed stream; none behind its end.
+    /// The frame that holds the byte at `offset` of the decompressed stream; none after its end.
     #[must_use]
     pub fn find(&self, offset: u64) -> Option<usize> {
         let at = self.ends.partition_point(|&(_, end)| end <= offset);

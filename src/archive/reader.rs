@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use super::ReadAt;
 use super::frame::{Decompressor, FrameSpan, MAX_FRAME_BYTES, SeekTable, frame_header};
 use super::seal::SealedReader;
+use super::stored::ReadAt;
 use crate::error::{Error, Result};
 use crate::keys::Keys;
 use crate::model::Sealing;

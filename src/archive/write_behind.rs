@@ -90,15 +90,15 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::durable::{Change, Disk, Faults};
+    use crate::durable::{Disk, DiskChange, Faults};
 
     #[derive(Debug)]
     struct FullDisk;
 
     impl Faults for FullDisk {
-        fn before(&self, change: Change, _path: &Path) -> std::result::Result<(), (usize, io::Error)> {
+        fn before(&self, change: DiskChange, _path: &Path) -> std::result::Result<(), (usize, io::Error)> {
             match change {
-                Change::Write(_) => Err((0, io::ErrorKind::StorageFull.into())),
+                DiskChange::Write(_) => Err((0, io::ErrorKind::StorageFull.into())),
                 _ => Ok(()),
             }
         }

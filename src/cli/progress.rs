@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::{StopFlag, Terminal, shown};
+use super::{StopFlag, Terminal, shown, worded};
+use crate::error::Hint;
 use crate::monitor::Monitor;
 use crate::rate_limit::RateLimit;
 
@@ -138,7 +139,7 @@ impl Monitor for TerminalMonitor {
         }
     }
 
-    fn pace(&self, bytes: u64) {
+    fn throttle(&self, bytes: u64) {
         let Some(limit) = &self.progress.rate_limit else { return };
         let until = Instant::now() + limit.wait_for(bytes).min(LONGEST_WAIT);
         while self.stop_signal() == 0 {
@@ -162,12 +163,12 @@ impl Monitor for TerminalMonitor {
         }
     }
 
-    fn stop_signal(&self) -> i32 {
-        self.progress.stop.signal()
+    fn advise(&self, text: &str, hint: &Hint) {
+        self.note(&format!("{text}; {}", worded(hint)));
     }
 
-    fn is_watched(&self) -> bool {
-        self.progress.show != View::Nothing
+    fn stop_signal(&self) -> i32 {
+        self.progress.stop.signal()
     }
 }
 
@@ -271,7 +272,7 @@ mod tests {
     #[test]
     fn nothing_but_notes_is_shown_where_no_terminal_is() {
         let (monitor, err) = monitor(false, false);
-        assert!(!monitor.is_watched());
+        assert!(monitor.progress.show == View::Nothing);
         monitor.stage("reading", Some(10), None);
         monitor.advance(10, 1);
         monitor.note("one\u{1b}[31m");
@@ -290,7 +291,7 @@ mod tests {
     #[test]
     fn json_progress_is_one_document_a_line() {
         let (monitor, err) = monitor(true, false);
-        assert!(monitor.is_watched());
+        assert!(monitor.progress.show != View::Nothing);
         monitor.stage("reading", Some(10), None);
         monitor.advance(4, 1);
         monitor.advance(6, 2);

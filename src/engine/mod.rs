@@ -12,4 +12,4 @@ mod session;
 pub mod verify;
 
 pub use host::{Clock, Host};
-pub use session::{Access, Session};
+pub use session::Session;

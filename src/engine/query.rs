@@ -10,20 +10,21 @@ use super::content::check_digest;
 use super::finding::Finding;
 use super::select::Selection;
 use crate::archive::Scratch;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::index::Inventory;
-use crate::model::{BackupId, BackupKind, Digest, Entry, EntryKind, EntryPath, Hasher, Moment};
+use crate::model::{BackupId, BackupKind, Digest, Entry, EntryKind, EntryPath, Hasher, Manifest, Moment};
 use crate::repo::Repository;
 use crate::repo::backup::{Backup, Trust};
 use crate::repo::catalog::{Catalog, CatalogEntry};
 use crate::repo::state::LocalState;
+use crate::threads;
 
 /// Signatures for which a thread is worth its start.
 const SHARE_OF_A_THREAD: usize = 64;
 
 /// One backup, as `list --json` shows it.
 #[derive(Debug, Serialize)]
-pub struct Listed {
+pub struct BackupSummary {
     /// The backup.
     pub id: BackupId,
     /// Full or incremental; none when the manifest cannot be read.
@@ -53,7 +54,7 @@ pub struct Listed {
 }
 
 /// All backups, oldest first. Manifests are read and compared with their signatures; all else is `verify`'s work.
-pub fn list(repo: &Repository, state: &LocalState, trust: &Trust) -> Result<Vec<Listed>> {
+pub fn list(repo: &Repository, state: &LocalState, trust: &Trust) -> Result<Vec<BackupSummary>> {
     // Lost notes about verifications are no reason not to list.
     let verified = state.verified().unwrap_or_default();
     let trust = Trust { allow_unsigned: false, ..trust.clone() };
@@ -61,36 +62,25 @@ pub fn list(repo: &Repository, state: &LocalState, trust: &Trust) -> Result<Vec<
     let trusted = if trust.signers.is_empty() { Vec::new() } else { trusted(repo, &backups, &trust) };
     let trusted = trusted.into_iter().map(Some).chain(std::iter::repeat(None));
     let listed = backups.into_iter().zip(trusted).map(|(b, trusted)| {
-        let verified_at = verified.get(&b.id).copied();
-        match b.manifest {
-            Ok(m) => Listed {
-                id: b.id,
-                kind: Some(m.kind),
-                encrypted: Some(m.sealing.is_encrypted()),
-                components: m.components.iter().map(|c| c.name.clone()).collect(),
-                bytes_stored: m.bytes_stored(),
-                problems: m.problems(),
-                parent: m.parent.map(|p| p.id),
-                created_at: Some(m.created_at),
-                verified_at,
-                trusted,
-                damage: None,
-                newer_format: None,
-            },
-            Err(e) => Listed {
-                id: b.id,
-                trusted,
-                newer_format: (e.kind() == Kind::NewerFormat).then(|| e.one_line()),
-                damage: (e.kind() != Kind::NewerFormat).then(|| e.one_line()),
-                kind: None,
-                parent: None,
-                encrypted: None,
-                components: Vec::new(),
-                bytes_stored: 0,
-                created_at: None,
-                verified_at: None,
-                problems: 0,
-            },
+        let (newer_format, damage) = match &b.manifest {
+            Ok(_) => (None, None),
+            Err(e) if e.kind() == Kind::NewerFormat => (Some(e.one_line()), None),
+            Err(e) => (None, Some(e.one_line())),
+        };
+        let m = b.manifest.as_ref().ok();
+        BackupSummary {
+            kind: m.map(|m| m.kind),
+            parent: m.and_then(|m| m.parent.as_ref()).map(|p| p.id.clone()),
+            encrypted: m.map(|m| m.sealing.is_encrypted()),
+            components: m.iter().flat_map(|m| &m.components).map(|c| c.name.clone()).collect(),
+            bytes_stored: m.map_or(0, Manifest::bytes_stored),
+            created_at: m.map(|m| m.created_at),
+            verified_at: m.and_then(|_| verified.get(&b.id).copied()),
+            problems: m.map_or(0, Manifest::problems),
+            trusted,
+            damage,
+            newer_format,
+            id: b.id,
         }
     });
     Ok(listed.collect())
@@ -99,12 +89,12 @@ pub fn list(repo: &Repository, state: &LocalState, trust: &Trust) -> Result<Vec<
 /// Which backups a trusted signature binds. There may be thousands, and each takes three files and a signature.
 fn trusted(repo: &Repository, backups: &[CatalogEntry], trust: &Trust) -> Vec<bool> {
     let is_trusted = |b: &CatalogEntry| match Backup::open(repo, &b.id, trust) {
-        // That is found behind the signature.
+        // That is found after the signature.
         Err(e) => e.kind() == Kind::NewerFormat,
         Ok(_) => true,
     };
     let check = |part: &[CatalogEntry]| part.iter().map(is_trusted).collect::<Vec<_>>();
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = threads::available();
     let share = backups.len().div_ceil(threads).max(SHARE_OF_A_THREAD);
     std::thread::scope(|scope| {
         let spawn = |part| std::thread::Builder::new().spawn_scoped(scope, move || check(part)).ok();
@@ -289,7 +279,7 @@ pub fn cat(chain: &Arc<Chain>, component: &str, path: &EntryPath, out: &mut dyn 
     let inventory = chain.inventory(component)?;
     let missing = |path: &EntryPath| {
         Error::new(Kind::NotFound, format!("backup {} has no {component}/{path}", chain.backup.manifest.id))
-            .hint("`ccbackup find` looks through all backups")
+            .hint(Hint::FindElsewhere)
     };
     let mut entry = inventory.find(path)?.ok_or_else(|| missing(path))?;
     if let EntryKind::Hardlink { target } = &entry.kind {

@@ -11,21 +11,9 @@ use crate::model::BackupId;
 use crate::repo::backup::Trust;
 use crate::repo::catalog::{Catalog, Latest};
 use crate::repo::places::{Places, joined};
-use crate::repo::signing::{Signer, SignerKey};
+use crate::repo::signing::Signer;
 use crate::repo::state::LocalState;
 use crate::repo::{LockGuard, Repository};
-
-/// How a repository is read.
-#[derive(Clone, Debug, Default)]
-pub struct Access {
-    /// What opens sealed backups; none is fine until one has to be opened.
-    pub keys: Keys,
-    /// Whom to believe. When nobody is named: this host, those whom it has pinned for the repository, and those whom an
-    /// identity file names. Never anybody whom only the repository names.
-    pub signers: Vec<SignerKey>,
-    /// Go on without a trusted signature.
-    pub allow_unsigned: bool,
-}
 
 /// An opened repository with all that working on it takes.
 #[derive(Debug)]
@@ -34,7 +22,7 @@ pub struct Session {
     pub repo: Repository,
     /// Whom to believe.
     pub trust: Trust,
-    /// What opens sealed backups.
+    /// What opens sealed backups; none is fine until one has to be opened.
     pub keys: Keys,
     /// What this host remembers of the repository.
     pub state: LocalState,
@@ -48,9 +36,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens the repository at `location` to read it. A `repository.json` that is damaged is a warning: nothing that is
+    /// Opens the repository at `location` to read it. When `trust` names nobody, this host is believed, those whom it has
+    /// pinned for the repository, and those whom an identity file names; never anybody whom only the repository names. A `repository.json` that is damaged is a warning: nothing that is
     /// signed needs it. So is another repository than this host has written to there.
-    pub fn open(location: &Path, host: Host, access: Access) -> Result<Self> {
+    pub fn open(location: &Path, host: Host, trust: Trust, keys: Keys) -> Result<Self> {
         let known = Places::new(&host.state_dir, host.disk.clone()).known(location);
         let was_here =
             || format!("this host has written to the repository {} at {}", joined(&known), path_text(location));
@@ -70,7 +59,7 @@ impl Session {
         } else if !known.is_empty() && !known.contains(&id) {
             warnings.push(format!("this is the repository {id}; {}", was_here()));
         }
-        Ok(Self { warnings, ..Self::new(repo, &id, host, access)? })
+        Ok(Self { warnings, ..Self::new(repo, &id, host, trust, keys)? })
     }
 
     /// Opens the repository at `location` to write to it, which is made if nothing is there, and keeps other writers away
@@ -84,7 +73,7 @@ impl Session {
         let id = repo.record().repository_id.clone();
         LocalState::new(&host.state_dir, &id, host.disk.clone()).pin(&signer)?;
         places.remember(location, &id)?;
-        Ok(Self { adopts, lock: Some(lock), ..Self::new(repo, &id, host, Access::default())? })
+        Ok(Self { adopts, lock: Some(lock), ..Self::new(repo, &id, host, Trust::default(), Keys::none())? })
     }
 
     /// What [`Session::open_or_create`] would open, for a dry run: none where it would make a repository. Changes nothing.
@@ -95,22 +84,20 @@ impl Session {
             opened => {
                 let repo = opened?;
                 let id = repo.record().repository_id.clone();
-                Ok(Some(Self { adopts, ..Self::new(repo, &id, host, Access::default())? }))
+                Ok(Some(Self { adopts, ..Self::new(repo, &id, host, Trust::default(), Keys::none())? }))
             }
         }
     }
 
-    fn new(repo: Repository, id: &str, host: Host, access: Access) -> Result<Self> {
-        let Access { keys, mut signers, allow_unsigned } = access;
+    fn new(repo: Repository, id: &str, host: Host, mut trust: Trust, keys: Keys) -> Result<Self> {
         let state = LocalState::new(&host.state_dir, id, host.disk.clone());
-        if signers.is_empty() {
-            signers.extend(host.signer.iter().map(Signer::public));
-            signers.extend(state.pinned()?);
+        if trust.signers.is_empty() {
+            trust.signers.extend(host.signer.iter().map(Signer::public));
+            trust.signers.extend(state.pinned()?);
             for text in keys.signers() {
-                signers.push(text.parse()?);
+                trust.signers.push(text.parse()?);
             }
         }
-        let trust = Trust { signers, allow_unsigned };
         Ok(Self { repo, trust, keys, state, host, warnings: Vec::new(), adopts: false, lock: None })
     }
 

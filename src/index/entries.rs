@@ -1,28 +1,15 @@
-//! Goes through an inventory entry by entry, and on behind what is damaged.
+//! Goes through an inventory entry by entry, and goes on after what is damaged.
 
-use super::order::Order;
+use super::loss::Loss;
 use super::reader::Inventory;
 use crate::archive::Scratch;
 use crate::error::Result;
 use crate::model::{Entry, EntryKind, EntryPath};
 
-/// Entries of an inventory that cannot be read, or cannot be where they claim to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
-    /// Path of the first of them; of a folder when only its own line is missing.
-    pub path: EntryPath,
-    /// How many are lost; 0 when only a folder's own line is missing.
-    pub entries: u64,
-    /// Which, and why.
-    pub detail: String,
-}
-
-/// Iterates over an inventory, see [`Inventory::iter`] and [`Inventory::readable`].
+/// Iterates over an inventory, see [`Inventory::readable`].
 #[derive(Debug)]
 pub struct Entries<'a> {
     inventory: &'a Inventory,
-    /// Ends after the first error; then this is what checks the order.
-    strict: Option<Order>,
     segment: usize,
     pending: std::vec::IntoIter<Entry>,
     scratch: Scratch,
@@ -31,12 +18,6 @@ pub struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    pub(super) fn new(inventory: &'a Inventory, strict: bool) -> Result<Self> {
-        let pending = Vec::new().into_iter();
-        let strict = strict.then(Order::default);
-        Ok(Self { inventory, strict, segment: 0, pending, scratch: Scratch::new()?, folders: Vec::new() })
-    }
-
     /// An entry below something that is no folder, or below nothing, could lead a restore astray. Gives the folder that
     /// is missing.
     fn missing_folder(&mut self, entry: &Entry) -> Option<EntryPath> {
@@ -74,20 +55,21 @@ impl<'a> Entries<'a> {
     }
 }
 
+impl Inventory {
+    /// All entries in path order, each folder before what it holds. Damage costs only the entries that are affected: it is
+    /// noted in [`Self::losses`], and the others follow. Then a folder may come without a line of its own.
+    pub fn readable(&self) -> Result<Entries<'_>> {
+        let pending = Vec::new().into_iter();
+        Ok(Entries { inventory: self, segment: 0, pending, scratch: Scratch::new()?, folders: Vec::new() })
+    }
+}
+
 impl Iterator for Entries<'_> {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(entry) = self.pending.next() {
-                if let Some(order) = &mut self.strict {
-                    let taken = order.next(entry.path.as_bytes(), entry.kind == EntryKind::Dir);
-                    return Some(
-                        taken
-                            .map(|()| entry)
-                            .map_err(|e| e.within(format!("{} is no inventory", self.inventory.name()))),
-                    );
-                }
                 match self.missing_folder(&entry) {
                     None => return Some(Ok(entry)),
                     Some(folder) if self.is_usable(&entry, &folder) => return Some(Ok(entry)),
@@ -97,11 +79,7 @@ impl Iterator for Entries<'_> {
             if self.segment >= self.inventory.segments().len() {
                 return None;
             }
-            let read = match self.strict {
-                Some(_) => self.inventory.read_segment(self.segment, &mut self.scratch),
-                None => self.inventory.readable_segment(self.segment, &mut self.scratch),
-            };
-            match read {
+            match self.inventory.readable_segment(self.segment, &mut self.scratch) {
                 Ok(entries) => self.pending = entries.into_iter(),
                 Err(error) => {
                     self.segment = self.inventory.segments().len();

@@ -5,7 +5,7 @@
 //! with them, so a damaged copy is noticed before it is used.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write as _};
+use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -50,15 +50,8 @@ impl LocalIndex {
     /// Digest over both files, to be kept where the copy is described.
     pub fn digest(&self) -> Result<Digest> {
         let mut hasher = Hasher::default();
-        let mut buffer = vec![0; 1 << 20];
         for path in [&self.lines, &self.segments] {
-            let mut file = File::open(path).at("cannot open", path)?;
-            loop {
-                match file.read(&mut buffer).at("cannot read", path)? {
-                    0 => break,
-                    n => hasher.update(&buffer[..n]),
-                }
-            }
+            hasher.read(&mut File::open(path).at("cannot open", path)?).at("cannot read", path)?;
         }
         Ok(hasher.finish())
     }
@@ -82,7 +75,7 @@ impl LocalIndex {
     pub fn lines(&self) -> Result<LocalLines> {
         let file = File::open(&self.lines).at("cannot open", &self.lines)?;
         // An inventory without entries has no frame, which a decoder would take for one that was cut off.
-        let is_empty = file.metadata().at("cannot look at", &self.lines)?.len() == 0;
+        let is_empty = file.metadata().at("cannot stat", &self.lines)?.len() == 0;
         let decoder = zstd::stream::read::Decoder::new(file).at("cannot read", &self.lines)?;
         let reader = BufReader::with_capacity(256 << 10, decoder);
         Ok(LocalLines { reader, is_empty, path: self.lines.clone() })

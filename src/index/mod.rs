@@ -6,15 +6,18 @@
 
 mod entries;
 mod local;
+mod loss;
 mod order;
 mod problem;
 mod reader;
 mod segment;
+mod table;
 mod writer;
 
-pub use entries::{Entries, Loss};
+pub use entries::Entries;
 pub(crate) use local::{LastSegments, LocalWriter};
 pub use local::{LocalIndex, LocalLines};
+pub use loss::Loss;
 pub use reader::{IndexFiles, Inventory};
 pub use segment::Segment;
 pub use writer::{IndexTotals, IndexWriter, Pushed};

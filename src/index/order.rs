@@ -1,4 +1,4 @@
-//! The order of an inventory: tree order, each entry but a root behind the folder that holds it (FORMAT.md §7).
+//! The order of an inventory: tree order, each entry but a root after the folder that holds it (FORMAT.md §7).
 
 use std::cmp::Ordering;
 
@@ -19,7 +19,7 @@ impl Order {
     pub(crate) fn next(&mut self, path: &[u8], is_dir: bool) -> Result<()> {
         let shown = |path: &[u8]| escape_path(&path[..path.len().min(1024)]).into_owned();
         if !self.last.is_empty() && tree_order(&self.last, path) != Ordering::Less {
-            return Err(Error::damage(format!("{} is listed behind {}, out of order", shown(path), shown(&self.last))));
+            return Err(Error::damage(format!("{} is listed after {}, out of order", shown(path), shown(&self.last))));
         }
         let parent = path.iter().rposition(|&b| b == b'/').map_or(&b""[..], |at| &path[..at]);
         if !self.is_open(parent) {

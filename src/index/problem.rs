@@ -1,7 +1,7 @@
 //! Problem lines: what the capture met, with its path (FORMAT.md §7).
 
 use crate::error::Result;
-use crate::model::{Problem, Scan, json};
+use crate::model::{Problem, Scan, double_backslashes};
 
 const KEYS: [&str; 3] = ["kind", "path", "detail"];
 
@@ -20,7 +20,7 @@ pub(super) fn write_line(problem: &Problem, out: &mut Vec<u8>) {
         ("\",\"detail\":\"", &detail),
     ] {
         out.extend_from_slice(key.as_bytes());
-        out.extend_from_slice(json(text).as_bytes());
+        out.extend_from_slice(double_backslashes(text).as_bytes());
     }
     out.extend_from_slice(b"\"}}\n");
 }
@@ -65,7 +65,7 @@ mod tests {
     fn problem_lines_have_one_form() {
         parse_line(LINE.as_bytes()).expect("the form of the format");
         let future = LINE.replace("way\"}", "way\",\"future\":{\"x\":[\" \",1.5]}}");
-        parse_line(future.as_bytes()).expect("unknown keys behind the known ones are passed over");
+        parse_line(future.as_bytes()).expect("unknown keys after the known ones are passed over");
         for (from, to) in [
             ("{\"problem\"", " {\"problem\""),
             ("\"kind\":\"unreadable\",\"path\"", "\"path\""),

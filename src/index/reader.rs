@@ -4,16 +4,17 @@
 //! is checked against the digest that the manifest has of it. From there on trust goes by digest: the table names the
 //! SHA-256 of every segment, wherever it lies, and a segment is used only if it matches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::entries::{Entries, Loss};
+use super::loss::{Loss, Lost};
 use super::problem;
 use super::segment::{MAX_SEGMENT_BYTES, Segment};
+use super::table::{End, lines, parse_table, read_text};
 use crate::archive::{FramedReader, Scratch};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::model::{
-    BackupId, Digest, Entry, EntryKind, EntryPath, MAX_TABLE_BYTES, Problem, ProblemKind, Scan, TableRecord, line_path,
+    BackupId, Digest, Entry, EntryKind, EntryPath, MAX_TABLE_BYTES, Problem, ProblemKind, TableRecord, line_path,
 };
 use crate::threads;
 
@@ -23,20 +24,15 @@ pub trait IndexFiles: Send + Sync + std::fmt::Debug {
     fn open_index(&self, backup: &BackupId) -> Result<FramedReader>;
 }
 
-/// An index file, or why it cannot be opened.
-type Opened = Result<Arc<FramedReader>, (Kind, String)>;
-
 /// The complete list of a component's entries.
 #[derive(Debug)]
 pub struct Inventory {
     name: String,
-    own: BackupId,
     files: Box<dyn IndexFiles>,
     /// One that cannot be opened is tried only once.
-    opened: Mutex<BTreeMap<BackupId, Opened>>,
+    opened: Mutex<BTreeMap<BackupId, Result<Arc<FramedReader>>>>,
     table: TableRecord,
     segments: Vec<Segment>,
-    entries: u64,
     problems: Vec<Problem>,
     left_out: Vec<Problem>,
     /// Why the problem lines cannot be read. Nothing but the list of problems needs them.
@@ -45,17 +41,6 @@ pub struct Inventory {
     lost: Mutex<Lost>,
     /// The segments that were looked into last; hard links often lead to the same few.
     recent: Mutex<Vec<(usize, Arc<Vec<Entry>>)>>,
-}
-
-/// Each loss once, however often it is met.
-#[derive(Debug, Default)]
-struct Lost {
-    losses: Vec<Loss>,
-    segments: BTreeSet<usize>,
-    /// Number of a segment, and of a line in it.
-    lines: BTreeSet<(usize, usize)>,
-    /// Entries, and folders that are not listed.
-    paths: BTreeSet<EntryPath>,
 }
 
 /// Segments that are kept for looking into them again.
@@ -125,11 +110,9 @@ impl Inventory {
     ) -> Self {
         Self {
             name: name.to_owned(),
-            opened: Mutex::new(BTreeMap::from([(own.clone(), Ok(file))])),
-            own,
+            opened: Mutex::new(BTreeMap::from([(own, Ok(file))])),
             files,
             table,
-            entries: segments.iter().map(|s| s.entries).sum(),
             segments,
             problems: Vec::new(),
             left_out: Vec::new(),
@@ -153,7 +136,7 @@ impl Inventory {
     /// Number of entries.
     #[must_use]
     pub fn entries(&self) -> u64 {
-        self.entries
+        self.segments.iter().map(|s| s.entries).sum()
     }
 
     /// Problems that the capture met, with their paths.
@@ -178,22 +161,6 @@ impl Inventory {
     #[must_use]
     pub fn segments(&self) -> &[Segment] {
         &self.segments
-    }
-
-    /// The backup it belongs to.
-    #[must_use]
-    pub fn backup(&self) -> &BackupId {
-        &self.own
-    }
-
-    /// The entries of one segment, checked against its digest, its count and its place in the order.
-    pub fn read_segment(&self, number: usize, scratch: &mut Scratch) -> Result<Vec<Entry>> {
-        let text = self.segment_text(number, scratch)?;
-        let mut fault = None;
-        let entries = self.parse(number, &text, &mut |_, _, error| {
-            fault.get_or_insert(error);
-        });
-        fault.map_or(Ok(entries), Err)
     }
 
     /// The lines of a segment, as they were written.
@@ -248,8 +215,8 @@ impl Inventory {
         entries
     }
 
-    /// As [`Self::read_segment`], but a damaged segment is empty, a bad line left out, and both are noted in
-    /// [`Self::losses`].
+    /// The entries of one segment, checked against its digest, its count and its place in the order. A damaged segment is
+    /// empty, a bad line left out, and both are noted in [`Self::losses`].
     pub fn readable_segment(&self, number: usize, scratch: &mut Scratch) -> Result<Vec<Entry>> {
         let error = match self.segment_text(number, scratch) {
             Ok(text) => return Ok(self.parse(number, &text, &mut |at, path, e| self.note_line(number, at, path, &e))),
@@ -281,17 +248,6 @@ impl Inventory {
         }
     }
 
-    /// All entries in path order, each folder before what it holds; ends with the first error.
-    pub fn iter(&self) -> Result<Entries<'_>> {
-        Entries::new(self, true)
-    }
-
-    /// As [`Self::iter`], but damage costs only the entries that it concerns: it is noted in [`Self::losses`], and the
-    /// others follow. Then a folder may come without a line of its own.
-    pub fn readable(&self) -> Result<Entries<'_>> {
-        Entries::new(self, false)
-    }
-
     /// The entry with exactly this path.
     pub fn find(&self, path: &EntryPath) -> Result<Option<Entry>> {
         let Some(number) = self.segment_of(path) else { return Ok(None) };
@@ -307,12 +263,12 @@ impl Inventory {
     /// The first name that a hard link leads to. A link to anything else than an earlier entry that is neither a folder
     /// nor a hard link is damage (FORMAT.md §7).
     pub fn first_name(&self, link: &EntryPath, target: &EntryPath) -> Result<Entry> {
-        let bad = |what: &str| Error::damage(format!("{link} is a further name of {target}, which {what}"));
+        let bad = |what: &str| Error::damage(format!("{link} is a hard link to {target}, which {what}"));
         let found = self.find(target).map_err(|e| if e.is_damage() { bad("is lost").because(e) } else { e })?;
         let first = found.ok_or_else(|| bad("is not listed"))?;
         match first.kind {
             EntryKind::Dir => Err(bad("is a folder")),
-            EntryKind::Hardlink { .. } => Err(bad("is itself a further name")),
+            EntryKind::Hardlink { .. } => Err(bad("is itself a hard link")),
             _ => Ok(first),
         }
     }
@@ -371,65 +327,6 @@ impl Inventory {
 
     fn file(&self, backup: &BackupId) -> Result<Arc<FramedReader>> {
         let mut opened = self.opened.lock().map_err(threads::died)?;
-        let open = || self.files.open_index(backup).map(Arc::new).map_err(|e| (e.kind(), e.one_line()));
-        let found = opened.entry(backup.clone()).or_insert_with(open);
-        found.clone().map_err(|(kind, message)| Error::new(kind, message))
+        opened.entry(backup.clone()).or_insert_with(|| self.files.open_index(backup).map(Arc::new)).clone()
     }
-}
-
-/// Reads a part of an index stream into memory; the caller has checked the length.
-fn read_text(file: &FramedReader, offset: u64, length: u64) -> Result<Vec<u8>> {
-    let mut text = Vec::new();
-    file.read_range(offset, length, &mut Scratch::new()?, &mut Vec::new(), &mut |piece| {
-        text.extend_from_slice(piece);
-        Ok(())
-    })?;
-    Ok(text)
-}
-
-/// The segments that a table lists, and the number of their entries.
-fn parse_table(name: &str, text: &[u8]) -> Result<(Vec<Segment>, u64)> {
-    let segments: Vec<_> = lines(text)?.map(Segment::parse_line).collect::<Result<_>>()?;
-    let sum = segments.iter().try_fold(0_u64, |n, s| n.checked_add(s.entries));
-    let sum = sum.ok_or_else(|| Error::damage(format!("the segment table of {name} does not add up")))?;
-    if segments.windows(2).any(|w| w[0].first >= w[1].first) {
-        return Err(Error::damage(format!("the segment table of {name} is not in path order")));
-    }
-    Ok((segments, sum))
-}
-
-/// What the end line says.
-struct End {
-    table_offset: u64,
-    segments: u64,
-    entries: u64,
-}
-
-impl End {
-    fn parse(name: &str, line: &[u8]) -> Result<Self> {
-        if !line.ends_with(b"\n") {
-            return Err(Error::damage(format!("the last line of {name} does not end")));
-        }
-        let mut scan = Scan::new(line);
-        Self::scan(&mut scan).ok_or_else(|| scan.fault(&format!("the end line of {name}")))
-    }
-
-    fn scan(scan: &mut Scan<'_>) -> Option<Self> {
-        scan.expect("{\"end\":{\"table_offset\":")?;
-        let table_offset = scan.number()?;
-        scan.expect(",\"segments\":")?;
-        let segments = scan.number()?;
-        scan.expect(",\"entries\":")?;
-        let entries = scan.number()?;
-        scan.end(&["table_offset", "segments", "entries"], "}")?;
-        Some(Self { table_offset, segments, entries })
-    }
-}
-
-/// Lines without their newlines. None is empty in an index, and the parsers of lines refuse such.
-fn lines(text: &[u8]) -> Result<impl Iterator<Item = &[u8]>> {
-    if !text.is_empty() && !text.ends_with(b"\n") {
-        return Err(Error::damage("an index ends inside a line"));
-    }
-    Ok(text.split_inclusive(|&b| b == b'\n'))
 }

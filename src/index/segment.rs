@@ -56,7 +56,7 @@ impl Segment {
         }
     }
 
-    /// The same of a local copy, where the length of the segment's frame may stand behind it.
+    /// The same of a local copy, where the length of the segment's frame may stand after it.
     pub(super) fn parse_local_line(line: &[u8]) -> Result<(Self, Option<u64>)> {
         let mut scan = Scan::new(line);
         let (segment, stored) = Self::scan(&mut scan).ok_or_else(|| scan.fault("a segment line"))?;

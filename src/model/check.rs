@@ -1,24 +1,10 @@
 //! What must hold of a single entry (FORMAT.md §7, §12): the same code for what is read and for what is about to be
 //! written, so that no line is ever written that is refused when it is read.
 
-use super::line::MAX_OFFSET;
-use super::{Entry, EntryKind, Extent};
+use super::entry::{Entry, EntryKind, Extent, Xattr};
+use super::limits::{DEVICE_LIMITS, MAX_OFFSET, MAX_PAX_BYTES, MAX_REGIONS, MAX_TARGET_BYTES, MAX_XATTR_BYTES};
 use crate::error::{Error, Result};
 
-/// Most data regions of a sparse file.
-pub(crate) const MAX_REGIONS: usize = 1_000_000;
-/// Most bytes of pax records of one member.
-pub(crate) const MAX_PAX_BYTES: usize = 8 << 20;
-/// Longest value of an extended attribute, in bytes.
-pub(crate) const MAX_XATTR_BYTES: usize = 1 << 20;
-/// Longest text of a symbolic link, in bytes.
-pub(crate) const MAX_TARGET_BYTES: usize = 4096;
-/// Longest segment table of an index, in bytes: a million segments of ordinary paths.
-pub(crate) const MAX_TABLE_BYTES: u64 = 512 << 20;
-/// Most frames of a file.
-pub(crate) const MAX_FRAMES: usize = 0x0800_0000;
-/// Device numbers lie below these: no Linux knows others.
-const DEVICE_LIMITS: (u32, u32) = (1 << 12, 1 << 20);
 /// Regions of data begin at multiples of this.
 const BLOCK: u64 = 512;
 
@@ -37,7 +23,7 @@ impl Entry {
             return Err(bad("has the name of a user or group with a NUL byte"));
         }
         if self.home.offset > MAX_OFFSET {
-            return Err(bad("has its home behind the largest offset"));
+            return Err(bad("has its home after the largest offset"));
         }
         self.check_kind().and_then(|()| self.check_xattrs()).map_err(bad)
     }
@@ -75,7 +61,7 @@ impl Entry {
         }
         let inside = |e: &Extent| e.offset.checked_add(e.length).is_some_and(|end| end <= MAX_OFFSET);
         if !extents.iter().all(inside) {
-            return Err("has an extent that ends behind the largest offset");
+            return Err("has an extent that ends after the largest offset");
         }
         if !adds_up(extents.iter().map(|e| e.length), stored) {
             return Err("has extents that do not add up to its content");
@@ -92,9 +78,8 @@ impl Entry {
         if !self.xattrs.is_empty() && matches!(self.kind, EntryKind::Hardlink { .. }) {
             return Err("is a hard link with attributes, which are those of the first name");
         }
-        let fits = |x: &super::Xattr| {
-            (1..=255).contains(&x.name.len()) && !x.name.contains(&0) && x.value.len() <= MAX_XATTR_BYTES
-        };
+        let fits =
+            |x: &Xattr| (1..=255).contains(&x.name.len()) && !x.name.contains(&0) && x.value.len() <= MAX_XATTR_BYTES;
         if !self.xattrs.iter().all(fits) {
             return Err("has an attribute with an impossible name or value");
         }

@@ -1,6 +1,7 @@
 //! SHA-256 digests, the only digest of the format.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -19,12 +20,6 @@ impl Digest {
         Self(sha2::Sha256::digest(bytes).into())
     }
 
-    /// The raw bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
     /// Appends the hex form without allocating.
     pub fn push_hex(&self, out: &mut Vec<u8>) {
         const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -40,6 +35,17 @@ impl Hasher {
     /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
+    }
+
+    /// Adds all that a reader still gives.
+    pub fn read(&mut self, reader: &mut impl io::Read) -> io::Result<()> {
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match reader.read(&mut buffer)? {
+                0 => return Ok(()),
+                n => self.update(&buffer[..n]),
+            }
+        }
     }
 
     /// The digest of all that was added.

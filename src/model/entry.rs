@@ -1,6 +1,9 @@
 //! One entry of a component: what the index says of a file, folder, link, pipe or device (FORMAT.md §7).
 
-use super::{BackupId, Digest, EntryPath, Timestamp};
+use super::digest::Digest;
+use super::id::BackupId;
+use super::path::EntryPath;
+use super::time::Timestamp;
 
 /// An extended attribute: name and value, both raw bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,12 +2,10 @@
 
 use std::borrow::Cow;
 
+use super::digest::Digest;
+use super::entry::{Chunk, Extent, Position};
 use super::scan::Scan;
-use super::{BackupId, Digest};
 use crate::error::Result;
-
-/// Backup, volume, offset and length.
-pub(crate) type RawExtent = (BackupId, u32, u64, u64);
 
 /// The keys of a line in their order.
 const KEYS: [&str; 21] = [
@@ -47,13 +45,13 @@ pub(crate) struct Fields<'a> {
     pub(crate) mtime: &'a str,
     pub(crate) ctime: &'a str,
     pub(crate) inode: u64,
-    pub(crate) home: (BackupId, u32, u64),
+    pub(crate) home: Position,
     pub(crate) size: Option<u64>,
     pub(crate) sha256: Option<Digest>,
-    pub(crate) content: Option<Vec<RawExtent>>,
-    pub(crate) pieces: Option<Vec<RawExtent>>,
+    pub(crate) content: Option<Vec<Extent>>,
+    pub(crate) pieces: Option<Vec<Extent>>,
     pub(crate) regions: Option<Vec<(u64, u64)>>,
-    pub(crate) chunks: Option<Vec<(u64, Digest)>>,
+    pub(crate) chunks: Option<Vec<Chunk>>,
     pub(crate) unsettled: Option<bool>,
     pub(crate) target: Option<Cow<'a, str>>,
     pub(crate) device: Option<(u32, u32)>,
@@ -99,7 +97,7 @@ impl<'a> Fields<'a> {
         let content = scan.optional(",\"content\":", |s| s.list(extent))?;
         let pieces = scan.optional(",\"pieces\":", |s| s.list(extent))?;
         let regions = scan.optional(",\"regions\":", |s| s.list(|s| s.pair(Scan::number, Scan::number)))?;
-        let chunks = scan.optional(",\"chunks\":", |s| s.filled_list(|s| s.pair(Scan::number, Scan::quoted)))?;
+        let chunks = scan.optional(",\"chunks\":", |s| s.filled_list(chunk))?;
         let unsettled = scan.optional(",\"unsettled\":true", |_| Some(true))?;
         let target = scan.optional(",\"target\":\"", Scan::escaped)?;
         let device = scan.optional(",\"device\":", |s| s.pair(Scan::number, Scan::number))?;
@@ -152,28 +150,33 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn home(scan: &mut Scan<'_>) -> Option<(BackupId, u32, u64)> {
+/// A position without the bracket that ends it: extents go on.
+fn position(scan: &mut Scan<'_>) -> Option<Position> {
     scan.expect("[")?;
     let backup = scan.quoted()?;
     scan.expect(",")?;
     let volume = scan.number()?;
     scan.expect(",")?;
     let offset = scan.number()?;
-    scan.expect("]")?;
-    Some((backup, volume, offset))
+    Some(Position { backup, volume, offset })
 }
 
-fn extent(scan: &mut Scan<'_>) -> Option<RawExtent> {
-    scan.expect("[")?;
-    let backup = scan.quoted()?;
-    scan.expect(",")?;
-    let volume = scan.number()?;
-    scan.expect(",")?;
-    let offset = scan.number()?;
+fn home(scan: &mut Scan<'_>) -> Option<Position> {
+    let home = position(scan)?;
+    scan.expect("]")?;
+    Some(home)
+}
+
+fn extent(scan: &mut Scan<'_>) -> Option<Extent> {
+    let Position { backup, volume, offset } = position(scan)?;
     scan.expect(",")?;
     let length = scan.number()?;
     scan.expect("]")?;
-    Some((backup, volume, offset, length))
+    Some(Extent { backup, volume, offset, length })
+}
+
+fn chunk(scan: &mut Scan<'_>) -> Option<Chunk> {
+    scan.pair(Scan::number, Scan::quoted).map(|(length, sha256)| Chunk { length, sha256 })
 }
 
 fn xattr<'a>(scan: &mut Scan<'a>) -> Option<(Cow<'a, str>, &'a str)> {

@@ -5,15 +5,15 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Moment;
-use crate::error::{Error, Result};
+use super::time::Moment;
+use crate::error::{Error, Hint, Result};
 
 /// Name of a backup and of its folder: a UTC second, `20260117-143000`, with `-2`, `-3`, … when that second is taken.
 ///
 /// Invariant: matches that shape, so it is a safe file name. Age order is the manifest's sequence number, not this.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackupId {
-    /// The text with zeros behind it, which keep its order. Every line of an index has two of them: no allocation.
+    /// The text with zeros after it, which keep its order. Every line of an index has two of them: no allocation.
     text: [u8; MAX_BYTES],
     length: u8,
 }
@@ -38,7 +38,7 @@ impl BackupId {
         std::str::from_utf8(&self.text[..usize::from(self.length)]).unwrap_or_default()
     }
 
-    /// The number behind the second; 1 when there is none.
+    /// The number after the second; 1 when there is none.
     #[must_use]
     pub fn collision(&self) -> u32 {
         self.as_str().get(16..).map_or(1, |digits| digits.parse().unwrap_or(u32::MAX))
@@ -76,8 +76,7 @@ impl FromStr for BackupId {
             text[..bytes.len()].copy_from_slice(bytes);
             Ok(Self { text, length: bytes.len().try_into().unwrap_or(u8::MAX) })
         } else {
-            Err(Error::usage(format!("{s:?} is not a backup id"))
-                .hint("ids look like 20260117-143000; see `ccbackup list`"))
+            Err(Error::usage(format!("{s:?} is not a backup id")).hint(Hint::ListIds))
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::scan::single_backslashes;
+use super::text::single_backslashes;
 use crate::error::{Error, Result};
 
 /// Most levels of objects and arrays in a document or line.
@@ -248,7 +248,7 @@ mod tests {
             let other: serde_json::Result<serde_json::Value> = serde_json::from_str(&text);
             match check_twins(text.as_bytes(), "x") {
                 Ok(()) => prop_assert!(other.is_ok() || text.contains(['e', 'E']), "{}", text),
-                // What follows behind the twin was not looked at.
+                // What follows after the twin was not looked at.
                 Err(e) if e.one_line().contains("twice") => {}
                 Err(_) => prop_assert!(other.is_err(), "{}", text),
             }

@@ -5,15 +5,17 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
+use super::entry::{Entry, EntryKind, Xattr};
 use super::fields::Fields;
-use super::path::{escape, unescape};
-use super::{Chunk, Entry, EntryKind, EntryPath, Extent, Position, Timestamp, Xattr};
+use super::path::{EntryPath, escape, unescape};
+use super::text::{double_backslashes, push_number};
+use super::time::Timestamp;
 use crate::error::{Error, Result};
 
 impl Entry {
     /// Appends the index line with its final newline. The same entry always gives the same bytes.
     pub fn write_line(&self, out: &mut Vec<u8>) {
-        let mut line = Line(out);
+        let mut line = LineWriter(out);
         line.text("{\"path\":\"", &self.path.escaped());
         line.text("\",\"type\":\"", self.kind.name());
         line.text("\",\"mode\":\"", &format!("{:04o}", self.mode));
@@ -121,15 +123,13 @@ impl Entry {
                     (None, Some(pieces)) => (pieces, true),
                     _ => return Err(Fault::What("must have content, or pieces")),
                 };
-                let extent = |(backup, volume, offset, length)| Extent { backup, volume, offset, length };
-                let chunk = |(length, sha256)| Chunk { length, sha256 };
                 EntryKind::File {
                     size: raw.size.ok_or(Fault::What("is a file without a size"))?,
                     sha256: raw.sha256.ok_or(Fault::What("is a file without a digest"))?,
-                    extents: extents.into_iter().map(extent).collect(),
+                    extents,
                     in_pieces,
                     regions: raw.regions,
-                    chunks: raw.chunks.unwrap_or_default().into_iter().map(chunk).collect(),
+                    chunks: raw.chunks.unwrap_or_default(),
                     unsettled: raw.unsettled.unwrap_or(false),
                 }
             }
@@ -160,7 +160,7 @@ impl Entry {
             ctime: Timestamp::parse_exact(raw.ctime)?,
             inode: raw.inode,
             xattrs: raw.xattrs.unwrap_or_default().into_iter().map(xattr).collect::<std::result::Result<_, Fault>>()?,
-            home: Position { backup: raw.home.0, volume: raw.home.1, offset: raw.home.2 },
+            home: raw.home,
         })
     }
 }
@@ -193,9 +193,9 @@ pub(crate) fn line_path(line: &[u8]) -> Result<Cow<'_, [u8]>> {
 }
 
 /// A line that is being written. `std::fmt` would take longer for it than compression.
-struct Line<'a>(&'a mut Vec<u8>);
+struct LineWriter<'a>(&'a mut Vec<u8>);
 
-impl Line<'_> {
+impl LineWriter<'_> {
     fn raw(&mut self, text: &str) {
         self.0.extend_from_slice(text.as_bytes());
     }
@@ -203,7 +203,7 @@ impl Line<'_> {
     /// C-escaped text (printable, no quotes): in a JSON string only its backslashes need doubling.
     fn text(&mut self, key: &str, escaped: &str) {
         self.raw(key);
-        self.raw(&json(escaped));
+        self.raw(&double_backslashes(escaped));
     }
 
     fn number(&mut self, key: &str, number: u64) {
@@ -217,7 +217,7 @@ impl Line<'_> {
     }
 
     /// Items that begin with a bracket of their own; it is closed here.
-    fn list<T>(&mut self, key: &str, items: &[T], item: impl Fn(&mut Line<'_>, &T)) {
+    fn list<T>(&mut self, key: &str, items: &[T], item: impl Fn(&mut LineWriter<'_>, &T)) {
         self.raw(key);
         for (i, it) in items.iter().enumerate() {
             self.raw(if i > 0 { "," } else { "" });
@@ -226,29 +226,6 @@ impl Line<'_> {
         }
         self.raw("]");
     }
-}
-
-/// Appends decimal digits.
-pub(super) fn push_number(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
-/// No offset or size of the format is larger: 2^60 bytes.
-pub const MAX_OFFSET: u64 = 1 << 60;
-
-/// Doubles backslashes.
-pub(crate) fn json(escaped: &str) -> Cow<'_, str> {
-    if escaped.contains('\\') { Cow::Owned(escaped.replace('\\', "\\\\")) } else { Cow::Borrowed(escaped) }
 }
 
 #[cfg(test)]

@@ -2,18 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::check::{MAX_FRAMES, MAX_TABLE_BYTES};
+use super::digest::Digest;
+use super::id::BackupId;
 use super::json::{check_twins, not_null, or_null};
-use super::line::MAX_OFFSET;
-use super::{BackupId, Digest, Moment, ProblemKind};
+use super::limits::{MAX_FRAMES, MAX_OFFSET, MAX_SEQUENCE, MAX_TABLE_BYTES};
+use super::problem::ProblemKind;
+use super::time::Moment;
 use crate::error::{Error, Kind, Result};
 
 /// The `format` value of every manifest and repository file.
 pub const FORMAT_NAME: &str = "ccbackup";
 /// The newest format version this program reads, and the one it writes.
 pub const FORMAT_VERSION: u32 = 1;
-/// The largest number that a backup may carry.
-pub const MAX_SEQUENCE: u64 = MAX_OFFSET;
 
 /// `repository.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,29 +6,31 @@ mod entry;
 mod fields;
 mod id;
 mod json;
+mod limits;
 mod line;
 mod manifest;
 mod path;
 mod problem;
 mod scan;
+mod text;
 mod time;
 
-pub(crate) use check::{MAX_FRAMES, MAX_PAX_BYTES, MAX_REGIONS, MAX_TABLE_BYTES, MAX_TARGET_BYTES, MAX_XATTR_BYTES};
 pub use digest::{Digest, Hasher};
 pub use entry::{Chunk, Entry, EntryKind, Extent, Position, Xattr};
 pub(crate) use fields::Fields;
 pub use id::BackupId;
 pub(crate) use json::pretty_json;
-pub use line::MAX_OFFSET;
-pub(crate) use line::{json, line_path};
+pub(crate) use limits::{DEVICE_LIMITS, MAX_TABLE_BYTES, MAX_TARGET_BYTES, MAX_XATTR_BYTES};
+pub use limits::{MAX_FRAMES, MAX_OFFSET, MAX_PATH_BYTES, MAX_PAX_BYTES, MAX_REGIONS, MAX_SEQUENCE};
+pub(crate) use line::line_path;
 pub use manifest::{
-    ArchiveRecord, BackupKind, ComponentRecord, Dependency, FORMAT_NAME, FORMAT_VERSION, IndexRecord, MAX_SEQUENCE,
-    Manifest, ProblemCount, RepositoryRecord, Sealing, TableRecord, archive_file_name, index_file_name,
-    is_component_name,
+    ArchiveRecord, BackupKind, ComponentRecord, Dependency, FORMAT_NAME, FORMAT_VERSION, IndexRecord, Manifest,
+    ProblemCount, RepositoryRecord, Sealing, TableRecord, archive_file_name, index_file_name, is_component_name,
 };
-pub use path::{EntryPath, MAX_PATH_BYTES, escape_path};
+pub use path::{EntryPath, escape_path};
 pub(crate) use path::{serialize_path, tree_order};
 pub use problem::{Problem, ProblemKind};
 pub(crate) use scan::Scan;
+pub(crate) use text::double_backslashes;
 pub(crate) use time::unix_seconds;
 pub use time::{Moment, Timestamp};

@@ -6,10 +6,8 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
+use super::limits::MAX_PATH_BYTES;
 use crate::error::{Error, Result};
-
-/// Longest path that is captured or accepted, in bytes.
-pub const MAX_PATH_BYTES: usize = 32 * 1024;
 
 /// A relative path inside a component.
 ///
@@ -153,10 +151,8 @@ pub(crate) fn escape(bytes: &[u8]) -> Cow<'_, str> {
     let inner_space = |i: usize| i > 0 && i + 1 < bytes.len();
     let clean = bytes.first() != Some(&b'-')
         && bytes.iter().enumerate().all(|(i, &b)| plain(b) || (b == b' ' && inner_space(i)));
-    if clean {
-        if let Ok(text) = std::str::from_utf8(bytes) {
-            return Cow::Borrowed(text);
-        }
+    if clean && let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(bytes.len() + 16);
     let mut at = 0;

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use super::json::keys_of_compact_object;
 use super::path::is_canonical;
+use super::text::single_backslashes;
 use crate::error::Error;
 
 /// A line and how far it was read. What does not come next gives `None`; [`Scan::fault`] tells where that was.
@@ -41,7 +42,7 @@ impl<'a> Scan<'a> {
         Some(())
     }
 
-    /// A value behind `key`, if that comes next.
+    /// A value after `key`, if that comes next.
     pub(crate) fn optional<T>(&mut self, key: &str, value: impl Fn(&mut Self) -> Option<T>) -> Option<Option<T>> {
         if self.expect(key).is_none() { Some(None) } else { value(self).map(Some) }
     }
@@ -153,7 +154,7 @@ impl<'a> Scan<'a> {
         self.rest.is_empty().then_some(())
     }
 
-    /// Nothing but the brace that ends an object whose known keys were read, and `closing` behind it. Keys that are not
+    /// Nothing but the brace that ends an object whose known keys were read, and `closing` after it. Keys that are not
     /// known may come before the brace, each once, with values of any kind.
     pub(crate) fn end(&mut self, known: &[&str], closing: &str) -> Option<()> {
         let rest = self.rest.strip_suffix(closing)?;
@@ -167,17 +168,4 @@ impl<'a> Scan<'a> {
         self.rest = "";
         Some(())
     }
-}
-
-/// Undoes the doubling of backslashes. None where there is another JSON escape, or a control character.
-pub(super) fn single_backslashes(text: &str) -> Option<String> {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c < ' ' || (c == '\\' && chars.next() != Some('\\')) {
-            return None;
-        }
-        out.push(c);
-    }
-    Some(out)
 }

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use jiff::civil::DateTime;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::line::push_number;
+use super::text::push_number;
 use crate::error::{Error, Result};
 
 /// A moment as whole seconds since 1970 (any sign) and nanoseconds (0 to 999 999 999) after them.

@@ -1,13 +1,11 @@
 //! What a repository holds: its backups in the order of their sequence numbers, and how people name them.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use super::backup::{Backup, Trust};
-use super::layout::INCOMPLETE_PREFIX;
-use super::repository::{Repository, ids_in};
+use super::repository::Repository;
 use super::state::Head;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::model::{BackupId, MAX_SEQUENCE, Manifest};
 
 /// One backup folder as listed. The manifest is read, not yet checked against a signature.
@@ -32,7 +30,7 @@ pub struct Catalog {
 pub struct Newest {
     /// The backup, or that a newer program made it; none where nothing is trusted.
     pub found: Option<(BackupId, Result<Backup>)>,
-    /// Those that stand behind it and do not count, newest first.
+    /// Those that stand after it and do not count, newest first.
     pub passed_over: Vec<PassedOver>,
 }
 
@@ -44,6 +42,9 @@ pub struct PassedOver {
     /// Why it does not count.
     pub why: Error,
 }
+
+/// So many of them are told one by one.
+pub const SHOWN_PASSED_OVER: usize = 5;
 
 /// What a writer finds.
 #[derive(Debug)]
@@ -121,10 +122,10 @@ impl Catalog {
         let is_newer = |b: &&CatalogEntry| b.manifest.as_ref().is_err_and(|e| e.kind() == Kind::NewerFormat);
         for listed in self.backups.iter().filter(is_newer) {
             // Its number is not known, so nothing can follow it.
-            if let Err(e) = Backup::open(repo, &listed.id, trust) {
-                if e.kind() == Kind::NewerFormat {
-                    return Err(e);
-                }
+            if let Err(e) = Backup::open(repo, &listed.id, trust)
+                && e.kind() == Kind::NewerFormat
+            {
+                return Err(e);
             }
         }
         let Newest { found, passed_over } = self.newest(repo, trust);
@@ -150,11 +151,11 @@ impl Catalog {
         }
         let message =
             format!("the last backup has the number {last}; the largest that the format allows is {MAX_SEQUENCE}");
-        Err(Error::failed(message).hint("no backup can follow it here; begin a new repository with --repo"))
+        Err(Error::failed(message).hint(Hint::NewRepository))
     }
 
     /// What `latest` means: the newest backup that is trusted. What this host made itself is never passed over, nor what
-    /// only could not be read now: to go back behind those is for a person to decide. Where nothing is trusted it is
+    /// only could not be read now: to go back before those is for a person to decide. Where nothing is trusted it is
     /// the last of the list, and whoever opens that says what is wrong.
     pub fn latest(&self, repo: &Repository, trust: &Trust, head: Option<&Head>) -> Result<Latest> {
         let Newest { found, passed_over } = self.newest(repo, trust);
@@ -166,8 +167,7 @@ impl Catalog {
             (Some((id, _)), _) => Ok(Latest { id, passed_over }),
             (None, Some(last)) => Ok(Latest { id: last.id.clone(), passed_over: Vec::new() }),
             (None, None) => {
-                Err(Error::new(Kind::NotFound, "the repository holds no backup yet")
-                    .hint("`ccbackup create` makes one"))
+                Err(Error::new(Kind::NotFound, "the repository holds no backup yet").hint(Hint::MakeBackup))
             }
         }
     }
@@ -182,10 +182,7 @@ impl Catalog {
         let matching: Vec<_> = self.backups.iter().filter(|b| b.id.as_str().starts_with(&plain)).collect();
         match matching.as_slice() {
             [one] if !plain.is_empty() => Ok(one.id.clone()),
-            [] => {
-                Err(Error::new(Kind::NotFound, format!("no backup is named {text:?}"))
-                    .hint("`ccbackup list` shows all"))
-            }
+            [] => Err(Error::new(Kind::NotFound, format!("no backup is named {text:?}")).hint(Hint::ListBackups)),
             many => {
                 let ids: Vec<_> = many.iter().take(5).map(|b| b.id.as_str()).collect();
                 Err(Error::usage(format!("{text:?} could be any of {} backups: {}", many.len(), ids.join(", "))))
@@ -199,9 +196,4 @@ fn foreign(repo: &Repository, passed_over: &[PassedOver]) -> Option<Manifest> {
     let waived = Trust { signers: Vec::new(), allow_unsigned: true };
     let mut signed = passed_over.iter().filter(|p| p.why.kind() == Kind::WrongSigner);
     signed.find_map(|p| Backup::open(repo, &p.id, &waived).ok()).map(|b| b.manifest)
-}
-
-/// Ids of the staging folders that killed runs left in the repository at `root`.
-pub fn incomplete_ids(root: &Path) -> Result<Vec<BackupId>> {
-    ids_in(root, INCOMPLETE_PREFIX)
 }

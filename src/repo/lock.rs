@@ -56,5 +56,5 @@ fn open_lock(path: &Path) -> Result<File> {
         .custom_flags(flags.bits().cast_signed())
         .open(path)
         .at("cannot open the lock", path)?;
-    if file.metadata().at("cannot look at", path)?.is_file() { Ok(file) } else { Err(other()) }
+    if file.metadata().at("cannot stat", path)?.is_file() { Ok(file) } else { Err(other()) }
 }

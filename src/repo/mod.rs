@@ -11,7 +11,6 @@ pub mod signing;
 pub mod state;
 mod untrusted;
 
-pub(crate) use crate::model::pretty_json;
 pub use layout::{
     ALLOWED_SIGNERS_FILE, INCOMPLETE_PREFIX, LATEST_LINK, LOCK_FILE, MANIFEST_FILE, REPOSITORY_FILE, SIGNATURE_FILE,
     SUMS_FILE,

@@ -1,6 +1,6 @@
 //! Building a backup in `.incomplete-<id>/` and making it visible in one step (FORMAT.md §3).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::backup::parse_sums;
 use super::layout::{INCOMPLETE_PREFIX, LATEST_LINK, MANIFEST_FILE, SIGNATURE_FILE, SUMS_FILE};
@@ -20,23 +20,17 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// The staging folder's path for an id.
-    #[must_use]
-    pub fn path_of(repo: &Repository, id: &BackupId) -> PathBuf {
-        repo.root().join(format!("{INCOMPLETE_PREFIX}{id}"))
-    }
-
     /// Makes a new staging folder.
     pub fn create(repo: &Repository, id: BackupId, disk: &Disk) -> Result<Self> {
-        let dir = Self::path_of(repo, &id);
-        disk.make_dir(&dir)?;
-        Ok(Self { dir, id, disk: disk.clone() })
+        let staging = Self::adopt(repo, id, disk);
+        disk.make_dir(&staging.dir)?;
+        Ok(staging)
     }
 
     /// Takes over the staging folder of a run that was killed.
     #[must_use]
     pub fn adopt(repo: &Repository, id: BackupId, disk: &Disk) -> Self {
-        Self { dir: Self::path_of(repo, &id), id, disk: disk.clone() }
+        Self { dir: repo.location().join(format!("{INCOMPLETE_PREFIX}{id}")), id, disk: disk.clone() }
     }
 
     /// Removes it with all it holds.
@@ -48,12 +42,6 @@ impl Staging {
     #[must_use]
     pub fn id(&self) -> &BackupId {
         &self.id
-    }
-
-    /// The folder.
-    #[must_use]
-    pub fn dir(&self) -> &Path {
-        &self.dir
     }
 
     /// Begins a file of the backup; what an earlier run left under this name is removed.
@@ -116,14 +104,14 @@ impl Staging {
             if item.file_name().to_str().is_some_and(|n| wanted.contains(n)) {
                 continue;
             }
-            if item.file_type().at("cannot look at", item.path())?.is_dir() {
+            if item.file_type().at("cannot stat", item.path())?.is_dir() {
                 self.disk.remove_dir_all(&item.path())?;
             } else {
                 self.disk.remove_file_if_there(&item.path())?;
             }
         }
         self.disk.sync_dir(&self.dir)?;
-        self.disk.publish(&self.dir, &repo.root().join(self.id.as_str()))
+        self.disk.publish(&self.dir, &repo.location().join(self.id.as_str()))
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -133,7 +121,7 @@ impl Staging {
 
 /// Points `latest` at a backup that is published. It is a convenience for people: a failure is told, and harms nothing.
 pub fn point_latest(repo: &Repository, id: &BackupId, disk: &Disk) -> Result<()> {
-    let path = repo.root().join(LATEST_LINK);
+    let path = repo.location().join(LATEST_LINK);
     if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         return Err(Error::failed(format!("{} is a folder and no link", path.display())));
     }

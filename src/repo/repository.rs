@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::{DirEntry, FileType, Metadata};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::layout::{
@@ -12,10 +12,10 @@ use super::layout::{
 };
 use super::lock::{LockGuard, lock};
 use super::signing::{SignerKey, allowed_signers};
-use super::untrusted::{digest_file, open_regular, read_small, read_through};
+use super::untrusted::{digest_file, open_regular, read_small};
 use crate::archive::StoredFile;
 use crate::durable::Disk;
-use crate::error::{Context, Error, Kind, Result, path_text};
+use crate::error::{Context, Error, Hint, Kind, Result, path_text};
 use crate::keys;
 use crate::model::{BackupId, Digest, FORMAT_NAME, FORMAT_VERSION, Moment, RepositoryRecord, pretty_json};
 use crate::page_cache::Trail;
@@ -56,7 +56,7 @@ impl Repository {
         let bytes = match read_small(&path) {
             Err(_) if is_absent(root) => {
                 return Err(Error::new(Kind::NotFound, format!("there is no repository at {}", path_text(root)))
-                    .hint("`ccbackup create` makes one; --repo names another place"));
+                    .hint(Hint::MakeRepository));
             }
             Err(_) if is_absent(&path) => {
                 let has_backups = ids_in(root, "").is_ok_and(|names| !names.is_empty());
@@ -79,7 +79,7 @@ impl Repository {
             let repo = Self::open(root).map_err(|e| {
                 if e.kind() == Kind::NotFound {
                     Error::new(Kind::WouldOverwrite, format!("{} is not empty and not a repository", root.display()))
-                        .hint("name an empty or new folder with --repo")
+                        .hint(Hint::OtherFolder)
                 } else {
                     e
                 }
@@ -112,7 +112,7 @@ impl Repository {
 
     /// The folder, to show it to people and to leave it out of walks; what lies in it is asked of this type.
     #[must_use]
-    pub fn root(&self) -> &Path {
+    pub fn location(&self) -> &Path {
         &self.root
     }
 
@@ -233,12 +233,17 @@ impl Repository {
         buffer: &mut [u8],
         each: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
-        let (mut trail, mut position) = (Trail::default(), 0);
-        read_through(&self.object(id, name), buffer, &mut |file, bytes| {
-            position += bytes.len() as u64;
-            trail.read_to(file, position);
-            each(bytes)
-        })
+        let path = self.object(id, name);
+        let (mut file, mut trail, mut position) = (open_regular(&path)?, Trail::default(), 0);
+        loop {
+            let n = file.read(buffer).at("cannot read", &path)?;
+            if n == 0 {
+                return Ok(());
+            }
+            position += n as u64;
+            trail.read_to(&file, position);
+            each(&buffer[..n])?;
+        }
     }
 
     /// Where a file of a backup lies, for people.
@@ -256,8 +261,8 @@ impl Repository {
     }
 }
 
-/// Ids of the folders that are named like backups behind a prefix, oldest first.
-pub(super) fn ids_in(root: &Path, prefix: &str) -> Result<Vec<BackupId>> {
+/// Ids of the folders that are named like backups after a prefix, oldest first.
+fn ids_in(root: &Path, prefix: &str) -> Result<Vec<BackupId>> {
     let mut ids = Vec::new();
     for item in std::fs::read_dir(root).at("cannot list", root)? {
         let item = item.at("cannot list", root)?;

@@ -90,7 +90,7 @@ impl SignerKey {
 impl FromStr for SignerKey {
     type Err = Error;
 
-    /// Accepts a comment behind the key.
+    /// Accepts a comment after the key.
     fn from_str(text: &str) -> Result<Self> {
         let key = PublicKey::from_openssh(text.trim())
             .map_err(|e| Error::usage("a signer must be a public key like `ssh-ed25519 AAAA…`").because(e))?;

@@ -23,13 +23,13 @@ pub(super) fn open_regular(path: &Path) -> Result<File> {
         return Err(other());
     }
     let file = file.at("cannot open", path)?;
-    if file.metadata().at("cannot look at", path)?.is_file() { Ok(file) } else { Err(other()) }
+    if file.metadata().at("cannot stat", path)?.is_file() { Ok(file) } else { Err(other()) }
 }
 
 /// Reads a small untrusted file of a repository; refuses links, devices and anything larger than the bound.
 pub fn read_small(path: &Path) -> Result<Vec<u8>> {
     let file = open_regular(path)?;
-    if file.metadata().at("cannot look at", path)?.len() > MAX_SMALL_FILE_BYTES {
+    if file.metadata().at("cannot stat", path)?.len() > MAX_SMALL_FILE_BYTES {
         return Err(Error::damage(format!("{} is larger than 16 MiB", path.display())));
     }
     let mut bytes = Vec::new();
@@ -37,27 +37,9 @@ pub fn read_small(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a file piece by piece from its beginning to its end.
-pub(super) fn read_through(
-    path: &Path,
-    buffer: &mut [u8],
-    each: &mut dyn FnMut(&File, &[u8]) -> Result<()>,
-) -> Result<()> {
-    let mut file = open_regular(path)?;
-    loop {
-        match file.read(buffer).at("cannot read", path)? {
-            0 => return Ok(()),
-            n => each(&file, &buffer[..n])?,
-        }
-    }
-}
-
 /// SHA-256 of a whole file.
 pub(super) fn digest_file(path: &Path) -> Result<Digest> {
     let mut hasher = Hasher::default();
-    read_through(path, &mut vec![0; 1 << 20], &mut |_, bytes| {
-        hasher.update(bytes);
-        Ok(())
-    })?;
+    hasher.read(&mut open_regular(path)?).at("cannot read", path)?;
     Ok(hasher.finish())
 }

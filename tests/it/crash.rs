@@ -12,10 +12,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ccbackup::durable::{Change, Disk, Faults};
-use ccbackup::engine::Clock;
-use ccbackup::engine::create;
+use ccbackup::ComponentConfig;
+use ccbackup::durable::{Disk, DiskChange, Faults};
 use ccbackup::engine::verify::Depth;
+use ccbackup::engine::{Clock, Session};
 use ccbackup::model::{BackupId, BackupKind, Moment};
 use ccbackup::monitor::Recorder;
 use ccbackup::repo::Repository;
@@ -65,8 +65,8 @@ impl Strike {
 }
 
 impl Faults for Strike {
-    fn before(&self, change: Change, path: &Path) -> Result<(), (usize, io::Error)> {
-        let is_sync = matches!(change, Change::SyncFile | Change::SyncDir);
+    fn before(&self, change: DiskChange, path: &Path) -> Result<(), (usize, io::Error)> {
+        let is_sync = matches!(change, DiskChange::SyncFile | DiskChange::SyncDir);
         if self.blow == Blow::BadSync && !is_sync {
             return Ok(());
         }
@@ -76,7 +76,7 @@ impl Faults for Strike {
         }
         if self.changes.fetch_add(1, Ordering::SeqCst) + 1 == self.at {
             self.fired.store(true, Ordering::SeqCst);
-            let reach = if let Change::Write(length) = change { length / 2 } else { 0 };
+            let reach = if let DiskChange::Write(length) = change { length / 2 } else { 0 };
             let error = match self.blow {
                 Blow::FullDisk => rustix::io::Errno::NOSPC.into(),
                 Blow::BadSync => rustix::io::Errno::IO.into(),
@@ -86,10 +86,10 @@ impl Faults for Strike {
         }
         let mut unsynced = self.unsynced.lock().unwrap();
         match change {
-            Change::MakeFile | Change::Write(_) => drop(unsynced.insert(path.to_owned())),
-            Change::SyncFile => drop(unsynced.remove(path)),
+            DiskChange::MakeFile | DiskChange::Write(_) => drop(unsynced.insert(path.to_owned())),
+            DiskChange::SyncFile => drop(unsynced.remove(path)),
             // What is not synced stays so under its new name, or in its folder's new name.
-            Change::Rename => {
+            DiskChange::Rename => {
                 let name = path.file_name().unwrap().to_str().unwrap();
                 let old = [".staged-", ".incomplete-"].map(|prefix| path.with_file_name(format!("{prefix}{name}")));
                 let renamed = |file: PathBuf| match old.iter().find_map(|old| file.strip_prefix(old).ok()) {
@@ -125,7 +125,7 @@ impl Scene {
             let root = sandbox.tree().join(name);
             write(&root.join("small"), name.as_bytes());
             write(&root.join("folder/other"), &noise(3, 3000));
-            let spec = create::ComponentSpec { name: name.into(), roots: vec![root], ..template.clone() };
+            let spec = ComponentConfig { name: name.into(), paths: vec![root], ..template.clone() };
             sandbox.settings.components.push(spec);
         }
         // Later than all timestamps of the tree, so that they are believed.
@@ -317,10 +317,10 @@ fn an_incremental_may_fail_at_any_sync() {
 
 /// Writes down every change.
 #[derive(Debug, Default)]
-struct Log(Mutex<Vec<(Change, PathBuf)>>);
+struct Log(Mutex<Vec<(DiskChange, PathBuf)>>);
 
 impl Faults for Log {
-    fn before(&self, change: Change, path: &Path) -> Result<(), (usize, io::Error)> {
+    fn before(&self, change: DiskChange, path: &Path) -> Result<(), (usize, io::Error)> {
         self.0.lock().unwrap().push((change, path.to_owned()));
         Ok(())
     }
@@ -338,43 +338,44 @@ fn everything_is_synced_before_it_is_named_and_nothing_of_a_backup_is_written_af
         scene.sandbox.host.disk = Disk::with_faults(log.clone());
         scene.sandbox.now += 60;
         scene.sandbox.host.clock = Clock::Fixed(Moment::from_unix_seconds(scene.sandbox.now));
-        let report = scene.sandbox.create_watched(&Recorder::default()).unwrap();
+        let session = Session::open_or_create(&root, scene.sandbox.host(), false).unwrap();
+        let report = session.create(&scene.sandbox.settings, &Recorder::default()).unwrap();
         assert_eq!(report.kind, kind);
         let log = std::mem::take(&mut *log.0.lock().unwrap());
         assert_order(&log, &root, &report.id);
         if kind == BackupKind::Full {
             for folder in ["a", "a/new"] {
                 let folder = scene.sandbox.dir.path().join(folder);
-                assert!(log.contains(&(Change::SyncDir, folder.clone())), "{} is not synced", folder.display());
+                assert!(log.contains(&(DiskChange::SyncDir, folder.clone())), "{} is not synced", folder.display());
             }
         }
     }
 }
 
-fn assert_order(log: &[(Change, PathBuf)], root: &Path, id: &BackupId) {
+fn assert_order(log: &[(DiskChange, PathBuf)], root: &Path, id: &BackupId) {
     let staging = root.join(format!(".incomplete-{id}"));
-    let published = log.iter().position(|(c, p)| *c == Change::Rename && *p == root.join(id.as_str())).unwrap();
-    let last = |change: fn(&Change) -> bool, path: &Path, before: usize| {
+    let published = log.iter().position(|(c, p)| *c == DiskChange::Rename && *p == root.join(id.as_str())).unwrap();
+    let last = |change: fn(&DiskChange) -> bool, path: &Path, before: usize| {
         log[..before].iter().rposition(|(c, p)| change(c) && p == path)
     };
     for (at, (change, path)) in log.iter().enumerate() {
         match change {
-            Change::Rename => {
-                assert_eq!(log[at + 1], (Change::SyncDir, path.parent().unwrap().to_owned()), "{}", path.display());
+            DiskChange::Rename => {
+                assert_eq!(log[at + 1], (DiskChange::SyncDir, path.parent().unwrap().to_owned()), "{}", path.display());
                 let name = path.file_name().unwrap().to_str().unwrap();
                 let staged = path.with_file_name(format!(".staged-{name}"));
-                let is_link = last(|c| *c == Change::Symlink, path, at).is_some();
+                let is_link = last(|c| *c == DiskChange::Symlink, path, at).is_some();
                 if at != published && !is_link {
-                    let written = last(|c| matches!(c, Change::Write(_)), &staged, at).unwrap();
-                    let synced = last(|c| *c == Change::SyncFile, &staged, at);
+                    let written = last(|c| matches!(c, DiskChange::Write(_)), &staged, at).unwrap();
+                    let synced = last(|c| *c == DiskChange::SyncFile, &staged, at);
                     assert!(synced > Some(written), "{} got its name before it was synced", path.display());
                 }
             }
-            Change::MakeFile if path.starts_with(&staging) => {
+            DiskChange::MakeFile if path.starts_with(&staging) => {
                 assert!(at < published);
-                let written = last(|c| matches!(c, Change::Write(_)), path, log.len()).unwrap();
-                let synced = last(|c| *c == Change::SyncFile, path, log.len()).unwrap();
-                let folder_synced = last(|c| *c == Change::SyncDir, &staging, published).unwrap();
+                let written = last(|c| matches!(c, DiskChange::Write(_)), path, log.len()).unwrap();
+                let synced = last(|c| *c == DiskChange::SyncFile, path, log.len()).unwrap();
+                let folder_synced = last(|c| *c == DiskChange::SyncDir, &staging, published).unwrap();
                 assert!(written < synced && synced < folder_synced, "{}", path.display());
             }
             _ => {}

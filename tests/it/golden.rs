@@ -15,7 +15,7 @@ use ccbackup::engine::query;
 use ccbackup::engine::restore::RestoreOptions;
 use ccbackup::engine::select::Selection;
 use ccbackup::engine::verify::{self, Depth};
-use ccbackup::engine::{Access, Host, Session};
+use ccbackup::engine::{Host, Session};
 use ccbackup::keys::Keys;
 use ccbackup::model::{BackupId, BackupKind, EntryKind, EntryPath};
 use ccbackup::monitor::Recorder;
@@ -110,9 +110,8 @@ impl Golden {
     }
 
     fn session(&self, state_dir: &Path) -> Session {
-        let Trust { signers, allow_unsigned } = self.trust.clone();
-        let access = Access { keys: self.keys.clone(), signers, allow_unsigned };
-        Session::open(&self.dir.join("repository"), Host::new(state_dir, None), access).unwrap()
+        let host = Host::new(state_dir, None);
+        Session::open(&self.dir.join("repository"), host, self.trust.clone(), self.keys.clone()).unwrap()
     }
 }
 

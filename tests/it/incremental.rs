@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use ccbackup::ComponentConfig;
 use ccbackup::archive::seal::Sealer;
 use ccbackup::engine::Clock;
-use ccbackup::engine::create::{self, ComponentSpec};
+use ccbackup::engine::create;
 use ccbackup::engine::verify::Depth;
 use ccbackup::error::Kind;
 use ccbackup::keys::generate_identity;
@@ -247,9 +248,9 @@ fn a_component_that_is_added_later_is_whole_beside_an_incremental_one() {
     sandbox.create();
     let more = sandbox.dir.path().join("more");
     write(&more.join("file"), &noise(2, 60_000));
-    sandbox.settings.components.push(ComponentSpec {
+    sandbox.settings.components.push(ComponentConfig {
         name: "more".into(),
-        roots: vec![more.clone()],
+        paths: vec![more.clone()],
         ..sandbox.settings.components[0].clone()
     });
     let report = incremental(&mut sandbox);
@@ -269,7 +270,7 @@ fn what_is_excluded_later_is_not_in_the_next_backup() {
         write(&sandbox.tree().join(name), name.as_bytes());
     }
     sandbox.create();
-    sandbox.settings.components[0].exclude = vec!["**/*.log".into(), "**/cache".into()];
+    sandbox.settings.components[0].rules.exclude = vec!["**/*.log".into(), "**/cache".into()];
     let report = sandbox.create();
     assert_eq!(report.kind, BackupKind::Incremental);
     assert_eq!(report.components[0].bytes_read, 0);
@@ -277,7 +278,7 @@ fn what_is_excluded_later_is_not_in_the_next_backup() {
         let paths: Vec<_> = look(&restored).into_keys().map(|p| String::from_utf8(p).unwrap()).collect();
         assert_eq!(paths, ["", "keep", "keep/a"]);
     }
-    sandbox.settings.components[0].exclude.clear();
+    sandbox.settings.components[0].rules.exclude.clear();
     incremental(&mut sandbox);
 }
 
@@ -289,7 +290,7 @@ fn newest_manifest(sandbox: &Sandbox) -> Manifest {
 fn assert_full(sandbox: &mut Sandbox, why: &str) {
     let report = sandbox.create();
     assert_eq!(report.kind, BackupKind::Full);
-    let said = report.full_because.expect("a reason");
+    let said = report.full_because.expect("a reason").why;
     assert!(said.contains(why), "{said:?} does not say {why:?}");
     assert!(newest_manifest(sandbox).depends_on.is_empty());
     assert_same(&look(&sandbox.tree()), &look(&sandbox.restore(&report.id)), why);
@@ -305,7 +306,7 @@ fn a_run_that_cannot_build_on_the_last_one_is_full_and_says_why() {
     assert_eq!(sandbox.create().full_because, None, "a first backup needs no reason");
 
     sandbox.settings.full = true;
-    assert_full(&mut sandbox, "--full");
+    assert_full(&mut sandbox, "was asked for");
 
     let other = generate_identity(&sandbox.dir.path().join("other"), None, Moment::default()).unwrap();
     let (old_identity, new_identity) = (sandbox.identity(), sandbox.dir.path().join("other"));
@@ -341,7 +342,7 @@ fn a_run_that_cannot_build_on_the_last_one_is_full_and_says_why() {
 
     sandbox.settings.components[0].name = "renamed".into();
     let report = sandbox.create();
-    assert!(report.full_because.unwrap().contains("other components"));
+    assert!(report.full_because.unwrap().why.contains("other components"));
 }
 
 /// The host that backs up holds public keys only.

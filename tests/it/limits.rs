@@ -28,7 +28,7 @@ fn files_beyond_the_largest_size_are_problems_and_sums_do_not_overflow() {
     let mut sandbox = Sandbox::new();
     let tree = dir.path().join("tree");
     fs::create_dir(&tree).unwrap();
-    sandbox.settings.components[0].roots = vec![tree.clone()];
+    sandbox.settings.components[0].paths = vec![tree.clone()];
     write(&tree.join("small"), b"small");
     for (name, size) in [("beyond", (1_u64 << 60) + 1), ("two EiB", 2 << 60)] {
         let file = File::create(tree.join(name)).unwrap();
@@ -70,10 +70,10 @@ fn a_component_without_an_entry_is_said_and_later_backups_go_on() {
     write(&sandbox.tree().join("file"), b"1");
     let mut empty = sandbox.settings.components[0].clone();
     empty.name = "empty".into();
-    empty.roots = vec![socket.clone()];
+    empty.paths = vec![socket.clone()];
     let mut own = empty.clone();
     own.name = "own".into();
-    own.roots = vec![sandbox.root()];
+    own.paths = vec![sandbox.root()];
     sandbox.settings.components.insert(0, empty);
     sandbox.settings.components.push(own);
     fs::create_dir(sandbox.root()).unwrap();
@@ -155,7 +155,7 @@ fn a_base_that_lost_a_file_is_noticed_and_a_full_backup_says_why() {
             harm(&sandbox.root().join(harmed.as_str()).join(name));
             let report = sandbox.create();
             assert_eq!(report.kind, BackupKind::Full, "{name}");
-            let why = report.full_because.as_deref().unwrap_or_default();
+            let why = report.full_because.as_ref().map(|full| full.why.as_str()).unwrap_or_default();
             // What cannot be read at all is not the newest any more.
             if (name, depth) != ("manifest.json", 0) {
                 assert!(why.contains(harmed.as_str()) && why.contains(name), "{why}");
@@ -179,6 +179,6 @@ fn what_is_planted_as_an_incomplete_backup_is_never_followed_and_takes_nothing_f
     fs::create_dir(root.join(format!(".incomplete-{}", first.id))).unwrap();
     assert_eq!(sandbox.create().kind, BackupKind::Incremental);
     assert_eq!(fs::read(victim.join("precious")).unwrap(), b"precious");
-    let folders = ccbackup::repo::catalog::incomplete_ids(&root).unwrap();
+    let folders = sandbox.repo().incomplete_ids().unwrap();
     assert!(folders.is_empty(), "{folders:?}");
 }

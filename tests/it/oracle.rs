@@ -11,13 +11,13 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use ccbackup::Result;
+use ccbackup::config::{ComponentConfig, ExcludeRules};
 use ccbackup::engine::chain::Chain;
-use ccbackup::engine::create::ComponentSpec;
 use ccbackup::engine::query;
 use ccbackup::engine::restore;
 use ccbackup::engine::select::Selection;
 use ccbackup::engine::verify::{self, Depth};
-use ccbackup::engine::{Access, Host, Session};
+use ccbackup::engine::{Host, Session};
 use ccbackup::keys::Keys;
 use ccbackup::model::{BackupId, EntryKind};
 use ccbackup::monitor::Recorder;
@@ -126,9 +126,7 @@ impl Pair {
     }
 
     fn session(&self, keys: Keys) -> Result<Session> {
-        let Trust { signers, allow_unsigned } = self.trust();
-        let host = Host::new(self.scratch.path().join("state"), None);
-        Session::open(&self.root, host, Access { keys, signers, allow_unsigned })
+        Session::open(&self.root, Host::new(self.scratch.path().join("state"), None), self.trust(), keys)
     }
 
     /// What the tool finds in all backups. This host remembers nothing: that is beyond the format.
@@ -281,10 +279,10 @@ fn awkward_chain(mut sandbox: Sandbox) {
     let root = sandbox.tree();
     awkward_tree(&root);
     write(&root.join("large two"), &noise(8, 9 << 20));
-    let spec = |name: &str, folder: PathBuf, exclude: &[&str]| ComponentSpec {
+    let spec = |name: &str, folder: PathBuf, exclude: &[&str]| ComponentConfig {
         name: name.into(),
-        roots: vec![folder],
-        exclude: exclude.iter().map(|&e| e.to_owned()).collect(),
+        paths: vec![folder],
+        rules: ExcludeRules { exclude: exclude.iter().map(|&e| e.to_owned()).collect(), ..Default::default() },
         ..sandbox.settings.components[0].clone()
     };
     let nothing = sandbox.dir.path().join("nothing");

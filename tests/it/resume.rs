@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use ccbackup::durable::{Change, Disk, Faults};
-use ccbackup::engine::create::{self, ComponentSpec};
+use ccbackup::ComponentConfig;
+use ccbackup::durable::{Disk, DiskChange, Faults};
+use ccbackup::engine::create;
 use ccbackup::engine::restore;
 use ccbackup::engine::verify::Depth;
 use ccbackup::error::Kind;
 use ccbackup::model::{BackupId, BackupKind, Moment};
 use ccbackup::monitor::{Monitor, Recorder};
-use ccbackup::repo::catalog::incomplete_ids;
 
 use crate::support::{Sandbox, assert_same, look, noise, write};
 
@@ -28,8 +28,8 @@ struct DiesAt {
 }
 
 impl Faults for DiesAt {
-    fn before(&self, change: Change, path: &Path) -> Result<(), (usize, io::Error)> {
-        if change == Change::MakeFile && path.ends_with(self.name) {
+    fn before(&self, change: DiskChange, path: &Path) -> Result<(), (usize, io::Error)> {
+        if change == DiskChange::MakeFile && path.ends_with(self.name) {
             self.dead.store(true, Ordering::SeqCst);
         }
         if self.dead.load(Ordering::SeqCst) { Err((0, io::Error::other("the process is dead"))) } else { Ok(()) }
@@ -65,9 +65,9 @@ impl Cut {
             let root = sandbox.tree().join(name);
             write(&root.join("file"), name.as_bytes());
             write(&root.join("longer"), &noise(1, 40_000));
-            sandbox.settings.components.push(ComponentSpec {
+            sandbox.settings.components.push(ComponentConfig {
                 name: name.into(),
-                roots: vec![root],
+                paths: vec![root],
                 ..template.clone()
             });
         }
@@ -83,7 +83,7 @@ impl Cut {
         assert!(sandbox.try_create().is_err());
         assert!(faults.dead.load(Ordering::SeqCst), "the fault has not fired");
         sandbox.host.disk = Disk::default();
-        let id = incomplete_ids(&sandbox.root()).unwrap().pop().expect("a staging folder");
+        let id = sandbox.repo().incomplete_ids().unwrap().pop().expect("a staging folder");
         let dir = sandbox.root().join(format!(".incomplete-{id}"));
         let archive = identity(&dir.join("first.tar.zst")).unwrap();
         Self { sandbox, id, dir, archive }
@@ -107,7 +107,7 @@ impl Cut {
         let archive = sandbox.root().join(report.id.as_str()).join("first.tar.zst");
         let same = identity(&archive) == Some(self.archive);
         assert_eq!(said, same, "what is said is not what was done: {notes:?}");
-        assert!(incomplete_ids(&sandbox.root()).unwrap().is_empty());
+        assert!(sandbox.repo().incomplete_ids().unwrap().is_empty());
         let checked = sandbox.verify_with(&report.id, Depth::Deep(100.0), false).unwrap();
         assert!(checked.ok, "{:#?}", checked.findings);
         (report, same)
@@ -222,12 +222,12 @@ fn a_component_whose_settings_changed_is_not_taken_over() {
     #[expect(clippy::type_complexity, reason = "a table that is read once")]
     let changes: [(&str, fn(&mut Sandbox)); 5] = [
         ("rehash", |s| s.settings.rehash = true),
-        ("exclude", |s| s.settings.components[0].exclude = vec!["nothing*".into()]),
+        ("exclude", |s| s.settings.components[0].rules.exclude = vec!["nothing*".into()]),
         ("level", |s| s.settings.level = 5),
         ("volumes", |s| s.settings.volume_bytes = 1 << 20),
         ("root", |s| {
             write(&s.tree().join("elsewhere/first/file"), b"another");
-            s.settings.components[0].roots = vec![s.tree().join("elsewhere/first")];
+            s.settings.components[0].paths = vec![s.tree().join("elsewhere/first")];
         }),
     ];
     for (what, change) in changes {

@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use ccbackup::ComponentConfig;
 use ccbackup::Result;
 use ccbackup::archive::seal::Sealer;
 use ccbackup::durable::Disk;
 use ccbackup::engine::chain::Chain;
-use ccbackup::engine::create::{ComponentSpec, CreateOptions, CreateReport};
+use ccbackup::engine::create::{CreateOptions, CreateReport};
 use ccbackup::engine::verify::{self, Depth};
-use ccbackup::engine::{Access, Clock, Host, Session, restore};
+use ccbackup::engine::{Clock, Host, Session, restore};
 use ccbackup::keys::{AesKey, Keys, generate_identity};
 use ccbackup::model::{BackupId, Moment};
 use ccbackup::monitor::{Monitor, Recorder};
@@ -111,7 +112,7 @@ impl Sandbox {
     }
 
     pub(crate) fn reader_of(&self, root: &Path, keys: Keys) -> Result<Session> {
-        Session::open(root, self.host(), Access { keys, signers: self.trust().signers, allow_unsigned: false })
+        Session::open(root, self.host(), self.trust(), keys)
     }
 
     /// A backup at the host's time.
@@ -198,8 +199,8 @@ impl Sandbox {
     }
 }
 
-pub(crate) fn component(name: &str, root: PathBuf) -> ComponentSpec {
-    ComponentSpec { name: name.into(), roots: vec![root], ..ComponentSpec::default() }
+pub(crate) fn component(name: &str, root: PathBuf) -> ComponentConfig {
+    ComponentConfig { name: name.into(), paths: vec![root], ..ComponentConfig::default() }
 }
 
 /// Runs another test as nobody, from a copy of this program: root may read everything and make devices.

@@ -17,8 +17,8 @@ use age_core::primitives::hkdf;
 use zeroize::Zeroizing;
 
 use super::stream::Cipher;
-use crate::archive::ReadAt;
-use crate::error::{Error, Kind, Result};
+use crate::archive::stored::ReadAt;
+use crate::error::{Error, Hint, Kind, Result};
 use crate::keys::{AesKey, Keys};
 
 /// Longest header, in bytes: room for over 300 ssh-rsa or 2 000 X25519 recipients.
@@ -27,7 +27,7 @@ const HEADER_MAX: u64 = 256 * 1024;
 const LINES_MAX: usize = 4096;
 /// Bytes of the nonce between age's header and its payload.
 const NONCE: usize = 16;
-/// Bytes of the salt behind the line of an AES header.
+/// Bytes of the salt after the line of an AES header.
 const SALT: usize = 32;
 
 type Secret = RefCell<Option<Zeroizing<[u8; FILE_KEY_BYTES]>>>;
@@ -77,7 +77,7 @@ impl age::Identity for Capture<'_> {
     }
 }
 
-/// A new age header with its nonce, and the cipher of the payload behind it.
+/// A new age header with its nonce, and the cipher of the payload after it.
 pub(super) fn new_age<'a>(recipients: impl Iterator<Item = &'a dyn age::Recipient>) -> Result<(Vec<u8>, Cipher)> {
     let secret = Secret::default();
     let tees: Vec<_> = recipients.map(|inner| Tee { inner, secret: &secret }).collect();
@@ -113,7 +113,7 @@ impl Read for InOrder<'_> {
     }
 }
 
-/// The bytes of an age header and the nonce behind it.
+/// The bytes of an age header and the nonce after it.
 fn age_head(stored: &dyn ReadAt, name: &str) -> Result<Vec<u8>> {
     let mut source = BufReader::with_capacity(4096, InOrder { stored, position: 0 }).take(HEADER_MAX);
     let failed = |e| cannot_read(format!("the header of {name}"), e);
@@ -143,7 +143,7 @@ fn age_head(stored: &dyn ReadAt, name: &str) -> Result<Vec<u8>> {
 pub(super) fn open_age(stored: &dyn ReadAt, recipients: &[String], keys: &Keys, name: &str) -> Result<(u64, Cipher)> {
     if !keys.has_identities() {
         return Err(Error::new(Kind::NoKey, format!("{name} is sealed with age and no identity was given"))
-            .hint("give the identity file with --identity"));
+            .hint(Hint::GiveIdentity));
     }
     let head = age_head(stored, name)?;
     let secret = Secret::default();
@@ -174,7 +174,7 @@ fn aes_cipher(key: &AesKey, salt: &[u8]) -> Cipher {
     Cipher::aes(&Zeroizing::new(hkdf(salt, b"ccbackup payload", key.bytes())))
 }
 
-/// A new AES header, and the cipher of the payload behind it.
+/// A new AES header, and the cipher of the payload after it.
 pub(super) fn new_aes(key: &AesKey) -> Result<(Vec<u8>, Cipher)> {
     let mut salt = [0; SALT];
     getrandom::fill(&mut salt).map_err(|e| Error::failed("the system gives no random numbers").because(e))?;
@@ -186,7 +186,6 @@ pub(super) fn new_aes(key: &AesKey) -> Result<(Vec<u8>, Cipher)> {
 /// Opens an AES header; returns where the payload begins and its cipher. `key_id` is that of the manifest.
 pub(super) fn open_aes(stored: &dyn ReadAt, key_id: &str, keys: &Keys, name: &str) -> Result<(u64, Cipher)> {
     let Some(key) = keys.aes_key(key_id) else {
-        let hint = "give the file with the 32-byte key with --identity";
         return Err(if keys.has_aes_keys() {
             Error::new(
                 Kind::WrongKey,
@@ -195,7 +194,7 @@ pub(super) fn open_aes(stored: &dyn ReadAt, key_id: &str, keys: &Keys, name: &st
         } else {
             Error::new(Kind::NoKey, format!("{name} is sealed with the AES key {key_id} and no AES key was given"))
         }
-        .hint(hint));
+        .hint(Hint::GiveAesKey));
     };
     let line = aes_line(key_id);
     let start = (line.len() + SALT) as u64;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::header;
 use super::stream::{CHUNK, Cipher, Layout, SEALED_CHUNK};
-use crate::archive::ReadAt;
+use crate::archive::stored::ReadAt;
 use crate::error::{Error, Result};
 use crate::keys::Keys;
 use crate::model::Sealing;

@@ -10,7 +10,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKe
 
 /// Plaintext bytes of a full chunk.
 pub(super) const CHUNK: usize = 64 * 1024;
-/// Bytes of the tag behind every chunk.
+/// Bytes of the tag after every chunk.
 pub(super) const TAG: usize = 16;
 /// Stored bytes of a full chunk.
 pub(super) const SEALED_CHUNK: usize = CHUNK + TAG;
@@ -43,7 +43,7 @@ impl Cipher {
         tag.as_ref().try_into().map_err(|_| BadTag)
     }
 
-    /// Checks and decrypts chunk `number`, with its tag behind it, in place; returns the length of the plaintext.
+    /// Checks and decrypts chunk `number`, with its tag after it, in place; returns the length of the plaintext.
     pub(super) fn open(&self, number: u64, last: bool, chunk: &mut [u8]) -> Result<usize, BadTag> {
         self.0.open_in_place(nonce(number, last), Aad::empty(), chunk).map(|plain| plain.len()).map_err(|_| BadTag)
     }
@@ -70,7 +70,7 @@ impl Layout {
     pub(super) fn of(stored: u64) -> Option<Self> {
         let chunks = stored.div_ceil(SEALED_CHUNK as u64);
         let plaintext = stored.checked_sub(chunks.checked_mul(TAG as u64)?)?;
-        // Without its tag, a last chunk behind others must hold something; a tag alone would be a second form of the
+        // Without its tag, a last chunk after others must hold something; a tag alone would be a second form of the
         // payload that ends one chunk earlier.
         let before = chunks.checked_sub(1)?.checked_mul(CHUNK as u64)?;
         let fits = if chunks == 1 { plaintext >= before } else { plaintext > before };

@@ -32,7 +32,7 @@ enum Seal {
 }
 
 impl Sealer {
-    /// age, to all of `recipients`: `age1…`, `ssh-ed25519 …` or `ssh-rsa …` (a comment behind is dropped). They are
+    /// age, to all of `recipients`: `age1…`, `ssh-ed25519 …` or `ssh-rsa …` (a comment after it is dropped). They are
     /// sorted and repeated ones dropped. Fails with [`crate::Kind::Usage`] if there is none, or one is not valid.
     pub fn age(recipients: &[String]) -> Result<Self> {
         let mut parsed = recipients.iter().map(|r| parse_recipient(r.trim())).collect::<Result<Vec<_>>>()?;

@@ -5,7 +5,7 @@
 
 use tar::Header;
 
-use super::BLOCK;
+use super::block::BLOCK;
 
 /// Largest number an octal field of `length` bytes holds.
 pub(super) const fn octal_max(length: usize) -> u64 {

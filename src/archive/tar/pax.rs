@@ -4,12 +4,9 @@
 //! damage and is never skipped: a skipped record would be lost or, worse, a forged one believed.
 
 use crate::error::{Error, Result};
-use crate::model::{self, Timestamp, Xattr};
+use crate::model::{MAX_XATTR_BYTES, Timestamp, Xattr};
 
-use super::shown;
-
-/// Most bytes of pax records of one member.
-pub const MAX_PAX_BYTES: usize = model::MAX_PAX_BYTES;
+use super::block::shown;
 
 /// Keys of extended attributes start with this.
 pub(super) const XATTR: &[u8] = b"SCHILY.xattr.";
@@ -55,7 +52,7 @@ pub(super) fn xattr_key(name: &[u8]) -> Vec<u8> {
     key
 }
 
-/// The name of an extended attribute, from the key behind its prefix. A `%` that starts neither escape stands for
+/// The name of an extended attribute, from the key after its prefix. A `%` that starts neither escape stands for
 /// itself: bsdtar writes names as they are.
 fn xattr_name(mut key: &[u8]) -> Vec<u8> {
     let mut name = Vec::with_capacity(key.len());
@@ -149,7 +146,7 @@ impl<'a> Records<'a> {
             _ => {
                 if let Some(name) = key.strip_prefix(XATTR) {
                     let name = xattr_name(name);
-                    if !can_hold_xattr(&name) || value.len() > model::MAX_XATTR_BYTES {
+                    if !can_hold_xattr(&name) || value.len() > MAX_XATTR_BYTES {
                         return Err(Error::damage(format!("the attribute {} is impossible", shown(&name))));
                     }
                     self.xattrs.push(Xattr { name, value: value.to_vec() });

@@ -6,14 +6,14 @@
 use tar::Header;
 
 use crate::error::{Error, Result};
-use crate::model::{EntryPath, MAX_TARGET_BYTES, Timestamp};
+use crate::model::{EntryPath, MAX_OFFSET, MAX_PAX_BYTES, MAX_TARGET_BYTES, Timestamp};
 
-use super::pax::{MAX_PAX_BYTES, Records, check_global};
+use super::block::{BLOCK, END, shown};
+use super::field;
+use super::member::{Member, MemberKind};
+use super::pax::{Records, check_global};
 use super::sparse::{Parsed, parse_map};
-use super::{BLOCK, END, Member, MemberKind, field, shown};
 
-/// No member is larger: 2^60 bytes.
-const MAX_SIZE: u64 = 1 << 60;
 /// Longest name in the old GNU form.
 const MAX_LONG_NAME_BYTES: usize = 64 << 10;
 
@@ -24,7 +24,7 @@ pub enum Scan {
     Member(Box<Member>),
     /// The blocks that end the stream.
     End,
-    /// The headers go on behind the bytes: try again with so many bytes from the member's start. That is always more than
+    /// The headers go on after the bytes: try again with so many bytes from the member's start. That is always more than
     /// were given, and at most about 64 MiB.
     More(u64),
 }
@@ -111,7 +111,7 @@ fn member(bytes: &[u8]) -> Result<Member, Stop> {
         let block = input.block()?;
         if *block == END[..BLOCK] {
             if input.at > BLOCK {
-                return Err(bad("a tar stream ends behind an extension header"));
+                return Err(bad("a tar stream ends after an extension header"));
             }
             let is_end = *input.block()? == END[..BLOCK];
             return Err(if is_end { Stop::End } else { bad("a tar stream has a lone empty block") });
@@ -159,7 +159,7 @@ fn size_field(header: &Header) -> Result<u64, Stop> {
     number_field(&header.as_old().size, "size")
 }
 
-/// Puts header and extensions together; the input stands behind the header.
+/// Puts header and extensions together; the input stands after the header.
 fn finish(input: &Input<'_>, header: &Header, kind: u8, before: Extensions<'_>) -> Result<Member, Stop> {
     let old = header.as_old();
     let ustar = header.as_ustar();
@@ -179,7 +179,7 @@ fn finish(input: &Input<'_>, header: &Header, kind: u8, before: Extensions<'_>) 
     let kind = member_kind(header, kind, raw_name, raw_target)?;
     let is_file = kind == MemberKind::File;
     let in_pieces = pax.in_pieces()?;
-    if stored > MAX_SIZE || sparse.is_some_and(|size| size > MAX_SIZE) {
+    if stored > MAX_OFFSET || sparse.is_some_and(|size| size > MAX_OFFSET) {
         return Err(bad("a tar member claims more than 2^60 bytes"));
     }
     if (!is_file && stored > 0)
@@ -197,7 +197,7 @@ fn finish(input: &Input<'_>, header: &Header, kind: u8, before: Extensions<'_>) 
         },
     };
 
-    // Old headers end behind the link name; GNU's have the names at the same place as ustar's.
+    // Old headers end after the link name; GNU's have the names at the same place as ustar's.
     let named = ustar.map(|h| (&h.uname, &h.gname)).or_else(|| header.as_gnu().map(|h| (&h.uname, &h.gname)));
     let (uname, gname) = named.map_or((&b""[..], &b""[..]), |(u, g)| (field::text(u), field::text(g)));
     let owner_name = |record: Option<&[u8]>, field: &[u8]| match record.unwrap_or(field) {

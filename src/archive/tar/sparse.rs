@@ -7,11 +7,9 @@
 use std::io::Write as _;
 
 use crate::error::{Error, Result};
+use crate::model::MAX_REGIONS;
 
-use super::{BLOCK, padding};
-
-/// Most regions of a file that can be read back.
-pub const MAX_REGIONS: usize = crate::model::MAX_REGIONS;
+use super::block::{BLOCK, padding};
 
 /// Longest entry: two numbers of 20 digits, each with its newline.
 const MAX_ENTRY_BYTES: u64 = 42;

@@ -8,8 +8,9 @@ use tar::Header;
 
 use crate::model::{Entry, EntryKind, EntryPath};
 
+use super::block::{BLOCK, PIECES_DIR, padding};
 use super::field::{octal_max, put_number, put_text};
-use super::{BLOCK, PIECES_DIR, padding, pax, sparse};
+use super::{pax, sparse};
 
 /// Name of every member that holds pax records.
 const PAX_NAME: &[u8] = b"././@PaxHeader";
@@ -32,65 +33,27 @@ fn member_name(path: &EntryPath) -> Cow<'_, [u8]> {
 /// be as [`align_regions`](super::align_regions) makes them and at most [`MAX_REGIONS`](super::MAX_REGIONS), and all
 /// attributes together should stay below [`MAX_PAX_BYTES`](super::MAX_PAX_BYTES), or the member is refused when it is read.
 pub fn write_member_header(entry: &Entry, out: &mut Vec<u8>) -> u64 {
+    // The order of the records below is a part of the format: a referenced member must be the one that would be written.
     let plain_name = member_name(&entry.path);
-    let mut name = plain_name.to_vec();
-    let mut target = &[][..];
-    let mut device = (0, 0);
-    let mut content = 0;
-    let mut stub = false;
+    let sparse = sparse_form(&entry.kind);
+    let (type_flag, target, (major, minor)) = ustar_form(&entry.kind);
     let mut map = Vec::new();
-    let mut sparse_size = None;
-    let kind = match &entry.kind {
-        EntryKind::File { in_pieces: true, .. } => {
-            stub = true;
-            b'0'
+    let content = match (&entry.kind, sparse) {
+        (_, Some((size, regions))) => {
+            sparse::put_map(&mut map, regions, size);
+            regions.iter().fold(0, |sum, r| r.1.saturating_add(sum))
         }
-        // GNU tar cannot extract a sparse file of size 0, and there are no holes in it.
-        EntryKind::File { size, regions: None, .. } | EntryKind::File { size: size @ 0, .. } => {
-            content = *size;
-            b'0'
-        }
-        EntryKind::File { size, regions: Some(regions), .. } => {
-            sparse::put_map(&mut map, regions, *size);
-            content = regions.iter().fold(0, |sum, r| r.1.saturating_add(sum));
-            sparse_size = Some(*size);
-            match name.iter().rposition(|&b| b == b'/') {
-                Some(at) => drop(name.splice(at + 1..at + 1, [SPARSE_DIR, b"/"].concat())),
-                // As GNU tar does for a file without a folder.
-                None => drop(name.splice(..0, [b"./", SPARSE_DIR, b"/"].concat())),
-            }
-            b'0'
-        }
-        EntryKind::Hardlink { target: first } => {
-            target = first.as_bytes();
-            b'1'
-        }
-        EntryKind::Symlink { target: text } => {
-            target = text;
-            b'2'
-        }
-        EntryKind::CharDevice { major, minor } => {
-            device = (*major, *minor);
-            b'3'
-        }
-        EntryKind::BlockDevice { major, minor } => {
-            device = (*major, *minor);
-            b'4'
-        }
-        EntryKind::Dir => {
-            name.push(b'/');
-            b'5'
-        }
-        EntryKind::Fifo => b'6',
+        (EntryKind::File { size, in_pieces: false, .. }, None) => *size,
+        _ => 0,
     };
 
-    let mut block = Block::new(kind);
-    block.path(&name);
+    let mut block = Block::new(type_flag);
+    block.path(&visible_name(&plain_name, entry.kind == EntryKind::Dir, sparse.is_some()));
     block.linkpath(target);
     block.size(content.saturating_add(map.len() as u64));
     block.owner(entry);
     block.mtime(entry);
-    if let Some(size) = sparse_size {
+    if let Some((size, _)) = sparse {
         block.record(b"GNU.sparse.major", b"1");
         block.record(b"GNU.sparse.minor", b"0");
         block.record(b"GNU.sparse.name", &plain_name);
@@ -101,17 +64,54 @@ pub fn write_member_header(entry: &Entry, out: &mut Vec<u8>) -> u64 {
     for xattr in xattrs {
         block.record(&pax::xattr_key(&xattr.name), &xattr.value);
     }
-    if stub {
+    if matches!(entry.kind, EntryKind::File { in_pieces: true, .. }) {
         block.record(pax::PIECES, b"1");
     }
     block.ustar(|h| {
         put_number(&mut h.mode, (entry.mode & 0o7777).into());
-        put_number(&mut h.dev_major, device.0.into());
-        put_number(&mut h.dev_minor, device.1.into());
+        put_number(&mut h.dev_major, major.into());
+        put_number(&mut h.dev_minor, minor.into());
     });
     block.finish(out);
     out.extend_from_slice(&map);
     content
+}
+
+/// Size and data regions of a file whose member has a map. GNU tar cannot extract a sparse file of size 0, and there are no
+/// holes in it; a stub has neither map nor content.
+fn sparse_form(kind: &EntryKind) -> Option<(u64, &[(u64, u64)])> {
+    match kind {
+        EntryKind::File { size: size @ 1.., in_pieces: false, regions: Some(regions), .. } => Some((*size, regions)),
+        _ => None,
+    }
+}
+
+/// What ustar has for each type: typeflag, text of the link field, device numbers.
+fn ustar_form(kind: &EntryKind) -> (u8, &[u8], (u32, u32)) {
+    match kind {
+        EntryKind::File { .. } => (b'0', b"", (0, 0)),
+        EntryKind::Hardlink { target } => (b'1', target.as_bytes(), (0, 0)),
+        EntryKind::Symlink { target } => (b'2', target, (0, 0)),
+        EntryKind::CharDevice { major, minor } => (b'3', b"", (*major, *minor)),
+        EntryKind::BlockDevice { major, minor } => (b'4', b"", (*major, *minor)),
+        EntryKind::Dir => (b'5', b"", (0, 0)),
+        EntryKind::Fifo => (b'6', b"", (0, 0)),
+    }
+}
+
+/// The name that readers see which know neither pax nor sparse files.
+fn visible_name<'a>(plain: &'a [u8], is_dir: bool, is_sparse: bool) -> Cow<'a, [u8]> {
+    if is_dir {
+        return [plain, b"/"].concat().into();
+    }
+    if !is_sparse {
+        return plain.into();
+    }
+    match plain.iter().rposition(|&b| b == b'/') {
+        Some(at) => [&plain[..=at], SPARSE_DIR, &plain[at..]].concat().into(),
+        // As GNU tar does for a file without a folder.
+        None => [b"./", SPARSE_DIR, b"/", plain].concat().into(),
+    }
 }
 
 /// Appends the header of a member that holds `length` bytes of pieces: a file `.ccbackup-pieces/<number>` that only

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::{Frame, check_digest, read};
+use super::frame::{Frame, check_digest, read_frame};
 use crate::archive::{FramedReader, Scratch};
 use crate::engine::chain::Archives;
 use crate::error::{Error, Result};
@@ -41,7 +41,7 @@ pub(super) struct Task {
 impl Task {
     pub(super) fn run(self, scratch: &mut Scratch, monitor: &dyn Monitor) {
         let Self { archive, frame, mut buffer, reply } = self;
-        let outcome = read(&archive, frame, scratch, &mut buffer, monitor);
+        let outcome = read_frame(&archive, frame, scratch, &mut buffer, monitor);
         // Whoever gave it away may have met damage before this frame.
         drop(reply.send(outcome.map(|()| buffer)));
     }
@@ -95,7 +95,7 @@ impl<'a> Streams<'a> {
                     &received
                 }
                 Bytes::Unread => {
-                    read(&part.archive, part.frame, &mut self.scratch, &mut self.buffer, self.monitor)?;
+                    read_frame(&part.archive, part.frame, &mut self.scratch, &mut self.buffer, self.monitor)?;
                     &self.buffer
                 }
             };

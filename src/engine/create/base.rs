@@ -26,9 +26,9 @@ pub(super) struct Volumes(pub(super) BTreeMap<(BackupId, u32), u64>);
 impl Volumes {
     /// Whether the home and all extents of a line lie inside of them.
     pub(super) fn hold(&self, line: &Fields<'_>) -> bool {
-        let (home, volume, offset) = &line.home;
-        let extents = line.content.iter().chain(&line.pieces).flatten();
-        self.have(home, *volume, *offset, 1) && extents.into_iter().all(|e| self.have(&e.0, e.1, e.2, e.3))
+        let home = &line.home;
+        let mut extents = line.content.iter().chain(&line.pieces).flatten();
+        self.have(&home.backup, home.volume, home.offset, 1) && extents.all(|e| self.hold_extent(e))
     }
 
     /// The same for an entry.

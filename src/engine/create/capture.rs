@@ -54,12 +54,11 @@ pub(super) fn says_the_same(new: &Entry, old: &Entry) -> bool {
         EntryKind::File { sha256, extents, in_pieces, chunks, .. },
         EntryKind::File { sha256: old_sha256, extents: old_extents, in_pieces: old_pieces, chunks: old_chunks, .. },
     ) = (&mut new.kind, &old.kind)
+        && sha256 == old_sha256
     {
-        if sha256 == old_sha256 {
-            extents.clone_from(old_extents);
-            chunks.clone_from(old_chunks);
-            *in_pieces = *old_pieces;
-        }
+        extents.clone_from(old_extents);
+        chunks.clone_from(old_chunks);
+        *in_pieces = *old_pieces;
     }
     new == *old
 }

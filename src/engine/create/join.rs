@@ -169,8 +169,8 @@ impl Joiner<'_> {
         if !last.accepted && Entry::parse_line(&self.line).is_err() {
             return false;
         }
-        let extents = fields.content.iter().chain(&fields.pieces).flatten().map(|e| &e.0);
-        for backup in extents.chain([&fields.home.0]) {
+        let extents = fields.content.iter().chain(&fields.pieces).flatten().map(|e| &e.backup);
+        for backup in extents.chain([&fields.home.backup]) {
             if !self.referenced.contains(backup) {
                 self.referenced.insert(backup.clone());
             }

@@ -107,10 +107,10 @@ impl Table {
             let place = CompactExtent { offset: extent.offset + skip, length, backup, volume: extent.volume };
             self.extents_by_digest.push((sha256, place));
         };
-        if let [extent] = extents.as_slice() {
-            if extent.length > MIN_REFERENCED_BYTES {
-                put(*sha256, extent, 0, extent.length);
-            }
+        if let [extent] = extents.as_slice()
+            && extent.length > MIN_REFERENCED_BYTES
+        {
+            put(*sha256, extent, 0, extent.length);
         }
         if chunks.is_empty() {
             return;

@@ -218,7 +218,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
                 let start = self.raw.len();
                 self.raw.extend_from_slice(chunk);
                 self.chunk_ranges.push((start, self.raw.len()));
-                self.monitor.pace(chunk.len() as u64);
+                self.monitor.throttle(chunk.len() as u64);
                 self.monitor.advance(chunk.len() as u64, 0);
                 self.end_frame_if_full()?;
             }
@@ -231,7 +231,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
                 }
                 hasher.update(&buffer[..n]);
                 self.raw.extend_from_slice(&buffer[..n]);
-                self.monitor.pace(n as u64);
+                self.monitor.throttle(n as u64);
                 self.monitor.advance(n as u64, 0);
                 self.end_frame_if_full()?;
             }
@@ -255,7 +255,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             let length = chunk.len() as u64;
             let sha256 = Digest::of(chunk);
             found_chunks.push(Chunk { length, sha256 });
-            self.monitor.pace(length);
+            self.monitor.throttle(length);
             self.monitor.advance(length, 0);
             let extent = match self.context.known.find(sha256, length)? {
                 Some(known) => known,

@@ -50,7 +50,7 @@ impl<'a> Packer<'a> {
                 BatchItem::Kept(kept) => packed.lines.push(IndexLine::Kept(kept)),
                 BatchItem::Read(job) => {
                     let read = self.capture(*job, &mut packed)?;
-                    monitor.pace(read);
+                    monitor.throttle(read);
                     monitor.advance(read, 1);
                     packed.bytes_read += read;
                 }

@@ -12,7 +12,7 @@ use super::chosen::{Chosen, selected};
 use super::extras::{path_digests, problems_of};
 use super::options::{RestoreOptions, RestoreReport};
 use crate::archive::Scratch;
-use crate::engine::chain::{Archives, Chain};
+use crate::engine::chain::Chain;
 use crate::engine::content::{self, Frame, Sink, Streams, check_digest};
 use crate::engine::finding::Finding;
 use crate::error::{Error, Result};
@@ -36,102 +36,121 @@ pub(super) enum Before {
 /// How often a restore begins to bring what it has written to the disk.
 const SYNC_EVERY: Duration = Duration::from_millis(250);
 
-/// Restores one component.
-#[expect(clippy::too_many_arguments, reason = "what a restore was asked for, and where it says what it did")]
-pub(super) fn component(
-    chain: &Arc<Chain>,
-    name: &str,
-    inventory: &Inventory,
-    target: &Destination,
-    options: &RestoreOptions,
-    before: Before,
-    extras: &[Box<[u8]>],
-    monitor: &dyn Monitor,
-    report: &mut RestoreReport,
-) -> Result<()> {
-    let archives = chain.archives(name);
-    let writer = Writer {
-        backup: &chain.backup.manifest.id,
-        component: name,
-        target,
-        fresh: before == Before::Empty,
-        monitor,
-        state: Mutex::default(),
-        written: AtomicU64::new(0),
-        unchanged: AtomicU64::new(0),
-        bytes: AtomicU64::new(0),
-    };
-    let mut entries = 0;
-    let outcome = fill(inventory, &archives, &writer, options, before, extras, monitor, &mut entries, report);
-    // Whatever ended it: what was done until then is done, and is said.
-    let state = writer.state.into_inner().map_err(threads::died)?;
-    report.entries += entries;
-    report.written += writer.written.load(Ordering::Relaxed);
-    report.unchanged += writer.unchanged.load(Ordering::Relaxed);
-    report.bytes_written += writer.bytes.load(Ordering::Relaxed);
-    report.findings.extend(inventory.losses().iter().map(|loss| Finding::lines(writer.backup, name, loss)));
-    report.findings.extend(state.findings);
-    report.problems.extend(state.problems);
-    state.unsettled.iter().filter(|path| !state.lost.contains(path)).for_each(|path| report.add_unsettled(name, path));
-    report.problems.extend(problems_of(target, name));
-    outcome.and(target.sync())
+/// One component on its way into its folder.
+pub(super) struct ComponentRestore<'a> {
+    pub(super) chain: &'a Arc<Chain>,
+    pub(super) name: &'a str,
+    pub(super) inventory: &'a Inventory,
+    pub(super) target: &'a Destination,
+    pub(super) options: &'a RestoreOptions,
+    pub(super) before: Before,
+    /// What the plan removes.
+    pub(super) extras: &'a [Box<[u8]>],
+    pub(super) monitor: &'a dyn Monitor,
 }
 
-/// Makes everything in the component's folder.
-#[expect(clippy::too_many_arguments, reason = "the parts of one restore, taken apart only to count what it did")]
-fn fill(
-    inventory: &Inventory,
-    archives: &Archives,
-    writer: &Writer<'_>,
-    options: &RestoreOptions,
-    before: Before,
-    extras: &[Box<[u8]>],
-    monitor: &dyn Monitor,
-    entries: &mut u64,
-    report: &mut RestoreReport,
-) -> Result<()> {
-    let target = writer.target;
-    let mut links = Vec::new();
-    let mut arrange = |chosen: Chosen| {
-        let entry = match chosen {
-            Chosen::Way(entry) => return target.make_dir(&entry).map(|()| None),
-            Chosen::Damaged(entry, error) => {
-                *entries += 1;
-                return writer.note(&entry, Err(error)).map(|()| None);
-            }
-            Chosen::Entry(entry) => entry,
+impl ComponentRestore<'_> {
+    pub(super) fn run(&self, report: &mut RestoreReport) -> Result<()> {
+        let Self { name, inventory, target, .. } = *self;
+        let writer = Writer {
+            backup: &self.chain.backup.manifest.id,
+            component: name,
+            target,
+            fresh: self.before == Before::Empty,
+            monitor: self.monitor,
+            state: Mutex::default(),
+            written: AtomicU64::new(0),
+            unchanged: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
         };
-        *entries += 1;
-        if inventory.is_lossy() {
-            target.make_folders_above(&entry.path)?;
-        }
-        match entry.kind {
-            EntryKind::Dir => return target.make_dir(&entry).map(|()| None),
-            EntryKind::Hardlink { .. } => {
-                links.push(entry);
-                return Ok(None);
+        let outcome = self.fill(&writer, report);
+        // Whatever ended it: what was done until then is done, and is said.
+        let state = writer.state.into_inner().map_err(threads::died)?;
+        report.written += writer.written.load(Ordering::Relaxed);
+        report.unchanged += writer.unchanged.load(Ordering::Relaxed);
+        report.bytes_written += writer.bytes.load(Ordering::Relaxed);
+        report.findings.extend(inventory.losses().iter().map(|loss| Finding::lines(writer.backup, name, loss)));
+        report.findings.extend(state.findings);
+        report.problems.extend(state.problems);
+        let came = state.unsettled.iter().filter(|path| !state.lost.contains(path));
+        came.for_each(|path| report.add_unsettled(name, path));
+        report.problems.extend(problems_of(target, name));
+        outcome.and(target.sync())
+    }
+
+    /// Makes everything in the component's folder.
+    fn fill(&self, writer: &Writer<'_>, report: &mut RestoreReport) -> Result<()> {
+        let Self { name, inventory, target, options, monitor, .. } = *self;
+        let mut links = Vec::new();
+        let mut arrange = |chosen: Chosen| {
+            let entry = match chosen {
+                Chosen::Way(entry) => return target.make_dir(&entry).map(|()| None),
+                Chosen::Damaged(entry, error) => {
+                    report.entries += 1;
+                    return writer.note(&entry, Err(error)).map(|()| None);
+                }
+                Chosen::Entry(entry) => entry,
+            };
+            report.entries += 1;
+            if inventory.is_lossy() {
+                target.make_folders_above(&entry.path)?;
             }
-            EntryKind::File { unsettled: true, .. } => writer.state()?.unsettled.push(entry.path.clone()),
-            _ => {}
+            match entry.kind {
+                EntryKind::Dir => return target.make_dir(&entry).map(|()| None),
+                EntryKind::Hardlink { .. } => {
+                    links.push(entry);
+                    return Ok(None);
+                }
+                EntryKind::File { unsettled: true, .. } => writer.state()?.unsettled.push(entry.path.clone()),
+                _ => {}
+            }
+            Ok(Some(entry))
+        };
+        let archives = self.chain.archives(name);
+        let contents =
+            selected(inventory, &options.selection)?.filter_map(|chosen| chosen.and_then(&mut arrange).transpose());
+        syncing_early(target, || content::read_all(&archives, contents, writer, options.threads, monitor))?;
+        for link in links {
+            monitor.check()?;
+            writer.link(&link)?;
         }
-        Ok(Some(entry))
-    };
-    let contents =
-        selected(inventory, &options.selection)?.filter_map(|chosen| chosen.and_then(&mut arrange).transpose());
-    syncing_early(target, || content::read_all(archives, contents, writer, options.threads, monitor))?;
-    for link in links {
-        monitor.check()?;
-        writer.link(&link)?;
+        if options.delete {
+            target.remove(self.extras, &mut |path| report.deleted.push(format!("{name}/{}", escape_path(path))));
+        } else if self.before == Before::Continued && !inventory.is_lossy() {
+            let known = path_digests(inventory, monitor)?;
+            let is_part = |path: &[u8]| path.rsplit(|&b| b == b'/').next().is_some_and(is_part_name);
+            let parts = target.extras(&|path| !is_part(path) || known.contains(&Digest::of(path)), true)?;
+            target.remove(&parts, &mut |_| {});
+        }
+        self.finish_folders(writer)
     }
-    if options.delete {
-        target.remove(extras, &mut |path| report.deleted.push(format!("{}/{}", writer.component, escape_path(path))));
-    } else if before == Before::Continued && !inventory.is_lossy() {
-        let known = path_digests(inventory, monitor)?;
-        let is_part = |path: &[u8]| path.rsplit(|&b| b == b'/').next().is_some_and(is_part_name);
-        let parts = target.extras(&|path| !is_part(path) || known.contains(&Digest::of(path)), true)?;
-        target.remove(&parts, &mut |_| {});
+
+    /// Folders get their metadata deepest first, when nothing below them changes any more.
+    fn finish_folders(&self, writer: &Writer<'_>) -> Result<()> {
+        let Self { inventory, options, .. } = *self;
+        let mut scratch = Scratch::new()?;
+        let touched = if options.selection.is_everything() {
+            None
+        } else {
+            let folders = selected(inventory, &options.selection)?.filter_map(|chosen| match chosen {
+                Ok(Chosen::Way(entry) | Chosen::Entry(entry)) if entry.kind == EntryKind::Dir => Some(entry.path),
+                _ => None,
+            });
+            Some(folders.collect::<HashSet<_>>())
+        };
+        for number in (0..inventory.segments().len()).rev() {
+            self.monitor.check()?;
+            for entry in inventory.readable_segment(number, &mut scratch)?.into_iter().rev() {
+                let selected = || touched.as_ref().is_none_or(|t| t.contains(&entry.path));
+                if entry.kind == EntryKind::Dir && selected() && !inventory.is_lost(&entry.path) {
+                    let finished = self.target.finish_dir(&entry);
+                    finished.map_err(|e| e.within(format!("cannot restore {}", entry.path)))?;
+                    writer.count(&writer.written, 0);
+                }
+            }
+        }
+        Ok(())
     }
-    finish_folders(inventory, options, target, writer, monitor)
 }
 
 /// Syncs the target now and then while `work` writes, so that the disk has its share before the end. A failed sync is
@@ -213,7 +232,7 @@ impl Writer<'_> {
     /// Notes damage, and what the target's file system cannot hold, and goes on; any other failure ends the run.
     fn note(&self, entry: &Entry, result: Result<()>) -> Result<()> {
         let Err(error) = result else { return Ok(()) };
-        if cannot_hold(entry, &error) {
+        if !error.is_damage() && cannot_hold(entry, &error) {
             let mut state = self.state()?;
             state.unmade.insert(entry.path.clone());
             let path = format!("{}/{}", self.component, entry.path);
@@ -343,36 +362,4 @@ fn cannot_hold(entry: &Entry, error: &Error) -> bool {
         Some(Errno::PERM) => !matches!(entry.kind, EntryKind::File { .. }),
         _ => false,
     }
-}
-
-/// Folders get their metadata deepest first, when nothing below them changes any more.
-fn finish_folders(
-    inventory: &Inventory,
-    options: &RestoreOptions,
-    target: &Destination,
-    writer: &Writer<'_>,
-    monitor: &dyn Monitor,
-) -> Result<()> {
-    let mut scratch = Scratch::new()?;
-    let touched = if options.selection.is_everything() {
-        None
-    } else {
-        let all = selected(inventory, &options.selection)?;
-        let folders = all.filter_map(|chosen| match chosen {
-            Ok(Chosen::Way(entry) | Chosen::Entry(entry)) if entry.kind == EntryKind::Dir => Some(entry.path),
-            _ => None,
-        });
-        Some(folders.collect::<HashSet<_>>())
-    };
-    for number in (0..inventory.segments().len()).rev() {
-        monitor.check()?;
-        for entry in inventory.readable_segment(number, &mut scratch)?.into_iter().rev() {
-            let selected = || touched.as_ref().is_none_or(|t| t.contains(&entry.path));
-            if entry.kind == EntryKind::Dir && selected() && !inventory.is_lost(&entry.path) {
-                target.finish_dir(&entry).map_err(|e| e.within(format!("cannot restore {}", entry.path)))?;
-                writer.count(&writer.written, 0);
-            }
-        }
-    }
-    Ok(())
 }

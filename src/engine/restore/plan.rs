@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::apply::{self, Before};
+use super::apply::{Before, ComponentRestore};
 use super::compare;
 use super::extras::extras;
 use super::marker;
@@ -14,7 +14,7 @@ use crate::durable::Disk;
 use crate::engine::Session;
 use crate::engine::chain::Chain;
 use crate::engine::finding::Finding;
-use crate::error::{Context, Error, Kind, Result, path_text};
+use crate::error::{Context, Error, Hint, Kind, Result, path_text};
 use crate::index::Inventory;
 use crate::model::{BackupId, ComponentRecord, escape_path};
 use crate::monitor::Monitor;
@@ -149,17 +149,10 @@ impl RestorePlan {
                 false if place.is_empty()? => Before::Empty,
                 false => Before::Used,
             };
-            match apply::component(
-                &chain,
-                &record.name,
-                inventory,
-                &place,
-                &options,
-                before,
-                extras,
-                monitor,
-                &mut report,
-            ) {
+            let chain = &chain;
+            let (name, target, options) = (&*record.name, &place, &options);
+            let restore = ComponentRestore { chain, name, inventory, target, options, before, extras, monitor };
+            match restore.run(&mut report) {
                 // The other components can be whole.
                 Err(e) if e.is_damage() => report.findings.push(Finding::index(&chain.backup.manifest.id, record, &e)),
                 result => result.map_err(|e| e.within(format!("cannot restore the component {}", record.name)))?,
@@ -188,15 +181,15 @@ fn conclude(mut report: RestoreReport, chain: &Chain, took: Duration) -> Restore
 /// Checks that the target may be used, without touching it.
 fn begin(chain: &Arc<Chain>, target: &Path, options: &RestoreOptions) -> Result<RestoreReport> {
     if options.delete && !options.selection.is_everything() {
-        return Err(Error::usage("--delete cannot be combined with --include or --exclude")
+        return Err(Error::usage("a deletion cannot be combined with a selection")
             .hint("it would remove what was only not selected"));
     }
     chain.components(&options.components)?;
     let continued = marker::belongs_to(target, chain, options.overwrite)?;
     if !options.overwrite && !continued && !is_empty(target)? {
-        return Err(Error::new(Kind::WouldOverwrite, format!("{} is not empty", path_text(target))).hint(
-            "name a new folder, or add --overwrite: it rewrites what differs and keeps what the backup does not have",
-        ));
+        return Err(
+            Error::new(Kind::WouldOverwrite, format!("{} is not empty", path_text(target))).hint(Hint::TargetInUse)
+        );
     }
     let id: &BackupId = &chain.backup.manifest.id;
     Ok(RestoreReport { id: id.to_string(), target: target.to_owned(), ..RestoreReport::default() })

@@ -69,7 +69,7 @@ impl Deep {
         for archive in &record.archives {
             self.findings.extend(archive_fault(id, name, &archives, archive)?);
         }
-        let checker = Checker {
+        let checker = ContentChecker {
             backup: id,
             component: name,
             inventory,
@@ -170,7 +170,7 @@ fn is_chosen(entry: &Entry, percent: f64) -> bool {
     share * 100.0 < percent
 }
 
-struct Checker<'a> {
+struct ContentChecker<'a> {
     backup: &'a BackupId,
     component: &'a str,
     inventory: &'a Inventory,
@@ -179,7 +179,7 @@ struct Checker<'a> {
     monitor: &'a dyn Monitor,
 }
 
-impl Checker<'_> {
+impl ContentChecker<'_> {
     fn check(&self, entry: &Entry, frame: &Frame<'_>, streams: &mut Streams<'_>) -> Result<()> {
         check_member(entry, frame)?;
         if let EntryKind::Hardlink { target } = &entry.kind {
@@ -229,7 +229,7 @@ fn check_member(entry: &Entry, frame: &Frame<'_>) -> Result<()> {
         .map_or(Ok(()), |difference| Err(bad(format!("differs from the index: {difference}"))))
 }
 
-impl Sink for Checker<'_> {
+impl Sink for ContentChecker<'_> {
     fn anchor(&self, entry: &Entry) -> Option<Position> {
         let home = &entry.home;
         Some(Position { backup: home.backup.clone(), volume: home.volume, offset: home.offset })
@@ -252,7 +252,7 @@ impl Sink for Checker<'_> {
 
     fn unreadable(&self, entries: Vec<Entry>, error: &Error) -> Result<()> {
         if !error.is_damage() {
-            return Err(Error::new(error.kind(), error.one_line()));
+            return Err(error.clone());
         }
         entries.iter().try_for_each(|entry| self.note(entry, error))
     }

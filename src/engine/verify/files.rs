@@ -76,7 +76,7 @@ impl<'a> Files<'a> {
                 Ok(())
             };
             let workers = threads::start_pool(scope, "hash", threads.min(self.todo.len()), || work)?;
-            workers.into_iter().try_for_each(|w| w.join().unwrap_or_else(|e| Err(threads::died(e))))
+            workers.into_iter().try_for_each(threads::join)
         })?;
         let mut found: Vec<Finding> = found.into_inner().map_err(threads::died)?;
         found.sort_by(|a, b| a.path.cmp(&b.path));
@@ -110,7 +110,7 @@ impl Todo {
         repo.read_object_once(&self.id, &self.name, buffer, &mut |bytes| {
             hasher.update(bytes);
             length += bytes.len() as u64;
-            monitor.pace(bytes.len() as u64);
+            monitor.throttle(bytes.len() as u64);
             monitor.advance(bytes.len() as u64, 0);
             monitor.check()
         })?;

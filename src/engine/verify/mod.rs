@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::Session;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::model::BackupId;
 use crate::monitor::Monitor;
 use crate::repo::catalog::Catalog;
@@ -46,8 +46,7 @@ pub struct VerifyOptions {
 /// One backup and its chain, without a key, by all processors.
 impl Default for VerifyOptions {
     fn default() -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { depth: Depth::Keyless, all: false, threads }
+        Self { depth: Depth::Keyless, all: false, threads: threads::available() }
     }
 }
 
@@ -85,15 +84,12 @@ impl Session {
         let Self { repo, trust, state, .. } = self;
         if trust.signers.is_empty() && !trust.allow_unsigned {
             return Err(Error::new(Kind::Unsigned, "no trusted signer is known here to check signatures against")
-                .hint(
-                    "give the signer's public key with --signer, or an identity file that names it with --identity; \
-                 --allow-unsigned checks digests only",
-                ));
+                .hint(Hint::NameSignerToVerify));
         }
         let catalog = Catalog::load(repo)?;
         let newest = catalog.newest(repo, trust);
         let newest_id = newest.found.map(|(id, _)| id);
-        let mut checker = keyless::Checker::new(repo, &catalog, trust);
+        let mut checker = keyless::KeylessChecker::new(repo, &catalog, trust);
         checker.repository(state, newest_id.as_ref())?;
         if options.all {
             catalog.backups.iter().try_for_each(|b| checker.backup(&b.id).map(drop))?;
@@ -146,7 +142,7 @@ impl Session {
                 }
                 Err(e) => Err(e),
             });
-            let hashed = hashing.join().unwrap_or_else(|e| Err(threads::died(e)));
+            let hashed = threads::join(hashing);
             Ok((hashed, opened.map(|()| deep)))
         })?;
         report.add(hashed?);

@@ -29,7 +29,7 @@ fn extension(kind: u8, data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A file of `size` bytes behind a pax header with the given records.
+/// A file of `size` bytes after a pax header with the given records.
 fn with_records(records: &[(&str, &[u8])], size: u64) -> Vec<u8> {
     let mut data = Vec::new();
     for (key, value) in records {
@@ -131,7 +131,7 @@ fn streams_must_end_with_two_empty_blocks() {
     refused(&[0; 512], "cut");
     refused(&[[0; 512], [1; 512]].concat(), "lone empty block");
     refused(&[&extension(b'x', b"11 uid=1000\n"[..].strip_suffix(b"").unwrap())[..], &END].concat(), "pax record");
-    refused(&[&extension(b'x', b"12 uid=1000\n")[..], &END].concat(), "behind an extension header");
+    refused(&[&extension(b'x', b"12 uid=1000\n")[..], &END].concat(), "after an extension header");
     let good = header_of(&entry("é", file(1)));
     refused(&good[..good.len() - 1], "cut");
 }

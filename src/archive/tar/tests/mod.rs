@@ -6,8 +6,9 @@ mod tools;
 
 use proptest::prelude::*;
 
+use super::block::shown;
 use super::*;
-use crate::model::{Digest, EntryPath, Extent, Position};
+use crate::model::{Digest, Entry, EntryKind, EntryPath, Extent, Position, Timestamp, Xattr};
 
 fn at(seconds: i64, nanoseconds: u32) -> Timestamp {
     Timestamp { seconds, nanoseconds }

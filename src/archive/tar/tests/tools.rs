@@ -267,7 +267,7 @@ fn compare_archive(tar: &[u8], samples: &[Sample], peer: &Peer) {
 }
 
 /// Makes the tree of the samples, without those that `but` names, and lets `make` pack it: archive, tree, list of names
-/// with a NUL behind each.
+/// with a NUL after each.
 fn packed_by(but: &[&str], peer: &Peer, make: impl FnOnce(&Path, &Path, &Path) -> Command) -> Vec<u8> {
     must_be_root();
     let folder = tempfile::tempdir().unwrap();

@@ -6,10 +6,10 @@ use super::entries::kind_name;
 use super::site::{host, make_identity, make_signer, named_signers, own_signer};
 use crate::archive::seal::Sealer;
 use crate::cli::ccbackup::args::Create;
-use crate::cli::{Align, Context, DONE_WITH_PROBLEMS, Table, Terminal, escaped, human_bytes};
+use crate::cli::{Align, Context, DONE_WITH_PROBLEMS, Table, Terminal, document, escaped, human_bytes, why_full};
 use crate::config::{Cipher, ComponentConfig, Config, discover};
 use crate::engine::Session;
-use crate::engine::create::{self as engine, ComponentSpec, CreateOptions, CreateReport, Preview, identity_of};
+use crate::engine::create::{self as engine, CreateOptions, CreateReport, Preview, identity_of};
 use crate::error::{Error, Result, path_text};
 use crate::keys::{AesKey, recipients_of};
 use crate::model::BackupKind;
@@ -31,7 +31,7 @@ pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
         let mut session = Session::look(&location, host(context, own_signer(context)?)?, args.adopt)?;
         session.iter_mut().for_each(|session| session.trust.signers.extend(trusted.clone()));
         let (previews, full_because) = engine::preview(session.as_ref(), &options)?;
-        return show_preview(context, &location, &previews, full_because.as_deref());
+        return show_preview(context, &location, &previews, full_because.as_ref().map(why_full));
     }
     let (signer, new_signer) = make_signer(context)?;
     if new_signer {
@@ -47,7 +47,11 @@ pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
     session.trust.signers.extend(trusted);
     let report = session.create(&options, &context.monitor)?;
     context.monitor.finish();
-    context.result(&report, |terminal| print(terminal, &report, &location))?;
+    let mut shown = document(&report)?;
+    if let Some(full) = &report.full_because {
+        shown["full_because"] = why_full(full).into();
+    }
+    context.result(&shown, |terminal| print(terminal, &report, &location))?;
     let problems = report.problem_count;
     if problems == 0 {
         return Ok(0);
@@ -71,7 +75,7 @@ fn options(
     args: &Create,
     context: &Context,
     config: Option<&Config>,
-    components: Vec<ComponentSpec>,
+    components: Vec<ComponentConfig>,
     sealer: Sealer,
 ) -> CreateOptions {
     let defaults = CreateOptions::default();
@@ -98,26 +102,20 @@ fn own_files(context: &Context) -> Vec<PathBuf> {
 }
 
 /// `--path`, else the configuration, else what is found in the current folder.
-fn components(args: &Create, context: &Context, config: Option<&Config>) -> Result<Vec<ComponentSpec>> {
-    let defaults = config.map(|c| c.defaults.clone()).unwrap_or_default();
-    let with_flags = |mut spec: ComponentSpec| {
-        spec.exclude.extend(args.exclude.iter().cloned());
-        spec.exclude_caches |= args.exclude_caches;
-        spec.exclude_if_present.extend(args.exclude_if_present.iter().cloned());
-        spec.one_file_system |= args.one_file_system;
+fn components(args: &Create, context: &Context, config: Option<&Config>) -> Result<Vec<ComponentConfig>> {
+    let with_flags = |mut spec: ComponentConfig| {
+        let rules = &mut spec.rules;
+        rules.exclude.extend(args.exclude.iter().cloned());
+        rules.exclude_caches |= args.exclude_caches;
+        rules.exclude_if_present.extend(args.exclude_if_present.iter().cloned());
+        rules.one_file_system |= args.one_file_system;
         spec
     };
     if !args.path.is_empty() {
-        return Ok(vec![with_flags(ComponentSpec {
-            name: "files".into(),
-            roots: args.path.iter().map(|p| context.absolute(p)).collect(),
-            exclude: defaults.exclude,
-            exclude_caches: defaults.exclude_caches,
-            exclude_if_present: defaults.exclude_if_present,
-            one_file_system: defaults.one_file_system,
-            min_entries: None,
-            max_shrink: None,
-        })]);
+        let paths = args.path.iter().map(|p| context.absolute(p)).collect();
+        let rules = config.map(|c| c.defaults.rules.clone()).unwrap_or_default();
+        let spec = ComponentConfig { name: "files".into(), paths, rules, ..ComponentConfig::default() };
+        return Ok(vec![with_flags(spec)]);
     }
     let found = match config {
         Some(config) if !config.components.is_empty() => config.components.clone(),
@@ -130,7 +128,7 @@ fn components(args: &Create, context: &Context, config: Option<&Config>) -> Resu
         );
     }
     let wanted = found.into_iter().filter(|c| args.component.is_empty() || args.component.contains(&c.name));
-    Ok(wanted.map(|c| with_flags(spec_of(c))).collect())
+    Ok(wanted.map(with_flags).collect())
 }
 
 fn discovered(context: &Context) -> Result<Vec<ComponentConfig>> {
@@ -145,19 +143,6 @@ fn discovered(context: &Context) -> Result<Vec<ComponentConfig>> {
         .collect();
     context.monitor.note(&format!("no configuration; found {}", names.join("; ")));
     Ok(found)
-}
-
-fn spec_of(config: ComponentConfig) -> ComponentSpec {
-    ComponentSpec {
-        name: config.name,
-        roots: config.paths,
-        exclude: config.exclude,
-        exclude_caches: config.exclude_caches,
-        exclude_if_present: config.exclude_if_present,
-        one_file_system: config.one_file_system,
-        min_entries: config.expect.min_entries,
-        max_shrink: config.expect.max_shrink,
-    }
 }
 
 fn cipher(args: &Create, config: Option<&Config>) -> Cipher {
@@ -260,7 +245,7 @@ fn print(terminal: &Terminal, report: &CreateReport, root: &Path) -> Result<()> 
     terminal.print(format!("stored {} in {:.1} s", human_bytes(report.bytes_stored), report.duration_seconds))
 }
 
-fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_because: Option<&str>) -> Result<u8> {
+fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_because: Option<String>) -> Result<u8> {
     context.monitor.finish();
     let problems: usize = previews.iter().map(|p| p.problems.len()).sum();
     let document = serde_json::json!({
@@ -283,7 +268,7 @@ fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_becau
         if left_out > 0 {
             terminal.print(format!("left out by rules: {left_out}"))?;
         }
-        if let Some(why) = full_because {
+        if let Some(why) = &full_because {
             terminal.print(format!("it would be a full backup: {why}"))?;
         }
         terminal.print("nothing was changed (dry run)")

@@ -58,10 +58,11 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
             Err(e) => return Err(e),
         }
     }
-    if looked_through == 0 && unreadable.iter().all(|(_, e)| !e.is_damage()) {
-        if let Some((_, e)) = unreadable.pop() {
-            return Err(e);
-        }
+    if looked_through == 0
+        && unreadable.iter().all(|(_, e)| !e.is_damage())
+        && let Some((_, e)) = unreadable.pop()
+    {
+        return Err(e);
     }
     let all: Vec<_> = versions.into_values().flatten().collect();
     context.result(&all, |terminal| {

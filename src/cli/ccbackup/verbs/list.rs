@@ -62,7 +62,7 @@ pub(super) fn list(context: &Context) -> Result<u8> {
     }
 }
 
-fn listed_kind(b: &query::Listed) -> String {
+fn listed_kind(b: &query::BackupSummary) -> String {
     let kind = match b.kind {
         Some(kind) => kind_name(kind),
         None if b.newer_format.is_some() => "NEWER",

@@ -7,23 +7,22 @@ use crate::cli::Context;
 use crate::cli::ccbackup::args::BackupRef;
 use crate::config::{Config, SignerRef};
 use crate::engine::chain::Chain;
-use crate::engine::{Access, Clock, Host, Session};
+use crate::engine::{Clock, Host, Session};
 use crate::error::{Error, Result};
 use crate::keys::{Keys, generate_identity};
 use crate::model::BackupId;
+use crate::repo::backup::Trust;
+use crate::repo::catalog::SHOWN_PASSED_OVER;
 use crate::repo::read_small;
 use crate::repo::signing::{Signer, SignerKey};
-
-/// Backups that were passed over and are named.
-const SHOWN_PASSED_OVER: usize = 5;
 
 /// Opens the repository that is meant, to read it.
 pub(super) fn open(context: &Context) -> Result<Session> {
     let config = context.config()?;
     let location = context.repository(config.as_ref())?;
     let signers = named_signers(context, config.as_ref())?;
-    let access = Access { keys: keys(context)?, signers, allow_unsigned: context.global.allow_unsigned };
-    let session = Session::open(&location, host(context, own_signer(context)?)?, access)?;
+    let trust = Trust { signers, allow_unsigned: context.global.allow_unsigned };
+    let session = Session::open(&location, host(context, own_signer(context)?)?, trust, keys(context)?)?;
     session.warnings.iter().for_each(|warning| context.terminal.warn(warning));
     Ok(session)
 }

@@ -13,12 +13,8 @@ use super::metadata::is_of_kind;
 use super::pending::{create, part_name};
 use super::root::Destination;
 use crate::error::{Error, Kind, Result};
-use crate::model::{Entry, EntryKind, EntryPath};
+use crate::model::{DEVICE_LIMITS, Entry, EntryKind, EntryPath};
 use crate::source::files::stat::{FileKind, Stat};
-
-/// Largest device numbers of Linux.
-const MAX_MAJOR: u32 = (1 << 12) - 1;
-const MAX_MINOR: u32 = (1 << 20) - 1;
 
 impl Destination {
     /// Makes a folder with mode 0700, or keeps the one that is there. [`Self::finish_dir`] gives it its metadata.
@@ -151,7 +147,7 @@ impl Destination {
         if file_type != FileType::Fifo && !self.options().devices {
             return needs_root();
         }
-        if major > MAX_MAJOR || minor > MAX_MINOR {
+        if major >= DEVICE_LIMITS.0 || minor >= DEVICE_LIMITS.1 {
             return Err(Error::damage(format!("the entry {} has impossible device numbers", entry.path)));
         }
         let private = Mode::RUSR | Mode::WUSR;

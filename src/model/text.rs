@@ -1,0 +1,36 @@
+//! Numbers and texts in lines. `std::fmt` and a JSON library would take longer for them than compression.
+
+use std::borrow::Cow;
+
+/// Appends decimal digits.
+pub(super) fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Doubles backslashes.
+pub(crate) fn double_backslashes(escaped: &str) -> Cow<'_, str> {
+    if escaped.contains('\\') { Cow::Owned(escaped.replace('\\', "\\\\")) } else { Cow::Borrowed(escaped) }
+}
+
+/// Undoes the doubling of backslashes. None where there is another JSON escape, or a control character.
+pub(super) fn single_backslashes(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c < ' ' || (c == '\\' && chars.next() != Some('\\')) {
+            return None;
+        }
+        out.push(c);
+    }
+    Some(out)
+}
