@@ -73,7 +73,12 @@ impl Destination {
         let mut search = Search { target: self, keep, open_closed, device, path, levels, extras };
         while let Some(level) = search.levels.last_mut() {
             search.path.truncate(level.length);
-            if level.next < level.listing.len() { search.visit()? } else { search.leave()? }
+            if level.handle.is_none() {
+                // It was closed in favour of those that were below it.
+                let fd = self.walk(&search.path).map_err(|e| self.unlistable(&search.path, e))?;
+                level.handle = Some(Handle::path_only(fd));
+            }
+            if level.next < level.listing.len() { search.visit() } else { search.leave() }
         }
         Ok(search.extras)
     }
@@ -86,10 +91,9 @@ impl Destination {
 
 impl Search<'_> {
     /// Lists what has the next name in the deepest folder, or goes down into it.
-    fn visit(&mut self) -> Result<()> {
-        self.reopen()?;
-        let Some(level) = self.levels.last_mut() else { return Ok(()) };
-        let Some(handle) = &level.handle else { return Ok(()) };
+    fn visit(&mut self) {
+        let Some(level) = self.levels.last_mut() else { return };
+        let Some(handle) = &level.handle else { return };
         let name = level.listing.name(level.next);
         level.next += 1;
         if !self.path.is_empty() {
@@ -97,11 +101,10 @@ impl Search<'_> {
         }
         self.path.extend_from_slice(name.to_bytes());
         let stat = match Stat::at(&handle.fd, name) {
-            Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::NOENT) => return,
             Err(errno) => {
                 level.holds_kept = true;
-                self.target.left(&self.path, "cannot stat", errno);
-                return Ok(());
+                return self.target.left(&self.path, "cannot stat", errno);
             }
             Ok(stat) => stat,
         };
@@ -131,32 +134,20 @@ impl Search<'_> {
                 self.levels[far].handle = None;
             }
         }
-        Ok(())
     }
 
     /// Ends the deepest folder: it stays, or is an extra itself.
-    fn leave(&mut self) -> Result<()> {
-        self.reopen()?;
-        let Some(level) = self.levels.pop() else { return Ok(()) };
+    fn leave(&mut self) {
+        let Some(level) = self.levels.pop() else { return };
         if let (Some(mode), Some(handle)) = (level.closed, &level.handle) {
             handle.chmod(mode).ok();
         }
-        let Some(parent) = self.levels.last_mut() else { return Ok(()) };
+        let Some(parent) = self.levels.last_mut() else { return };
         if level.holds_kept || (self.keep)(&self.path) {
             parent.holds_kept = true;
         } else {
             self.extras.push(self.path.as_slice().into());
         }
-        Ok(())
-    }
-
-    /// Opens the deepest folder again where it was closed in favour of those that were below it.
-    fn reopen(&mut self) -> Result<()> {
-        if let Some(level) = self.levels.last_mut().filter(|level| level.handle.is_none()) {
-            let fd = self.target.walk(&self.path).map_err(|e| self.target.unlistable(&self.path, e))?;
-            level.handle = Some(Handle::path_only(fd));
-        }
-        Ok(())
     }
 }
 
