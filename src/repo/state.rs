@@ -61,9 +61,6 @@ pub struct FinishedComponent {
     pub depends_on: Vec<BackupId>,
     /// Digest of the local index copy.
     pub copy_sha256: Digest,
-    /// When the capture began.
-    #[serde(rename = "captured_from_seconds", with = "unix_seconds")]
-    pub captured_from: Moment,
     /// Problems met, with their paths.
     pub problems: Vec<Problem>,
 }

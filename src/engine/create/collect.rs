@@ -11,11 +11,12 @@ use super::work::{ChunkedFrame, IndexLine, Kept, LargeDone, LargePart, Packed, P
 use crate::archive::frame::Compressor;
 use crate::archive::{FramedWriter, tar};
 use crate::config::ComponentConfig;
+use crate::engine::Clock;
 use crate::error::{Error, Result};
 use crate::index::{IndexWriter, LastSegments, LocalWriter, Pushed};
 use crate::model::{
     ArchiveRecord, BackupId, Chunk, ComponentRecord, Digest, Entry, EntryKind, EntryPath, IndexRecord, MAX_OFFSET,
-    Moment, Problem, ProblemCount, ProblemKind, archive_file_name, escape_path, index_file_name, line_path,
+    Moment, Problem, ProblemKind, archive_file_name, escape_path, index_file_name, line_path,
 };
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
@@ -25,38 +26,9 @@ use crate::threads;
 /// What a component came to.
 #[derive(Debug)]
 pub(super) struct Collected {
-    pub(super) archives: Vec<ArchiveRecord>,
-    pub(super) index: IndexRecord,
+    pub(super) record: ComponentRecord,
     pub(super) depends_on: BTreeSet<BackupId>,
-    pub(super) entries: u64,
-    pub(super) new_entries: u64,
-    pub(super) content_bytes: u64,
-    pub(super) bytes_read: u64,
     pub(super) problems: Vec<Problem>,
-    pub(super) problem_counts: Vec<ProblemCount>,
-    pub(super) left_out: u64,
-}
-
-impl Collected {
-    /// What the manifest says of the component.
-    pub(super) fn record(&self, name: &str, captured_from: Moment, captured_until: Moment) -> ComponentRecord {
-        let stored: u64 = self.archives.iter().map(|a| a.size_bytes).sum();
-        ComponentRecord {
-            name: name.to_owned(),
-            kind: "files".into(),
-            captured_from,
-            captured_until,
-            entries: self.entries,
-            new_entries: self.new_entries,
-            content_bytes: self.content_bytes,
-            bytes_read: self.bytes_read,
-            bytes_stored: stored + self.index.size_bytes,
-            archives: self.archives.clone(),
-            index: self.index.clone(),
-            problems: self.problem_counts.clone(),
-            left_out: (self.left_out > 0).then_some(self.left_out),
-        }
-    }
 }
 
 /// Writes the archive volumes and the index of one component.
@@ -108,8 +80,8 @@ impl<'a> Collector<'a> {
         })
     }
 
-    /// Takes all slots in order; ends with the files finished and synced.
-    pub(super) fn run(mut self, slots: &Receiver<Slot>, monitor: &dyn Monitor) -> Result<Collected> {
+    /// Takes all slots in order.
+    pub(super) fn run(&mut self, slots: &Receiver<Slot>, monitor: &dyn Monitor) -> Result<()> {
         for slot in slots {
             monitor.check()?;
             match slot {
@@ -124,8 +96,7 @@ impl<'a> Collector<'a> {
                 self.end_volume()?;
             }
         }
-        monitor.check()?;
-        self.finish()
+        monitor.check()
     }
 
     fn batch(&mut self, packed: Packed) -> Result<()> {
@@ -150,6 +121,7 @@ impl<'a> Collector<'a> {
                     chunks.extend(more);
                 }
                 LargePart::Again => chunks.clear(),
+                LargePart::Link(packed) => return self.batch(packed),
                 LargePart::Done(done) => {
                     let LargeDone { line, problems, bytes_read } = *done;
                     self.bytes_read += bytes_read;
@@ -309,7 +281,8 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Collected> {
+    /// Ends the files and says what they hold, of a capture that began at `captured_from`.
+    pub(super) fn finish(mut self, captured_from: Moment, clock: Clock) -> Result<Collected> {
         self.end_volume()?;
         self.note_emptiness();
         let (problems, problem_counts) = self.problems.finish();
@@ -325,18 +298,24 @@ impl<'a> Collector<'a> {
             own_segments: totals.own_segments,
             table: Some(totals.table),
         };
-        Ok(Collected {
-            archives: self.archives,
-            index,
-            depends_on: self.depends_on,
+        let stored: u64 = self.archives.iter().map(|a| a.size_bytes).sum();
+        let left_out = self.left_out.count;
+        let record = ComponentRecord {
+            name: self.spec.name.clone(),
+            kind: self.spec.kind.name().into(),
+            captured_from,
+            captured_until: clock.now(),
             entries: self.entries,
             new_entries: self.new_entries,
             content_bytes: self.content_bytes,
             bytes_read: self.bytes_read,
-            problems,
-            problem_counts,
-            left_out: self.left_out.count,
-        })
+            bytes_stored: stored + index.size_bytes,
+            archives: self.archives,
+            index,
+            problems: problem_counts,
+            left_out: (left_out > 0).then_some(left_out),
+        };
+        Ok(Collected { record, depends_on: self.depends_on, problems })
     }
 }
 

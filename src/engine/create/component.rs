@@ -12,15 +12,18 @@ use super::known::KnownContent;
 use super::large::LargeFile;
 use super::options::CreateOptions;
 use super::pack::Packer;
-use super::work::{FrameTasks, Work};
+use super::work::{BatchItem, FrameTasks, LargePart, Work};
 use crate::config::ComponentConfig;
-use crate::durable::Disk;
+use crate::engine::Host;
 use crate::error::Result;
 use crate::index::LocalIndex;
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
 use crate::source::files::{Exclude, Names, Step, Walk, WalkOptions, walk};
 use crate::threads;
+
+/// Starts the walk of a component; a call gives all its steps in order.
+pub type Walks<'a> = &'a dyn Fn(&ComponentConfig, &CreateOptions) -> Result<Box<dyn Iterator<Item = Step> + Send>>;
 
 /// Starts the walk of a component.
 pub(super) fn start_walk(spec: &ComponentConfig, options: &CreateOptions) -> Result<Walk> {
@@ -41,15 +44,17 @@ pub(super) fn start_walk(spec: &ComponentConfig, options: &CreateOptions) -> Res
 pub(super) fn capture(
     spec: &ComponentConfig,
     options: &CreateOptions,
-    walk: impl Iterator<Item = Step> + Send,
+    walks: Walks<'_>,
     last: Option<&LastIndex>,
     staging: &Staging,
     local: &LocalIndex,
-    disk: &Disk,
+    host: &Host,
     monitor: &dyn Monitor,
 ) -> Result<Collected> {
+    let captured_from = host.clock.now();
+    let walk = walks(spec, options)?;
     let last_segments = last.map(|l| l.copy.last_segments()).transpose()?;
-    let collector = Collector::new(spec, options, staging, local.create(disk)?, last_segments)?;
+    let mut collector = Collector::new(spec, options, staging, local.create(&host.disk)?, last_segments)?;
     let context = CaptureContext { backup: staging.id(), names: Names::system(), known: KnownContent::new(last) };
     let workers = options.threads.max(1);
     let (slot_sender, slots) = bounded(workers * 2 + 2);
@@ -74,7 +79,8 @@ pub(super) fn capture(
         // The joiner's error is the cause when the collector only saw its queue end.
         let referenced = joined?;
         served?;
-        let mut collected = collected?;
+        collected?;
+        let mut collected = collector.finish(captured_from, host.clock)?;
         collected.depends_on.extend(referenced);
         Ok(collected)
     })
@@ -101,6 +107,10 @@ fn serve(
             },
             recv(work) -> work => match work {
                 Ok(Work::Batch(items, reply)) => drop(reply.send(packer.pack(items, monitor))),
+                Ok(Work::Large(job, parts)) if job.name.as_ref().is_some_and(|name| name.first().is_some()) => {
+                    let packed = packer.pack(vec![BatchItem::Read(job)], monitor);
+                    drop(parts.send(packed.map(LargePart::Link)));
+                }
                 Ok(Work::Large(job, parts)) => {
                     LargeFile::new(context, packer.compressor(), &tasks, &parts, monitor).capture(*job);
                 }

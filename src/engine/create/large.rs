@@ -9,8 +9,7 @@ use std::io;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 
 use super::capture::{
-    CaptureContext, Captured, accepted, capture_other, changed, distrust, file_entry, may_be_stub, problem_of,
-    says_the_same,
+    CaptureContext, Captured, accepted, changed, distrust, file_entry, may_be_stub, problem_of, says_the_same,
 };
 use super::links::Name;
 use super::stream::{ChunkSizes, Chunker, StoredStream};
@@ -18,7 +17,7 @@ use super::work::{FrameTask, FrameTasks, IndexLine, Job, LargeDone, LargePart};
 use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
 use crate::archive::tar;
 use crate::error::{Error, Result};
-use crate::model::{Chunk, Digest, Entry, EntryKind, EntryPath, Extent, Hasher, Problem};
+use crate::model::{Chunk, Digest, Entry, EntryKind, Extent, Hasher, Problem};
 use crate::monitor::Monitor;
 use crate::source::files::{Found, Stat};
 
@@ -31,11 +30,19 @@ enum Halt {
     GivenUp,
     /// The run fails.
     Failed(Error),
+    /// The file cannot be captured.
+    Lost(io::Error),
 }
 
 impl From<Error> for Halt {
     fn from(error: Error) -> Self {
         Self::Failed(error)
+    }
+}
+
+impl From<io::Error> for Halt {
+    fn from(error: io::Error) -> Self {
+        Self::Lost(error)
     }
 }
 
@@ -76,39 +83,33 @@ impl<'a, 'p> LargeFile<'a, 'p> {
 
     /// Runs to the end or until nobody listens.
     pub(super) fn capture(mut self, job: Job) {
-        let done = match self.capture_job(job) {
-            Ok(done) => Ok(LargePart::Done(Box::new(done))),
-            Err(Halt::GivenUp) => return,
+        let Job { found, previous, name } = job;
+        let done = match self.capture_content(&found, previous, name) {
+            Ok(done) => Ok(done),
             Err(Halt::Failed(error)) => Err(error),
+            // A member that was begun is ended all the same: tar needs every byte that its header promises.
+            Err(Halt::Lost(error)) if self.end_frame().is_ok() => {
+                Ok(LargeDone { line: None, problems: vec![problem_of(&found, &error)], bytes_read: 0 })
+            }
+            Err(Halt::Lost(_) | Halt::GivenUp) => return,
         };
         // Nobody listens any more when the run was given up.
-        self.send(done).ok();
+        self.send(done.map(|done| LargePart::Done(Box::new(done)))).ok();
     }
 
-    fn capture_job(&mut self, job: Job) -> Result<LargeDone, Halt> {
-        let Job { found, previous, name } = job;
-        if let Some(first) = name.as_ref().and_then(Name::first) {
-            return self.link(&found, first, previous, name);
-        }
-        let lost =
-            |error: &io::Error| LargeDone { line: None, problems: vec![problem_of(&found, error)], bytes_read: 0 };
-        let (file, is_the_one_found) = match found.open() {
-            Ok((file, stat)) => (file, stat.is_same_file(&found.stat)),
-            Err(error) => return Ok(lost(&error)),
-        };
+    fn capture_content(
+        &mut self,
+        found: &Found,
+        previous: Option<(Vec<u8>, Entry)>,
+        name: Option<Name>,
+    ) -> Result<LargeDone, Halt> {
+        let (file, stat) = found.open()?;
+        let is_the_one_found = stat.is_same_file(&found.stat);
         let mut bytes_read = 0;
-        let mut attempt = 1;
-        let mut problems = Vec::new();
-        loop {
-            let opened = found.stat_again(&file).and_then(|stat| {
-                problems.clear();
-                let (entry, regions) = file_entry(&found, &file, &stat, self.context, &mut problems)?;
-                Ok((stat, entry, regions))
-            });
-            let (stat, mut entry, regions) = match opened {
-                Ok(opened) => opened,
-                Err(error) => return Ok(lost(&error)),
-            };
+        for attempt in 1.. {
+            let mut problems = Vec::new();
+            let stat = found.stat_again(&file)?;
+            let (mut entry, regions) = file_entry(found, &file, &stat, self.context, &mut problems)?;
             let mut stream = StoredStream::new(&file, stat.size, regions.as_deref());
             bytes_read += stream.length();
             let pieces = may_be_stub(&entry)
@@ -119,16 +120,8 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             } else {
                 self.store_inline(&mut entry, &mut stream)?;
             }
-            // A member that was begun is ended, whatever becomes of its entry: tar needs every byte that its header promises.
-            let trouble = match trouble_of(&mut stream, &stat, &found, &file) {
-                Ok(trouble) => trouble,
-                Err(error) => {
-                    self.end_frame()?;
-                    return Ok(lost(&error));
-                }
-            };
+            let trouble = trouble_of(&mut stream, &stat, found, &file)?;
             if trouble.is_some() && attempt == 1 {
-                attempt = 2;
                 self.end_frame()?;
                 self.send(Ok(LargePart::Again))?;
                 continue;
@@ -143,13 +136,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             if !problems.is_empty() {
                 distrust(&mut entry);
             }
-            let entry = match accepted(Captured { entry, is_the_one_found, bytes_read }) {
-                Ok(captured) => captured.entry,
-                Err(error) => {
-                    self.end_frame()?;
-                    return Ok(lost(&error));
-                }
-            };
+            let Captured { entry, .. } = accepted(Captured { entry, is_the_one_found, bytes_read })?;
             if let Some(name) = name.filter(|_| is_the_one_found) {
                 name.stands(&found.path);
             }
@@ -162,38 +149,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             self.monitor.advance(0, 1);
             return Ok(LargeDone { line: Some(line), problems, bytes_read });
         }
-    }
-
-    /// A further name of a file that was captured under another.
-    fn link(
-        &mut self,
-        found: &Found,
-        first: EntryPath,
-        previous: Option<(Vec<u8>, Entry)>,
-        name: Option<Name>,
-    ) -> Result<LargeDone, Halt> {
-        let mut problems = Vec::new();
-        let captured = capture_other(found, Some(first.clone()), self.context, &mut problems)
-            .and_then(|(entry, same)| accepted(Captured { entry, is_the_one_found: same, bytes_read: 0 }));
-        let line = match (captured, previous) {
-            (Err(error), _) => {
-                problems.push(problem_of(found, &error));
-                None
-            }
-            (Ok(captured), Some((line, old))) if says_the_same(&captured.entry, &old) => {
-                Some(IndexLine::Same { line, entry: old })
-            }
-            (Ok(captured), _) => {
-                tar::write_member_header(&captured.entry, &mut self.raw);
-                Some(IndexLine::New(captured.entry))
-            }
-        };
-        if let Some(name) = name.filter(|_| line.is_some()) {
-            name.stands(&first);
-        }
-        self.end_frame()?;
-        self.monitor.advance(0, 1);
-        Ok(LargeDone { line, problems, bytes_read: 0 })
+        Err(Halt::GivenUp)
     }
 
     /// Writes the stub of a file in pieces, whose home that is.

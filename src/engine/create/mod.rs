@@ -23,7 +23,8 @@ mod stream;
 mod texts;
 mod work;
 
+pub use component::Walks;
 pub use options::CreateOptions;
 pub use preview::{Preview, preview};
 pub use report::{ComponentReport, CreateReport, FullBecause};
-pub use run::{Walks, identity_of};
+pub use run::identity_of;

@@ -1,6 +1,6 @@
 //! The dry run: what a backup would read, without reading it.
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{bounded, select};
 use serde::Serialize;
 
 use super::base::LastIndex;
@@ -53,36 +53,35 @@ fn count(walk: impl Iterator<Item = Step> + Send, last: Option<&LastIndex>) -> R
     let (work, jobs) = bounded(64);
     std::thread::scope(|scope| {
         let joiner = threads::start(scope, "join", move || join::join(walk, last, &slots, &work))?;
-        let counter = threads::start(scope, "count", move || {
-            let mut preview = Preview::default();
-            for work in jobs {
-                match work {
-                    Work::Batch(items, _) => items.iter().for_each(|item| preview.add(item)),
-                    Work::Large(job, _) => preview.add_job(&job),
-                }
-            }
-            preview
-        })?;
-        let (mut problems, mut kept, mut left_out) = (Vec::new(), 0, 0);
-        for slot in received {
-            match slot {
-                Slot::Problem(problem) => problems.push(problem),
-                Slot::Kept(run) => kept += run.entries,
-                Slot::LeftOut(found) => left_out = found.count,
-                Slot::Batch(_) | Slot::Large(_) | Slot::Note(_) => {}
+        let mut preview = Preview::default();
+        loop {
+            select! {
+                recv(received) -> slot => match slot {
+                    Ok(Slot::Problem(problem)) => preview.problems.push(problem),
+                    Ok(Slot::Kept(run)) => preview.entries += run.entries,
+                    Ok(Slot::LeftOut(found)) => preview.left_out = found.count,
+                    Ok(Slot::Batch(_) | Slot::Large(_) | Slot::Note(_)) => {}
+                    Err(_) => break,
+                },
+                recv(jobs) -> work => if let Ok(work) = work {
+                    preview.add(&work);
+                },
             }
         }
-        let counted = counter.join().map_err(threads::died)?;
+        jobs.iter().for_each(|work| preview.add(&work));
         joiner.join().map_err(threads::died)??;
-        Ok(Preview { problems, entries: counted.entries + kept, left_out, ..counted })
+        Ok(preview)
     })
 }
 
 impl Preview {
-    fn add(&mut self, item: &BatchItem) {
-        match item {
-            BatchItem::Kept(kept) => self.entries += kept.entries,
-            BatchItem::Read(job) => self.add_job(job),
+    fn add(&mut self, work: &Work) {
+        match work {
+            Work::Batch(items, _) => items.iter().for_each(|item| match item {
+                BatchItem::Kept(kept) => self.entries += kept.entries,
+                BatchItem::Read(job) => self.add_job(job),
+            }),
+            Work::Large(job, _) => self.add_job(job),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::component;
+use super::component::{self, Walks};
 use super::options::CreateOptions;
 use super::parent::ParentChoice;
 use super::report::{CreateReport, FullBecause, report};
@@ -18,10 +18,6 @@ use crate::monitor::Monitor;
 use crate::repo::catalog::Catalog;
 use crate::repo::publish::{Staging, point_latest};
 use crate::repo::state::{ACCEPTANCE, FinishedComponent, Head, LocalComponent, LocalRecord};
-use crate::source::files::Step;
-
-/// Starts the walk of a component; a call gives all its steps in order.
-pub type Walks<'a> = &'a dyn Fn(&ComponentConfig, &CreateOptions) -> Result<Box<dyn Iterator<Item = Step> + Send>>;
 
 /// Device and inode, by which walks know what to stay out of.
 pub fn identity_of(path: &Path) -> Result<(u64, u64)> {
@@ -78,7 +74,7 @@ impl Session {
         monitor.check()?;
         let sums_sha256 = staging.seal(&manifest, &texts, signer)?;
         let copies = finished.iter().map(|f| {
-            let local = LocalComponent { copy_sha256: f.copy_sha256, captured_from: f.captured_from };
+            let local = LocalComponent { copy_sha256: f.copy_sha256, captured_from: f.record.captured_from };
             (f.record.name.clone(), local)
         });
         let copies = LocalRecord { sums_sha256, accepted: ACCEPTANCE, components: copies.collect() };
@@ -108,23 +104,19 @@ impl Session {
         monitor: &dyn Monitor,
     ) -> Result<FinishedComponent> {
         monitor.stage(&spec.name, None, None);
-        let (state, disk) = (&self.state, &self.host.disk);
+        let state = &self.state;
         state.make_copies_dir(staging.id())?;
         let copy = state.copy(staging.id(), &spec.name);
-        copy.remove(disk)?;
-        let captured_from = self.host.clock.now();
-        let walk = walks(spec, options)?;
+        copy.remove(&self.host.disk)?;
         let last = choice.last_index(&spec.name);
-        let collected = component::capture(spec, options, walk, last, staging, &copy, disk, monitor)
+        let collected = component::capture(spec, options, walks, last, staging, &copy, &self.host, monitor)
             .map_err(|e| e.within(format!("cannot capture the component {}", spec.name)))?;
-        let record = collected.record(&spec.name, captured_from, self.host.clock.now());
-        check_expectations(spec, &record, choice.parent_manifest.as_ref())?;
+        check_expectations(spec, &collected.record, choice.parent_manifest.as_ref())?;
         let finished = FinishedComponent {
             fingerprint: resume::fingerprint(spec, options, choice),
-            record,
+            record: collected.record,
             depends_on: collected.depends_on.into_iter().collect(),
             copy_sha256: copy.digest()?,
-            captured_from,
             problems: collected.problems,
         };
         state.note_finished(staging.id(), &finished)?;

@@ -92,6 +92,8 @@ pub(super) enum LargePart {
     Again,
     /// The end.
     Done(Box<LargeDone>),
+    /// It is a hard link to a file that was captured under another name.
+    Link(Packed),
 }
 
 /// The end of a large file.
