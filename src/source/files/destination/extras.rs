@@ -67,7 +67,7 @@ impl Destination {
         open_closed: bool,
     ) -> Result<Vec<Box<[u8]>>> {
         let first =
-            self.walk(start).and_then(|fd| Ok((Stat::at(&fd, c".")?.device, Level::enter(&fd, c".", start.len())?)));
+            self.reach(start).and_then(|fd| Ok((Stat::at(&fd, c".")?.device, Level::enter(&fd, c".", start.len())?)));
         let (device, first) = first.map_err(|e| self.unlistable(start, e))?;
         let (path, levels, extras) = (start.to_vec(), vec![first], Vec::new());
         let mut search = Search { target: self, keep, open_closed, device, path, levels, extras };
@@ -75,7 +75,7 @@ impl Destination {
             search.path.truncate(level.length);
             if level.handle.is_none() {
                 // It was closed in favour of those that were below it.
-                let fd = self.walk(&search.path).map_err(|e| self.unlistable(&search.path, e))?;
+                let fd = self.reach(&search.path).map_err(|e| self.unlistable(&search.path, e))?;
                 level.handle = Some(Handle::path_only(fd));
             }
             if level.next < level.listing.len() { search.visit() } else { search.leave() }
