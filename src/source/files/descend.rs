@@ -49,15 +49,10 @@ pub(super) fn open_to_read(folder: impl AsFd, name: impl Arg + Copy, flags: OFla
 }
 
 /// Goes down whole paths.
+#[derive(Default)]
 pub(super) struct Descent {
-    /// Cleared when the kernel, or a filter before it, does not know `openat2`.
-    pub(super) openat2: AtomicBool,
-}
-
-impl Default for Descent {
-    fn default() -> Self {
-        Self { openat2: AtomicBool::new(true) }
-    }
+    /// Set when the kernel, or a filter before it, does not know `openat2`.
+    pub(super) step_by_step: AtomicBool,
 }
 
 impl Descent {
@@ -77,13 +72,13 @@ impl Descent {
 
     /// By one call where the kernel can do that, otherwise step by step.
     fn beneath(&self, root: impl AsFd, path: &[u8]) -> Result<OwnedFd, Errno> {
-        if self.openat2.load(Ordering::Relaxed) {
+        if !self.step_by_step.load(Ordering::Relaxed) {
             let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
             for _ in 0..RENAME_TRIES {
                 match openat2(root.as_fd(), path, FOLDER, Mode::empty(), how) {
                     Err(Errno::AGAIN | Errno::INTR) => {}
                     Err(Errno::NOSYS | Errno::PERM | Errno::TOOBIG | Errno::INVAL) => {
-                        self.openat2.store(false, Ordering::Relaxed);
+                        self.step_by_step.store(true, Ordering::Relaxed);
                         break;
                     }
                     result => return result,

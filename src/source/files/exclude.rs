@@ -94,7 +94,7 @@ impl Exclude {
         self.any.is_empty() && self.folders.is_empty()
     }
 
-    /// Whether a glob matches this path itself; its parents are not looked at.
+    /// Whether a glob matches this path itself; its parents are not asked.
     #[must_use]
     pub fn matches(&self, path: &EntryPath, is_dir: bool) -> bool {
         self.matches_bytes(path.as_bytes(), is_dir)

@@ -99,10 +99,8 @@ pub(super) struct Folder {
 enum Approach {
     /// The folder that holds a root: no entry itself, reached by its absolute path.
     Anchor(PathBuf),
-    /// A root that is a folder, with its name in entry paths, which may differ from the one in its anchor.
-    Root { anchor: Arc<Folder>, name: CString, shown: Box<[u8]> },
-    /// Any other.
-    Child { parent: Arc<Folder>, name: CString },
+    /// Any other. A root has a name in entry paths that may differ from the one in its anchor.
+    Inside { parent: Arc<Folder>, name: CString, shown: Option<Box<[u8]>> },
 }
 
 impl Folder {
@@ -124,45 +122,31 @@ impl Folder {
 
     /// A root called `name` in its anchor and `shown` in entry paths.
     pub(super) fn root(anchor: &Arc<Self>, name: &CStr, shown: &[u8], stat: &Stat) -> Arc<Self> {
-        let approach = Approach::Root { anchor: Arc::clone(anchor), name: name.to_owned(), shown: shown.into() };
-        anchor.inner(approach, stat, stat.device, shown.len())
+        anchor.inner(name, Some(shown.into()), stat)
     }
 
     /// A folder inside this one.
     pub(super) fn child(self: &Arc<Self>, name: &CStr, stat: &Stat) -> Arc<Self> {
-        let path_bytes = self.path_bytes + 1 + name.count_bytes();
-        let approach = Approach::Child { parent: Arc::clone(self), name: name.to_owned() };
-        self.inner(approach, stat, self.root_device, path_bytes)
+        self.inner(name, None, stat)
     }
 
-    fn inner(&self, approach: Approach, stat: &Stat, root_device: u64, path_bytes: usize) -> Arc<Self> {
+    fn inner(self: &Arc<Self>, name: &CStr, shown: Option<Box<[u8]>>, stat: &Stat) -> Arc<Self> {
+        let (root_device, path_bytes) = match &shown {
+            Some(shown) => (stat.device, shown.len()),
+            None => (self.root_device, self.path_bytes + 1 + name.count_bytes()),
+        };
+        let approach = Approach::Inside { parent: Arc::clone(self), name: name.to_owned(), shown };
         let (identity, others) = (stat.identity(), Arc::clone(&self.others));
         Arc::new(Self { approach, identity, root_device, path_bytes, open: Mutex::new(None), others })
-    }
-
-    fn parent(&self) -> Option<(&Arc<Self>, &CStr)> {
-        match &self.approach {
-            Approach::Anchor(_) => None,
-            Approach::Root { anchor: parent, name, .. } | Approach::Child { parent, name } => Some((parent, name)),
-        }
     }
 
     /// Its entry path with a `/` after it; empty for an anchor.
     pub(super) fn path_prefix(&self) -> Vec<u8> {
         let mut names: Vec<&[u8]> = Vec::new();
         let mut at = self;
-        loop {
-            match &at.approach {
-                Approach::Anchor(_) => break,
-                Approach::Root { shown, .. } => {
-                    names.push(shown);
-                    break;
-                }
-                Approach::Child { parent, name } => {
-                    names.push(name.to_bytes());
-                    at = parent;
-                }
-            }
+        while let Approach::Inside { parent, name, shown } = &at.approach {
+            names.push(shown.as_deref().unwrap_or(name.to_bytes()));
+            at = parent;
         }
         let mut path = Vec::with_capacity(self.path_bytes + 1);
         for name in names.iter().rev() {
@@ -190,14 +174,13 @@ impl Folder {
                     let fd = self.with_descriptors(|| open_anchor(path))?;
                     break at.checked(fd)?;
                 }
-                Approach::Root { anchor: parent, .. } | Approach::Child { parent, .. } => {
-                    closed.push(at);
+                Approach::Inside { parent, name, .. } => {
+                    closed.push((at, name));
                     at = parent;
                 }
             }
         };
-        while let Some(folder) = closed.pop() {
-            let Some((_, name)) = folder.parent() else { continue };
+        while let Some((folder, name)) = closed.pop() {
             let opened = self.with_descriptors(|| step(&fd, name))?;
             fd = folder.checked(opened)?;
         }
@@ -206,7 +189,9 @@ impl Folder {
 
     /// A descriptor from whose start the names can be read; later calls of [`Folder::handle`] use it too.
     pub(super) fn open_to_list(self: &Arc<Self>) -> io::Result<Arc<OwnedFd>> {
-        let (parent, name) = self.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let Approach::Inside { parent, name, .. } = &self.approach else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
         let fd = self.open_inside(&parent.handle()?, name, OFlags::DIRECTORY)?;
         self.checked(fd)
     }
@@ -246,7 +231,7 @@ fn open_anchor(path: &Path) -> rustix::io::Result<OwnedFd> {
 impl Drop for Folder {
     fn drop(&mut self) {
         let mut approach = std::mem::replace(&mut self.approach, Approach::Anchor(PathBuf::new()));
-        while let Approach::Root { anchor: parent, .. } | Approach::Child { parent, .. } = approach {
+        while let Approach::Inside { parent, .. } = approach {
             let Some(mut folder) = Arc::into_inner(parent) else { break };
             approach = std::mem::replace(&mut folder.approach, Approach::Anchor(PathBuf::new()));
         }

@@ -40,7 +40,7 @@ pub(super) struct Rules {
     pub(super) exclude_caches: bool,
     pub(super) exclude_if_present: Vec<CString>,
     pub(super) one_file_system: bool,
-    /// A handful, looked through for every entry.
+    /// A handful, searched for every entry.
     pub(super) skip: Vec<(u64, u64)>,
 }
 

@@ -1,7 +1,7 @@
 //! The names in a folder, packed and in order.
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 
 use rustix::fs::{FileType, RawDir};
 use rustix::io::Errno;
@@ -45,11 +45,11 @@ impl Listing {
     }
 
     /// Reads all names. An error leaves what was read before it.
-    pub(super) fn read(fd: &OwnedFd, buffer: &mut Vec<u8>) -> (Self, rustix::io::Result<()>) {
+    pub(super) fn read(fd: impl AsFd, buffer: &mut Vec<u8>) -> (Self, rustix::io::Result<()>) {
         let mut listing = Self::default();
         buffer.clear();
         buffer.reserve(LIST_BYTES);
-        let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
+        let mut entries = RawDir::new(fd.as_fd(), buffer.spare_capacity_mut());
         let result = loop {
             match entries.next() {
                 None => break Ok(()),

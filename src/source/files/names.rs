@@ -1,6 +1,6 @@
 //! Names of users and groups, read once from `/etc/passwd` and `/etc/group`.
 //!
-//! Name services behind them (LDAP, systemd) are not asked: a capture must not hang on a network. Entries keep the
+//! Other name services (LDAP, systemd) are not asked: a capture must not hang on a network. Entries keep the
 //! numbers anyway (FORMAT.md §7), names only help on a host that numbers its users differently.
 
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! Work that several threads do ahead of one consumer, who takes the results in order.
 //!
 //! Invariant: the line always stands in the order in which the consumer needs it. Work that leads to more work puts it
-//! right behind itself. Threads take the first work that waits, so what is needed next is done first; work that nobody
+//! right after itself. Threads take the first work that waits, so what is needed next is done first; work that nobody
 //! has begun when it is needed is done by the consumer itself, so there is no waiting for a thread that does not come.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -81,24 +81,19 @@ impl<W, R> Inner<W, R> {
     }
 
     /// The first work that waits, unless too much is finished in front of it. Of the room that is left only a part is
-    /// given to what lies behind finished work: what is found later but needed earlier must still find room.
+    /// given to what comes after finished work: what is found later but needed earlier must still find room.
     fn claim(&mut self) -> Option<(usize, W)> {
         let room = MAX_AHEAD.saturating_sub(self.ahead);
         let (mut in_front, mut at) = (0, self.head);
         while let Some(index) = at {
             let node = &mut self.nodes[index];
             match &node.state {
-                State::Waiting(_) => {
-                    return match std::mem::replace(&mut node.state, State::Running) {
-                        State::Waiting(work) => Some((index, work)),
-                        other => {
-                            node.state = other;
-                            None
-                        }
-                    };
-                }
                 State::Running => in_front += 1,
                 State::Finished(_, cost) => in_front += cost,
+                State::Waiting(_) => {
+                    let claimed = std::mem::replace(&mut node.state, State::Running);
+                    return if let State::Waiting(work) = claimed { Some((index, work)) } else { None };
+                }
             }
             if in_front * 2 > room {
                 return None;

@@ -12,14 +12,14 @@ use rustix::io::Errno;
 /// Most data regions that are reported for one file.
 pub const MAX_REGIONS: usize = 4096;
 
-/// Most regions that are looked at one by one; it bounds the time for files with millions of holes.
+/// Most regions that are found one by one; it bounds the time for files with millions of holes.
 const MAX_EXACT: usize = 65_536;
 
 /// The data regions `(offset, length)` of the first `size` bytes, in order; none when there is no hole, or the file
 /// system cannot tell.
 ///
 /// At most [`MAX_REGIONS`] are returned: where there are more, the smallest holes count as data; in a file with more
-/// than 65 536 regions only holes that are large beside the file's size are found behind those. Leaves the file at
+/// than 65 536 regions only holes that are large beside the file's size are found after those. Leaves the file at
 /// position 0.
 pub fn data_regions(file: &File, size: u64) -> io::Result<Option<Vec<(u64, u64)>>> {
     let regions = scan(file, size, MAX_EXACT, MAX_REGIONS);
@@ -31,7 +31,7 @@ pub fn data_regions(file: &File, size: u64) -> io::Result<Option<Vec<(u64, u64)>
 fn next_data(file: &File, at: u64, size: u64) -> rustix::io::Result<u64> {
     match seek(file, SeekFrom::Data(at)) {
         Ok(found) => Ok(found.clamp(at, size)),
-        Err(Errno::NXIO) => Ok(size), // no data behind `at`, or the file became shorter: its reader will notice
+        Err(Errno::NXIO) => Ok(size), // no data after `at`, or the file became shorter: its reader will notice
         Err(e) => Err(e),
     }
 }

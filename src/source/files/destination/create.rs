@@ -10,7 +10,7 @@ use super::folders::OpenFolder;
 use super::handle::{ACL_ACCESS, Handle, make_accessible};
 use super::layout::Layout;
 use super::metadata::is_of_kind;
-use super::part::{create, part_name};
+use super::pending::{create, part_name};
 use super::root::Destination;
 use crate::error::{Error, Kind, Result};
 use crate::model::{DEVICE_LIMITS, Entry, EntryKind, EntryPath};
@@ -71,7 +71,7 @@ impl Destination {
         }
         let folder = self.folder(&entry.path)?;
         let name = entry.path.name();
-        let fd = match create(&folder, name, self.first_mode(entry, &folder)) {
+        let handle = match create(&folder, name, self.first_mode(entry, &folder)) {
             Err(Errno::EXIST) if self.options().overwrite => {
                 let pending = self.begin_file(entry)?;
                 pending.write_at(0, content)?;
@@ -80,12 +80,9 @@ impl Destination {
             Err(Errno::EXIST) => return Err(self.would_overwrite(&entry.path)),
             created => created.map_err(|e| self.failed("make the file", &entry.path, e))?,
         };
-        let handle = Handle::opened(fd);
         let written = layout
             .write(&handle.fd, 0, content)
-            .and_then(
-                |()| if layout.ends_with_hole() { rustix::fs::ftruncate(&handle.fd, layout.size) } else { Ok(()) },
-            )
+            .and_then(|()| layout.set_size(&handle.fd))
             .map_err(|e| self.failed("write", &entry.path, e))
             .and_then(|()| self.apply(&handle, entry, !folder.default_acl));
         let is_ours = |there: Stat| handle.stat().is_ok_and(|made| made.identity() == there.identity());

@@ -1,10 +1,13 @@
 //! Compares what is in the target with an entry, so that only what differs is written, and corrects its metadata.
 
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
 use rustix::fs::{SeekFrom, readlinkat, seek};
 use rustix::io::Errno;
 
 use super::handle::Handle;
-use super::layout::{Layout, read_at};
+use super::layout::Layout;
 use super::metadata::is_of_kind;
 use super::pending::PendingFile;
 use super::root::Destination;
@@ -150,7 +153,7 @@ impl Destination {
     }
 }
 
-fn hash(handle: &Handle, layout: &Layout) -> Result<Option<Digest>, Errno> {
+fn hash(handle: &Handle, layout: &Layout) -> io::Result<Option<Digest>> {
     let mut buffer = vec![0; usize::try_from(layout.size).unwrap_or(usize::MAX).clamp(1, BUFFER_BYTES)];
     let mut hasher = Hasher::default();
     let mut end = 0;
@@ -177,11 +180,15 @@ fn read(
     end: u64,
     buffer: &mut [u8],
     mut take: impl FnMut(&[u8]) -> bool,
-) -> Result<bool, Errno> {
+) -> io::Result<bool> {
     while start < end {
         let length = usize::try_from(end - start).unwrap_or(usize::MAX).min(buffer.len());
         let part = &mut buffer[..length];
-        if read_at(&handle.fd, part, start)? < length || !take(part) {
+        match handle.fd.read_exact_at(part, start) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            result => result?,
+        }
+        if !take(part) {
             return Ok(false);
         }
         start += length as u64;
@@ -190,7 +197,7 @@ fn read(
 }
 
 /// Whether a range holds zeros only; holes are not read.
-fn is_zero(handle: &Handle, mut start: u64, end: u64, buffer: &mut [u8]) -> Result<bool, Errno> {
+fn is_zero(handle: &Handle, mut start: u64, end: u64, buffer: &mut [u8]) -> io::Result<bool> {
     while start < end {
         let data = match seek(&handle.fd, SeekFrom::Data(start)) {
             // Nothing but a hole up to the end of the file.

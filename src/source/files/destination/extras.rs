@@ -29,7 +29,7 @@ struct Level {
     listing: Listing,
     /// The next name of it.
     next: usize,
-    /// The mode of a folder that was made accessible for the look.
+    /// The mode of a folder that was made accessible to be listed.
     closed: Option<u32>,
     /// Something in it stays, so it does too.
     holds_kept: bool,
@@ -42,7 +42,7 @@ struct Search<'a> {
     open_closed: bool,
     /// The file system that is not left.
     device: u64,
-    /// Path of what is looked at, relative to the target.
+    /// Path of where the search is, relative to the target.
     path: Vec<u8>,
     levels: Vec<Level>,
     extras: Vec<Box<[u8]>>,
@@ -53,7 +53,7 @@ impl Destination {
     /// hold; a folder stays when something in it does. `keep` also decides about files that a cut-short restore left,
     /// see [`super::is_part_name`]. What cannot be listed, and other file systems, stay and are problems.
     ///
-    /// With `open_closed` folders of ours that are closed to us are opened for the look, and closed again; without,
+    /// With `open_closed` folders of ours that are closed to us are opened for that, and closed again; without,
     /// nothing is changed at all.
     pub fn extras(&self, keep: &dyn Fn(&[u8]) -> bool, open_closed: bool) -> Result<Vec<Box<[u8]>>> {
         self.extras_below(b"", keep, open_closed)
@@ -67,13 +67,18 @@ impl Destination {
         open_closed: bool,
     ) -> Result<Vec<Box<[u8]>>> {
         let first =
-            self.walk(start).and_then(|fd| Ok((Stat::at(&fd, c".")?.device, Level::enter(&fd, c".", start.len())?)));
+            self.reach(start).and_then(|fd| Ok((Stat::at(&fd, c".")?.device, Level::enter(&fd, c".", start.len())?)));
         let (device, first) = first.map_err(|e| self.unlistable(start, e))?;
         let (path, levels, extras) = (start.to_vec(), vec![first], Vec::new());
         let mut search = Search { target: self, keep, open_closed, device, path, levels, extras };
         while let Some(level) = search.levels.last_mut() {
             search.path.truncate(level.length);
-            if level.next < level.listing.len() { search.visit()? } else { search.leave()? }
+            if level.handle.is_none() {
+                // It was closed in favour of those that were below it.
+                let fd = self.reach(&search.path).map_err(|e| self.unlistable(&search.path, e))?;
+                level.handle = Some(Handle::path_only(fd));
+            }
+            if level.next < level.listing.len() { search.visit() } else { search.leave() }
         }
         Ok(search.extras)
     }
@@ -86,10 +91,9 @@ impl Destination {
 
 impl Search<'_> {
     /// Lists what has the next name in the deepest folder, or goes down into it.
-    fn visit(&mut self) -> Result<()> {
-        self.reopen()?;
-        let Some(level) = self.levels.last_mut() else { return Ok(()) };
-        let Some(handle) = &level.handle else { return Ok(()) };
+    fn visit(&mut self) {
+        let Some(level) = self.levels.last_mut() else { return };
+        let Some(handle) = &level.handle else { return };
         let name = level.listing.name(level.next);
         level.next += 1;
         if !self.path.is_empty() {
@@ -97,11 +101,10 @@ impl Search<'_> {
         }
         self.path.extend_from_slice(name.to_bytes());
         let stat = match Stat::at(&handle.fd, name) {
-            Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::NOENT) => return,
             Err(errno) => {
                 level.holds_kept = true;
-                self.target.left(&self.path, "cannot stat", errno);
-                return Ok(());
+                return self.target.left(&self.path, "cannot stat", errno);
             }
             Ok(stat) => stat,
         };
@@ -120,6 +123,9 @@ impl Search<'_> {
             match Level::enter(&handle.fd, name, self.path.len()) {
                 Ok(below) => self.levels.push(Level { closed, ..below }),
                 Err(errno) => {
+                    if let (Some(mode), Ok(below)) = (closed, Handle::pin(&handle.fd, name.to_bytes())) {
+                        below.chmod(mode).ok();
+                    }
                     level.holds_kept = true;
                     self.target.left(&self.path, "cannot be listed", errno);
                 }
@@ -128,32 +134,20 @@ impl Search<'_> {
                 self.levels[far].handle = None;
             }
         }
-        Ok(())
     }
 
     /// Ends the deepest folder: it stays, or is an extra itself.
-    fn leave(&mut self) -> Result<()> {
-        self.reopen()?;
-        let Some(level) = self.levels.pop() else { return Ok(()) };
+    fn leave(&mut self) {
+        let Some(level) = self.levels.pop() else { return };
         if let (Some(mode), Some(handle)) = (level.closed, &level.handle) {
             handle.chmod(mode).ok();
         }
-        let Some(parent) = self.levels.last_mut() else { return Ok(()) };
+        let Some(parent) = self.levels.last_mut() else { return };
         if level.holds_kept || (self.keep)(&self.path) {
             parent.holds_kept = true;
         } else {
             self.extras.push(self.path.as_slice().into());
         }
-        Ok(())
-    }
-
-    /// Opens the deepest folder again where it was closed in favour of those that were below it.
-    fn reopen(&mut self) -> Result<()> {
-        if let Some(level) = self.levels.last_mut().filter(|level| level.handle.is_none()) {
-            let fd = self.target.walk(&self.path).map_err(|e| self.target.unlistable(&self.path, e))?;
-            level.handle = Some(Handle::path_only(fd));
-        }
-        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 //! Files and folders are held by a real descriptor. Links, pipes, devices and what may not be read are held by an
 //! `O_PATH` descriptor and reached through `/proc/self/fd`, which leads to exactly that inode without following it.
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chownat, openat};
@@ -30,19 +31,19 @@ fn is_closed(stat: &Stat) -> bool {
 }
 
 pub(super) struct Handle {
-    pub(super) fd: OwnedFd,
+    pub(super) fd: File,
     path_only: bool,
 }
 
 impl Handle {
     /// Takes a descriptor that was opened for reading or writing.
     pub(super) fn opened(fd: OwnedFd) -> Self {
-        Self { fd, path_only: false }
+        Self { fd: fd.into(), path_only: false }
     }
 
     /// Takes an `O_PATH` descriptor.
     pub(super) fn path_only(fd: OwnedFd) -> Self {
-        Self { fd, path_only: true }
+        Self { fd: fd.into(), path_only: true }
     }
 
     /// Pins `name` without opening it for anything.

@@ -1,8 +1,8 @@
 //! Where the stored bytes of a regular file belong in it: holes are not stored (FORMAT.md §5).
 
-use std::os::fd::AsFd;
-
-use rustix::io::Errno;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 
 use crate::error::{Error, Result};
 use crate::model::{Entry, EntryKind};
@@ -37,7 +37,7 @@ impl Layout {
         let (mut stored, mut end, mut runs) = (0, 0, Vec::new());
         for &(offset, length) in regions.as_deref().unwrap_or(&dense) {
             let next = offset.checked_add(length).filter(|&next| offset >= end && next <= size);
-            end = next.ok_or_else(|| bad("has regions that overlap or lie behind its end"))?;
+            end = next.ok_or_else(|| bad("has regions that overlap or lie after its end"))?;
             if length > 0 {
                 runs.push(Run { stored, offset, length });
             }
@@ -47,54 +47,26 @@ impl Layout {
     }
 
     /// Writes bytes that start at `position` of the stored bytes where they belong. They must fit.
-    pub(super) fn write(&self, fd: impl AsFd, position: u64, bytes: &[u8]) -> Result<(), Errno> {
+    pub(super) fn write(&self, file: &File, position: u64, bytes: &[u8]) -> io::Result<()> {
         let first = self.runs.partition_point(|run| run.stored + run.length <= position);
         let (mut position, mut rest) = (position, bytes);
         for run in self.runs.get(first..).unwrap_or_default() {
             if rest.is_empty() {
                 break;
             }
-            let inside = position.checked_sub(run.stored).ok_or(Errno::INVAL)?;
+            let inside = position.checked_sub(run.stored).ok_or(io::ErrorKind::InvalidInput)?;
             let room = usize::try_from(run.length - inside).unwrap_or(usize::MAX);
             let (now, later) = rest.split_at(room.min(rest.len()));
-            write_all_at(&fd, now, run.offset + inside)?;
+            file.write_all_at(now, run.offset + inside)?;
             position += now.len() as u64;
             rest = later;
         }
-        if rest.is_empty() { Ok(()) } else { Err(Errno::INVAL) }
+        if rest.is_empty() { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }
     }
 
-    /// Whether the file ends with a hole, so that its size must be set.
-    pub(super) fn ends_with_hole(&self) -> bool {
-        self.runs.last().map_or(0, |run| run.offset + run.length) < self.size
+    /// Sets the size of a file that ends with a hole.
+    pub(super) fn set_size(&self, file: &File) -> io::Result<()> {
+        let ends_with_hole = self.runs.last().map_or(0, |run| run.offset + run.length) < self.size;
+        if ends_with_hole { file.set_len(self.size) } else { Ok(()) }
     }
-}
-
-fn write_all_at(fd: impl AsFd, mut bytes: &[u8], mut offset: u64) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        match rustix::io::pwrite(&fd, bytes, offset) {
-            Ok(0) => return Err(Errno::IO),
-            Ok(count) => {
-                bytes = bytes.get(count..).unwrap_or_default();
-                offset += count as u64;
-            }
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
-/// Fills `buffer` from `offset`; returns less only at the end of the file.
-pub(super) fn read_at(fd: impl AsFd, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match rustix::io::pread(&fd, &mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(filled)
 }

@@ -3,6 +3,8 @@
 //! A change of owner clears setuid and file capabilities, so it comes first; a change of mode changes the mask of an
 //! ACL, so ACLs come after it; the time comes last. What the kernel forbids here is a problem, not a failure.
 
+use std::fmt;
+
 use rustix::io::Errno;
 
 use super::handle::{ACL_ACCESS, ACL_DEFAULT, Handle};
@@ -73,10 +75,7 @@ impl Destination {
         let cleared = (uid, gid) != (stat.uid, stat.gid) && mode & (SET_USER | SET_GROUP) != 0;
         let set_mode = !symlink && (stat.mode != mode || cleared);
         if set_mode {
-            match handle.chmod(mode) {
-                Err(errno) if is_refusal(errno) => self.refused(entry, "mode", errno),
-                result => result.map_err(|e| failed("set the mode of", e))?,
-            }
+            self.unless_refused(entry, handle.chmod(mode), is_refusal, "set the mode of", format_args!("mode"))?;
         }
         if options.xattrs {
             for xattr in &entry.xattrs {
@@ -84,16 +83,29 @@ impl Destination {
             }
         }
         if bare || stat.mtime != entry.mtime {
-            match handle.set_mtime(entry.mtime) {
-                Err(errno) if is_refusal(errno) => self.refused(entry, "time", errno),
-                result => result.map_err(|e| failed("set the time of", e))?,
-            }
+            let set = handle.set_mtime(entry.mtime);
+            self.unless_refused(entry, set, is_refusal, "set the time of", format_args!("time"))?;
         }
         Ok(())
     }
 
-    fn refused(&self, entry: &Entry, what: &str, errno: Errno) {
-        self.problem(&entry.path, format!("the {what} could not be set: {}", std::io::Error::from(errno)));
+    /// Whether it was done. What the system refuses is a problem, any other failure an error.
+    fn unless_refused(
+        &self,
+        entry: &Entry,
+        done: Result<(), Errno>,
+        is_refusal: fn(Errno) -> bool,
+        action: &str,
+        what: fmt::Arguments<'_>,
+    ) -> Result<bool> {
+        match done {
+            Err(errno) if is_refusal(errno) => {
+                let why = std::io::Error::from(errno);
+                self.problem(&entry.path, format!("the {what} could not be set: {why}"));
+                Ok(false)
+            }
+            done => done.map(|()| true).map_err(|e| self.failed(action, &entry.path, e)),
+        }
     }
 
     /// Returns owner and group as they are afterwards.
@@ -102,25 +114,17 @@ impl Destination {
         if !self.options().owners || before == wanted {
             return Ok(before);
         }
-        match handle.chown(entry.uid, entry.gid) {
-            Ok(()) => Ok(wanted),
-            Err(errno) if is_refusal(errno) => {
-                self.refused(entry, &format!("owner {}:{}", entry.uid, entry.gid), errno);
-                Ok(before)
-            }
-            Err(errno) => Err(self.failed("set the owner of", &entry.path, errno)),
-        }
+        let (set, what) = (handle.chown(entry.uid, entry.gid), format_args!("owner {}:{}", entry.uid, entry.gid));
+        let done = self.unless_refused(entry, set, is_refusal, "set the owner of", what)?;
+        Ok(if done { wanted } else { before })
     }
 
     fn remove_other_xattrs(&self, handle: &Handle, entry: &Entry) -> Result<()> {
         let names = handle.xattrs().names().map_err(|e| self.failed("list the attributes of", &entry.path, e))?;
         for name in names.iter().filter(|name| is_ours(name) && entry.xattrs.iter().all(|x| x.name != **name)) {
-            match handle.remove_xattr(name) {
-                Err(errno) if is_refused_xattr(errno) => {
-                    self.refused(entry, &format!("absence of {:?}", String::from_utf8_lossy(name)), errno);
-                }
-                result => result.map_err(|e| self.failed("remove an attribute of", &entry.path, e))?,
-            }
+            let what = format_args!("absence of {:?}", String::from_utf8_lossy(name));
+            let removed = handle.remove_xattr(name);
+            self.unless_refused(entry, removed, is_refused_xattr, "remove an attribute of", what)?;
         }
         Ok(())
     }
@@ -129,13 +133,9 @@ impl Destination {
         if !always && handle.xattrs().value(&xattr.name).is_ok_and(|value| value.as_deref() == Some(&*xattr.value)) {
             return Ok(());
         }
-        match handle.set_xattr(&xattr.name, &xattr.value) {
-            Err(errno) if is_refused_xattr(errno) => {
-                self.refused(entry, &format!("attribute {:?}", String::from_utf8_lossy(&xattr.name)), errno);
-                Ok(())
-            }
-            result => result.map_err(|e| self.failed("set an attribute of", &entry.path, e)),
-        }
+        let what = format_args!("attribute {:?}", String::from_utf8_lossy(&xattr.name));
+        let set = handle.set_xattr(&xattr.name, &xattr.value);
+        self.unless_refused(entry, set, is_refused_xattr, "set an attribute of", what).map(drop)
     }
 
     /// Whether [`Self::apply`] would change nothing.

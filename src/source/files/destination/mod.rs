@@ -15,7 +15,6 @@ mod folders;
 mod handle;
 mod layout;
 mod metadata;
-mod part;
 mod pending;
 mod remove;
 mod resolve;
@@ -24,6 +23,5 @@ mod root;
 mod tests;
 
 pub use existing::{Existing, FileState};
-pub use part::is_part_name;
-pub use pending::PendingFile;
+pub use pending::{PendingFile, is_part_name};
 pub use root::{Destination, DestinationOptions};

@@ -4,17 +4,39 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Mode, RenameFlags, renameat, renameat_with, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, openat, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
 use super::folders::OpenFolder;
 use super::handle::Handle;
 use super::layout::Layout;
-use super::part::{create, part_name};
 use super::root::Destination;
 use crate::error::{Error, Result};
 use crate::model::Entry;
 use crate::source::files::stat::Stat;
+
+const PREFIX: &[u8] = b".ccbackup-";
+const SUFFIX: &[u8] = b".part";
+
+/// Whether a file name (without folders) is one that a cut-short restore leaves.
+#[must_use]
+pub fn is_part_name(name: &[u8]) -> bool {
+    name.strip_prefix(PREFIX)
+        .and_then(|rest| rest.strip_suffix(SUFFIX))
+        .is_some_and(|random| random.len() == 16 && random.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// A new name that nobody can foresee.
+pub(super) fn part_name() -> Result<Vec<u8>> {
+    let random = getrandom::u64().map_err(|e| Error::failed("cannot get random bytes from the system").because(e))?;
+    Ok([PREFIX, format!("{random:016x}").as_bytes(), SUFFIX].concat())
+}
+
+/// Creates a file that did not exist, open for writing.
+pub(super) fn create(folder: &OpenFolder, name: &[u8], mode: Mode) -> Result<Handle, Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(&folder.fd, name, flags, mode).map(Handle::opened)
+}
 
 /// A file that is being written. Pieces may come in any order and from several threads.
 pub struct PendingFile<'a> {
@@ -43,18 +65,9 @@ impl Destination {
             return Err(self.would_overwrite(&entry.path));
         }
         let name = part_name()?;
-        let fd = create(&folder, &name, Mode::RUSR | Mode::WUSR)
+        let handle = create(&folder, &name, Mode::RUSR | Mode::WUSR)
             .map_err(|e| self.failed("make a file beside", &entry.path, e))?;
-        Ok(PendingFile {
-            target: self,
-            entry,
-            layout,
-            handle: Handle::opened(fd),
-            name,
-            written: AtomicU64::new(0),
-            done: false,
-            folder,
-        })
+        Ok(PendingFile { target: self, entry, layout, handle, name, written: AtomicU64::new(0), done: false, folder })
     }
 
     /// Gives something that was made under `temporary` its name; with `overwrite` in place of what has it.
@@ -110,10 +123,7 @@ impl PendingFile<'_> {
             )));
         }
         let (target, entry) = (self.target, self.entry);
-        if self.layout.ends_with_hole() {
-            rustix::fs::ftruncate(&self.handle.fd, self.layout.size)
-                .map_err(|e| target.failed("set the size of", &entry.path, e))?;
-        }
+        self.layout.set_size(&self.handle.fd).map_err(|e| target.failed("set the size of", &entry.path, e))?;
         target.apply(&self.handle, entry, !self.folder.default_acl)?;
         target.place(&self.folder, &self.name, entry)?;
         self.done = true;

@@ -59,7 +59,7 @@ impl Destination {
     }
 
     fn open_one(&self, path: &[u8]) -> Result<Opened, Errno> {
-        let handle = Handle::path_only(self.walk(path)?);
+        let handle = Handle::path_only(self.reach(path)?);
         let before = handle.stat()?;
         if before.mounted && !path.is_empty() {
             return Err(Errno::XDEV); // mounted since it was listed

@@ -36,13 +36,13 @@ impl Destination {
         if let Some(folder) = cache.get(parent) {
             return Ok(folder);
         }
-        let folder = Arc::new(OpenFolder::new(self.walk(parent)?));
+        let folder = Arc::new(OpenFolder::new(self.reach(parent)?));
         cache.put(parent, &folder);
         Ok(folder)
     }
 
     /// Opens the folder at `path` for path operations; the empty path is the target itself.
-    pub(super) fn walk(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+    pub(super) fn reach(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
         self.shared.descent.open(&self.shared.root, path)
     }
 }

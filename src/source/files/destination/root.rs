@@ -177,8 +177,8 @@ impl Destination {
         format!("{}/{path}", self.shared.dir.display())
     }
 
-    pub(super) fn failed(&self, what: &str, path: &EntryPath, cause: Errno) -> Error {
-        Error::failed(format!("cannot {what} {}", self.shown(path))).because(std::io::Error::from(cause))
+    pub(super) fn failed(&self, what: &str, path: &EntryPath, cause: impl Into<std::io::Error>) -> Error {
+        Error::failed(format!("cannot {what} {}", self.shown(path))).because(cause.into())
     }
 
     pub(super) fn would_overwrite(&self, path: &EntryPath) -> Error {
