@@ -15,7 +15,7 @@
 //! A [`Session`] is a repository as one [`Host`] sees it; its methods are the verbs.
 //!
 //! ```
-//! use ccbackup::{ComponentSpec, CreateOptions, Host, Recorder, RestoreOptions, Session, Signer, VerifyOptions};
+//! use ccbackup::{ComponentConfig, CreateOptions, Host, Recorder, RestoreOptions, Session, Signer, VerifyOptions};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let dir = dir.path();
@@ -24,7 +24,7 @@
 //! let monitor = Recorder::default();
 //! let signer = Signer::generate(&dir.join("signer"))?;
 //! let session = Session::open_or_create(&dir.join("backups"), Host::new(dir.join("state"), Some(signer)), false)?;
-//! let app = ComponentSpec { name: "app".into(), roots: vec![dir.join("app")], ..ComponentSpec::default() };
+//! let app = ComponentConfig { name: "app".into(), paths: vec![dir.join("app")], ..ComponentConfig::default() };
 //! let options = CreateOptions { components: vec![app], ..CreateOptions::default() };
 //! let id = session.create(&options, &monitor)?.id;
 //! assert!(session.verify(&id, &VerifyOptions::default(), &monitor)?.ok);
@@ -59,7 +59,8 @@ pub mod source;
 mod threads;
 
 pub use archive::seal::Sealer;
-pub use engine::create::{ComponentSpec, CreateOptions, CreateReport};
+pub use config::ComponentConfig;
+pub use engine::create::{CreateOptions, CreateReport};
 pub use engine::restore::{RestoreOptions, RestorePlan, RestoreReport};
 pub use engine::select::Selection;
 pub use engine::verify::{Depth, Finding, FindingKind, VerifyOptions, VerifyReport};

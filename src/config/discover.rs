@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{ComponentConfig, ComponentKind, Expect};
+use super::{ComponentConfig, ComponentKind};
 use crate::error::{Context as _, Result};
 
 const COMPOSE_FILES: [&str; 4] = ["docker-compose.yaml", "docker-compose.yml", "compose.yaml", "compose.yml"];
@@ -60,10 +60,6 @@ fn component(name: &str, paths: Vec<PathBuf>) -> Option<ComponentConfig> {
         name: name.to_owned(),
         kind: ComponentKind::Files,
         paths,
-        exclude: Vec::new(),
-        exclude_caches: false,
-        exclude_if_present: Vec::new(),
-        one_file_system: false,
-        expect: Expect::default(),
+        ..ComponentConfig::default()
     })
 }

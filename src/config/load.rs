@@ -8,7 +8,9 @@ use toml::de::DeTable;
 
 use super::near;
 use super::section::{At, ConfigText, Section};
-use super::types::{ComponentConfig, Config, Defaults, EncryptionConfig, Expect, RepositoryConfig, TrustConfig};
+use super::types::{
+    ComponentConfig, Config, Defaults, EncryptionConfig, ExcludeRules, Expect, RepositoryConfig, TrustConfig,
+};
 use super::values::{
     Cipher, ComponentKind, Percent, SignerRef, check_file_name, check_glob, check_recipient, resolve_location,
     resolve_path,
@@ -144,22 +146,27 @@ impl Reader<'_> {
         let section =
             section.only(&["exclude", "exclude_caches", "exclude_if_present", "one_file_system", "threads"])?;
         Ok(Defaults {
-            exclude: self.globs(&section)?,
-            exclude_caches: section.boolean("exclude_caches")?.unwrap_or(false),
-            exclude_if_present: self.file_names(&section)?,
-            one_file_system: section.boolean("one_file_system")?.unwrap_or(false),
+            rules: self.rules(&section, &ExcludeRules::default())?,
             threads: section.integer("threads", 1..=256)?.and_then(|n| usize::try_from(n).ok()),
         })
     }
 
-    fn globs(&self, section: &Section<'_>) -> Result<Vec<String>> {
-        let globs = section.strings("exclude")?;
-        globs.iter().map(|text| self.located(text, |t| check_glob(t).map(|()| t.to_owned()))).collect()
-    }
-
-    fn file_names(&self, section: &Section<'_>) -> Result<Vec<String>> {
-        let names = section.strings("exclude_if_present")?;
-        names.iter().map(|text| self.located(text, |t| check_file_name(t).map(|()| t.to_owned()))).collect()
+    /// What a section leaves out, in addition to what holds for all.
+    fn rules(&self, section: &Section<'_>, defaults: &ExcludeRules) -> Result<ExcludeRules> {
+        let checked = |key, check: fn(&str) -> Result<()>, defaults: &[String]| -> Result<Vec<String>> {
+            let own = section.strings(key)?;
+            let own = own.iter().map(|text| self.located(text, |t| check(t).map(|()| t.to_owned())));
+            let mut own = own.collect::<Result<Vec<_>>>()?;
+            let more: Vec<_> = defaults.iter().filter(|item| !own.contains(item)).cloned().collect();
+            own.extend(more);
+            Ok(own)
+        };
+        Ok(ExcludeRules {
+            exclude: checked("exclude", check_glob, &defaults.exclude)?,
+            exclude_caches: section.boolean("exclude_caches")?.unwrap_or(defaults.exclude_caches),
+            exclude_if_present: checked("exclude_if_present", check_file_name, &defaults.exclude_if_present)?,
+            one_file_system: section.boolean("one_file_system")?.unwrap_or(defaults.one_file_system),
+        })
     }
 
     fn components(&self, top: &Section<'_>, defaults: &Defaults) -> Result<Vec<ComponentConfig>> {
@@ -213,20 +220,10 @@ impl Reader<'_> {
             name: name.to_owned(),
             kind,
             paths: paths.collect::<Result<_>>()?,
-            exclude: with(self.globs(&section)?, &defaults.exclude),
-            exclude_caches: section.boolean("exclude_caches")?.unwrap_or(defaults.exclude_caches),
-            exclude_if_present: with(self.file_names(&section)?, &defaults.exclude_if_present),
-            one_file_system: section.boolean("one_file_system")?.unwrap_or(defaults.one_file_system),
+            rules: self.rules(&section, &defaults.rules)?,
             expect,
         })
     }
-}
-
-/// What a component names, and what holds for all of them.
-fn with(mut own: Vec<String>, defaults: &[String]) -> Vec<String> {
-    let more: Vec<_> = defaults.iter().filter(|item| !own.contains(item)).cloned().collect();
-    own.extend(more);
-    own
 }
 
 fn component_kind(text: &str) -> Result<ComponentKind> {

@@ -73,16 +73,16 @@ fn component(text: &mut String, wanted: &Rendering<'_>, component: &ComponentCon
     line(text, "kind", &quote(component.kind.name()));
     let paths = component.paths.iter().map(|path| written(wanted, path)).collect::<Result<Vec<_>>>()?;
     line(text, "paths", &list(paths.iter().map(String::as_str)));
-    if !component.exclude.is_empty() {
-        line(text, "exclude", &list(component.exclude.iter().map(String::as_str)));
+    if !component.rules.exclude.is_empty() {
+        line(text, "exclude", &list(component.rules.exclude.iter().map(String::as_str)));
     }
-    if component.exclude_caches {
+    if component.rules.exclude_caches {
         line(text, "exclude_caches", "true");
     }
-    if !component.exclude_if_present.is_empty() {
-        line(text, "exclude_if_present", &list(component.exclude_if_present.iter().map(String::as_str)));
+    if !component.rules.exclude_if_present.is_empty() {
+        line(text, "exclude_if_present", &list(component.rules.exclude_if_present.iter().map(String::as_str)));
     }
-    if component.one_file_system {
+    if component.rules.one_file_system {
         line(text, "one_file_system", "true");
     }
     let Expect { min_entries, max_shrink } = component.expect;

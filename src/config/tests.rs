@@ -63,14 +63,14 @@ exclude_caches = false
     let [configs, data] = &config.components[..] else { panic!("{config:?}") };
     let paths = ["/site/.env", "/site/configs", "/home/me/x", "/etc/hosts"].map(PathBuf::from);
     assert_eq!(configs.paths, paths);
-    assert_eq!(configs.exclude, ["**/*.log", "**/*.tmp"]);
-    assert!(configs.one_file_system && configs.exclude_caches);
-    assert_eq!(configs.exclude_if_present, ["skip me", ".nobackup"]);
+    assert_eq!(configs.rules.exclude, ["**/*.log", "**/*.tmp"]);
+    assert!(configs.rules.one_file_system && configs.rules.exclude_caches);
+    assert_eq!(configs.rules.exclude_if_present, ["skip me", ".nobackup"]);
     assert_eq!(configs.expect.min_entries, Some(3));
     assert_eq!(configs.expect.max_shrink, Some("50%".parse().unwrap()));
-    assert!(!data.one_file_system && !data.exclude_caches);
-    assert_eq!(data.exclude_if_present, [".nobackup"]);
-    assert_eq!(data.exclude, ["**/*.tmp"]);
+    assert!(!data.rules.one_file_system && !data.rules.exclude_caches);
+    assert_eq!(data.rules.exclude_if_present, [".nobackup"]);
+    assert_eq!(data.rules.exclude, ["**/*.tmp"]);
 }
 
 #[test]
@@ -320,10 +320,10 @@ fn what_is_rendered_reads_back_as_the_same() {
     let root = site();
     let (folder, home) = (root.path().join("site"), root.path().join("home"));
     let mut components = discover(&folder, Some(&home)).unwrap();
-    components[0].exclude = vec!["**/*.log".into(), "a\"b\\\\c".into()];
-    components[1].one_file_system = true;
-    components[1].exclude_caches = true;
-    components[1].exclude_if_present = vec![".nobackup".into()];
+    components[0].rules.exclude = vec!["**/*.log".into(), "a\"b\\\\c".into()];
+    components[1].rules.one_file_system = true;
+    components[1].rules.exclude_caches = true;
+    components[1].rules.exclude_if_present = vec![".nobackup".into()];
     components[1].expect = Expect { min_entries: Some(3), max_shrink: Some("12.5%".parse().unwrap()) };
     components[2].paths.extend(["~odd", "a\tb \u{7f}é", "http://x"].map(|p| folder.join(p)));
     components[3].expect.min_entries = Some(1);

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use super::values::{Cipher, ComponentKind, Percent, SignerRef};
+use crate::model::escape_path;
 
 /// Everything `ccbackup.toml` says. The default is what holds without a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,38 +52,44 @@ pub struct TrustConfig {
 /// `[defaults]`: what holds for every component, those of `--path` included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Defaults {
-    /// Globs that are excluded everywhere. Already part of every [`ComponentConfig::exclude`].
-    pub exclude: Vec<String>,
-    /// Whether what caches hold is left out. Already part of every [`ComponentConfig::exclude_caches`].
-    pub exclude_caches: bool,
-    /// Names that mark folders whose contents are left out. Already part of every
-    /// [`ComponentConfig::exclude_if_present`].
-    pub exclude_if_present: Vec<String>,
-    /// Whether mount points are left out. Already part of every [`ComponentConfig::one_file_system`].
-    pub one_file_system: bool,
+    /// What is left out everywhere. Already part of every [`ComponentConfig::rules`].
+    pub rules: ExcludeRules,
     /// Number of worker threads, 1 to 256.
     pub threads: Option<usize>,
 }
 
+/// What is left out of a component because somebody wants it so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ExcludeRules {
+    /// Globs; each is a valid one.
+    pub exclude: Vec<String>,
+    /// What is in folders that are caches by their `CACHEDIR.TAG`.
+    pub exclude_caches: bool,
+    /// What is in folders that hold one of these; each is a plain file name.
+    pub exclude_if_present: Vec<String>,
+    /// What lies on other file systems.
+    pub one_file_system: bool,
+}
+
 /// One `[[component]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ComponentConfig {
     /// A valid component name, distinct in a configuration.
     pub name: String,
     /// What captures it.
     pub kind: ComponentKind,
-    /// Files and folders, absolute, at least one.
+    /// Files and folders, absolute, at least one. Each lies under its last name in the backup.
+    #[serde(serialize_with = "serialize_paths")]
     pub paths: Vec<PathBuf>,
-    /// Globs of what is left out; each is a valid glob.
-    pub exclude: Vec<String>,
-    /// Leave out what is in folders that are caches by their `CACHEDIR.TAG`.
-    pub exclude_caches: bool,
-    /// Leave out what is in folders that hold one of these; each is a plain file name.
-    pub exclude_if_present: Vec<String>,
-    /// Leave out what lies on other file systems.
-    pub one_file_system: bool,
-    /// What a complete capture looks like.
+    /// What is left out.
+    pub rules: ExcludeRules,
+    /// What a complete capture looks like; it changes nothing that is captured.
+    #[serde(skip)]
     pub expect: Expect,
+}
+
+fn serialize_paths<S: serde::Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(paths.iter().map(|path| escape_path(path.as_os_str().as_encoded_bytes())))
 }
 
 /// `expect = { … }`: what is missing, empty or shrunken is a problem of the backup.

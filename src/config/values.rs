@@ -4,12 +4,16 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
+use serde::Serialize;
+
 use crate::error::{Error, Result};
 
 /// Kinds of components that are built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ComponentKind {
     /// Files and folders of this host.
+    #[default]
     Files,
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use ccbackup::engine::create::ComponentSpec;
+use ccbackup::ComponentConfig;
 use ccbackup::model::BackupId;
 
 use crate::byhand_names::{by_hand, said};
@@ -15,7 +15,7 @@ fn chain() -> (Sandbox, BackupId, BackupId) {
     let mut sandbox = Sandbox::plain();
     let other = sandbox.dir.path().join("other");
     write(&other.join("file"), b"of the other component");
-    let second = ComponentSpec { name: "other".into(), roots: vec![other], ..sandbox.settings.components[0].clone() };
+    let second = ComponentConfig { name: "other".into(), paths: vec![other], ..sandbox.settings.components[0].clone() };
     sandbox.settings.components.push(second);
     let tree = sandbox.tree();
     for n in 0..200 {

@@ -12,10 +12,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use ccbackup::ComponentConfig;
 use ccbackup::durable::{Disk, DiskChange, Faults};
-use ccbackup::engine::Clock;
-use ccbackup::engine::create;
 use ccbackup::engine::verify::Depth;
+use ccbackup::engine::{Clock, Session};
 use ccbackup::model::{BackupId, BackupKind, Moment};
 use ccbackup::monitor::Recorder;
 use ccbackup::repo::Repository;
@@ -125,7 +125,7 @@ impl Scene {
             let root = sandbox.tree().join(name);
             write(&root.join("small"), name.as_bytes());
             write(&root.join("folder/other"), &noise(3, 3000));
-            let spec = create::ComponentSpec { name: name.into(), roots: vec![root], ..template.clone() };
+            let spec = ComponentConfig { name: name.into(), paths: vec![root], ..template.clone() };
             sandbox.settings.components.push(spec);
         }
         // Later than all timestamps of the tree, so that they are believed.
@@ -338,7 +338,8 @@ fn everything_is_synced_before_it_is_named_and_nothing_of_a_backup_is_written_af
         scene.sandbox.host.disk = Disk::with_faults(log.clone());
         scene.sandbox.now += 60;
         scene.sandbox.host.clock = Clock::Fixed(Moment::from_unix_seconds(scene.sandbox.now));
-        let report = scene.sandbox.create_watched(&Recorder::default()).unwrap();
+        let session = Session::open_or_create(&root, scene.sandbox.host(), false).unwrap();
+        let report = session.create(&scene.sandbox.settings, &Recorder::default()).unwrap();
         assert_eq!(report.kind, kind);
         let log = std::mem::take(&mut *log.0.lock().unwrap());
         assert_order(&log, &root, &report.id);

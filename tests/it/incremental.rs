@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use ccbackup::ComponentConfig;
 use ccbackup::archive::seal::Sealer;
 use ccbackup::engine::Clock;
-use ccbackup::engine::create::{self, ComponentSpec};
+use ccbackup::engine::create;
 use ccbackup::engine::verify::Depth;
 use ccbackup::error::Kind;
 use ccbackup::keys::generate_identity;
@@ -247,9 +248,9 @@ fn a_component_that_is_added_later_is_whole_beside_an_incremental_one() {
     sandbox.create();
     let more = sandbox.dir.path().join("more");
     write(&more.join("file"), &noise(2, 60_000));
-    sandbox.settings.components.push(ComponentSpec {
+    sandbox.settings.components.push(ComponentConfig {
         name: "more".into(),
-        roots: vec![more.clone()],
+        paths: vec![more.clone()],
         ..sandbox.settings.components[0].clone()
     });
     let report = incremental(&mut sandbox);
@@ -269,7 +270,7 @@ fn what_is_excluded_later_is_not_in_the_next_backup() {
         write(&sandbox.tree().join(name), name.as_bytes());
     }
     sandbox.create();
-    sandbox.settings.components[0].exclude = vec!["**/*.log".into(), "**/cache".into()];
+    sandbox.settings.components[0].rules.exclude = vec!["**/*.log".into(), "**/cache".into()];
     let report = sandbox.create();
     assert_eq!(report.kind, BackupKind::Incremental);
     assert_eq!(report.components[0].bytes_read, 0);
@@ -277,7 +278,7 @@ fn what_is_excluded_later_is_not_in_the_next_backup() {
         let paths: Vec<_> = look(&restored).into_keys().map(|p| String::from_utf8(p).unwrap()).collect();
         assert_eq!(paths, ["", "keep", "keep/a"]);
     }
-    sandbox.settings.components[0].exclude.clear();
+    sandbox.settings.components[0].rules.exclude.clear();
     incremental(&mut sandbox);
 }
 

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ccbackup::ComponentConfig;
 use ccbackup::Kind;
 use ccbackup::archive::frame::SeekTable;
-use ccbackup::engine::create::ComponentSpec;
 use ccbackup::engine::query::{self, Change};
 use ccbackup::engine::restore;
 use ccbackup::engine::select::Selection;
@@ -347,7 +347,7 @@ fn components_behind_one_with_a_damaged_index_are_restored() {
     for name in ["a", "b"] {
         let root = sandbox.scratch(&format!("roots/{name}"));
         write(&root.join("file"), name.as_bytes());
-        let spec = ComponentSpec { name: name.into(), roots: vec![root], ..template.clone() };
+        let spec = ComponentConfig { name: name.into(), paths: vec![root], ..template.clone() };
         sandbox.settings.components.push(spec);
     }
     let report = sandbox.create();

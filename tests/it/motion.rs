@@ -18,7 +18,7 @@ use crate::support::{Sandbox, assert_same, look, noise, write};
 fn create_while(sandbox: &mut Sandbox, change: impl Fn(&Path)) -> CreateReport {
     let tree = sandbox.tree();
     let walks: Walks<'_> = &|spec, _| {
-        let steps: Vec<Step> = walk(&spec.roots, WalkOptions::default())?.collect();
+        let steps: Vec<Step> = walk(&spec.paths, WalkOptions::default())?.collect();
         change(&tree);
         Ok(Box::new(steps.into_iter()))
     };

@@ -11,8 +11,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use ccbackup::Result;
+use ccbackup::config::{ComponentConfig, ExcludeRules};
 use ccbackup::engine::chain::Chain;
-use ccbackup::engine::create::ComponentSpec;
 use ccbackup::engine::query;
 use ccbackup::engine::restore;
 use ccbackup::engine::select::Selection;
@@ -279,10 +279,10 @@ fn awkward_chain(mut sandbox: Sandbox) {
     let root = sandbox.tree();
     awkward_tree(&root);
     write(&root.join("large two"), &noise(8, 9 << 20));
-    let spec = |name: &str, folder: PathBuf, exclude: &[&str]| ComponentSpec {
+    let spec = |name: &str, folder: PathBuf, exclude: &[&str]| ComponentConfig {
         name: name.into(),
-        roots: vec![folder],
-        exclude: exclude.iter().map(|&e| e.to_owned()).collect(),
+        paths: vec![folder],
+        rules: ExcludeRules { exclude: exclude.iter().map(|&e| e.to_owned()).collect(), ..Default::default() },
         ..sandbox.settings.components[0].clone()
     };
     let nothing = sandbox.dir.path().join("nothing");

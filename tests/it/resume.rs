@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use ccbackup::ComponentConfig;
 use ccbackup::durable::{Disk, DiskChange, Faults};
-use ccbackup::engine::create::{self, ComponentSpec};
+use ccbackup::engine::create;
 use ccbackup::engine::restore;
 use ccbackup::engine::verify::Depth;
 use ccbackup::error::Kind;
@@ -64,9 +65,9 @@ impl Cut {
             let root = sandbox.tree().join(name);
             write(&root.join("file"), name.as_bytes());
             write(&root.join("longer"), &noise(1, 40_000));
-            sandbox.settings.components.push(ComponentSpec {
+            sandbox.settings.components.push(ComponentConfig {
                 name: name.into(),
-                roots: vec![root],
+                paths: vec![root],
                 ..template.clone()
             });
         }
@@ -221,12 +222,12 @@ fn a_component_whose_settings_changed_is_not_taken_over() {
     #[expect(clippy::type_complexity, reason = "a table that is read once")]
     let changes: [(&str, fn(&mut Sandbox)); 5] = [
         ("rehash", |s| s.settings.rehash = true),
-        ("exclude", |s| s.settings.components[0].exclude = vec!["nothing*".into()]),
+        ("exclude", |s| s.settings.components[0].rules.exclude = vec!["nothing*".into()]),
         ("level", |s| s.settings.level = 5),
         ("volumes", |s| s.settings.volume_bytes = 1 << 20),
         ("root", |s| {
             write(&s.tree().join("elsewhere/first/file"), b"another");
-            s.settings.components[0].roots = vec![s.tree().join("elsewhere/first")];
+            s.settings.components[0].paths = vec![s.tree().join("elsewhere/first")];
         }),
     ];
     for (what, change) in changes {

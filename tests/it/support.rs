@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
+use ccbackup::ComponentConfig;
 use ccbackup::Result;
 use ccbackup::archive::seal::Sealer;
 use ccbackup::durable::Disk;
 use ccbackup::engine::chain::Chain;
-use ccbackup::engine::create::{ComponentSpec, CreateOptions, CreateReport};
+use ccbackup::engine::create::{CreateOptions, CreateReport};
 use ccbackup::engine::verify::{self, Depth};
 use ccbackup::engine::{Clock, Host, Session, restore};
 use ccbackup::keys::{AesKey, Keys, generate_identity};
@@ -198,8 +199,8 @@ impl Sandbox {
     }
 }
 
-pub(crate) fn component(name: &str, root: PathBuf) -> ComponentSpec {
-    ComponentSpec { name: name.into(), roots: vec![root], ..ComponentSpec::default() }
+pub(crate) fn component(name: &str, root: PathBuf) -> ComponentConfig {
+    ComponentConfig { name: name.into(), paths: vec![root], ..ComponentConfig::default() }
 }
 
 /// Runs another test as nobody, from a copy of this program: root may read everything and make devices.

@@ -5,11 +5,12 @@ use std::collections::{BTreeSet, HashSet};
 
 use crossbeam_channel::Receiver;
 
-use super::options::{ComponentSpec, CreateOptions};
+use super::options::CreateOptions;
 use super::problems::Problems;
 use super::work::{ChunkedFrame, IndexLine, Kept, LargeDone, LargePart, Packed, PackedFrame, Slot};
 use crate::archive::frame::Compressor;
 use crate::archive::{FramedWriter, tar};
+use crate::config::ComponentConfig;
 use crate::error::{Error, Result};
 use crate::index::{IndexWriter, LastSegments, LocalWriter, Pushed};
 use crate::model::{
@@ -61,7 +62,7 @@ impl Collected {
 /// Writes the archive volumes and the index of one component.
 #[derive(Debug)]
 pub(super) struct Collector<'a> {
-    spec: &'a ComponentSpec,
+    spec: &'a ComponentConfig,
     options: &'a CreateOptions,
     staging: &'a Staging,
     open: Option<FramedWriter>,
@@ -80,7 +81,7 @@ pub(super) struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     pub(super) fn new(
-        spec: &'a ComponentSpec,
+        spec: &'a ComponentConfig,
         options: &'a CreateOptions,
         staging: &'a Staging,
         local: LocalWriter,
@@ -283,7 +284,7 @@ impl<'a> Collector<'a> {
         if self.entries > 0 || !self.problems.is_empty() {
             return;
         }
-        for root in &self.spec.roots {
+        for root in &self.spec.paths {
             let path = root_name(root).map_or_else(|_| "root".to_owned(), |name| name.to_string());
             let detail = "nothing of it was captured: it is a socket, or own data of the backup".to_owned();
             self.problems.add(Problem { kind: ProblemKind::Unsupported, path, detail });

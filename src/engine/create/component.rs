@@ -10,9 +10,10 @@ use super::collect::{Collected, Collector};
 use super::join;
 use super::known::KnownContent;
 use super::large::LargeFile;
-use super::options::{ComponentSpec, CreateOptions};
+use super::options::CreateOptions;
 use super::pack::Packer;
 use super::work::{FrameTasks, Work};
+use crate::config::ComponentConfig;
 use crate::durable::Disk;
 use crate::error::Result;
 use crate::index::LocalIndex;
@@ -22,22 +23,23 @@ use crate::source::files::{Exclude, Names, Step, Walk, WalkOptions, walk};
 use crate::threads;
 
 /// Starts the walk of a component.
-pub(super) fn start_walk(spec: &ComponentSpec, options: &CreateOptions) -> Result<Walk> {
+pub(super) fn start_walk(spec: &ComponentConfig, options: &CreateOptions) -> Result<Walk> {
+    let rules = &spec.rules;
     let options = WalkOptions {
-        exclude: Exclude::new(&spec.exclude)?,
-        exclude_caches: spec.exclude_caches,
-        exclude_if_present: spec.exclude_if_present.clone(),
-        one_file_system: spec.one_file_system,
+        exclude: Exclude::new(&rules.exclude)?,
+        exclude_caches: rules.exclude_caches,
+        exclude_if_present: rules.exclude_if_present.clone(),
+        one_file_system: rules.one_file_system,
         skip_identities: options.skip_identities.clone(),
         threads: options.threads,
     };
-    walk(&spec.roots, options)
+    walk(&spec.paths, options)
 }
 
 /// Captures a component into the staging folder, and its index into the local copy.
 #[expect(clippy::too_many_arguments, reason = "what is captured, from where, on top of what, and to where")]
 pub(super) fn capture(
-    spec: &ComponentSpec,
+    spec: &ComponentConfig,
     options: &CreateOptions,
     walk: impl Iterator<Item = Step> + Send,
     last: Option<&LastIndex>,

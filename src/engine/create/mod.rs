@@ -23,7 +23,7 @@ mod stream;
 mod texts;
 mod work;
 
-pub use options::{ComponentSpec, CreateOptions};
+pub use options::CreateOptions;
 pub use preview::{Preview, preview};
 pub use report::{ComponentReport, CreateReport};
 pub use run::{Walks, identity_of};

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::options::{ComponentSpec, CreateOptions};
+use super::options::CreateOptions;
 use super::parent::ParentChoice;
+use crate::config::ComponentConfig;
 use crate::engine::Session;
 use crate::error::{Error, Result};
 use crate::model::{BackupId, Digest, Moment};
@@ -54,7 +55,7 @@ fn finished(
     staging: &Staging,
     choice: &ParentChoice,
     options: &CreateOptions,
-    spec: &ComponentSpec,
+    spec: &ComponentConfig,
 ) -> Option<FinishedComponent> {
     let found = session.state.finished(staging.id(), &spec.name)?;
     let copy = session.state.copy(staging.id(), &spec.name);
@@ -66,7 +67,7 @@ fn finished(
 }
 
 /// What a finished component depends on; equal means it would be made the same way again.
-pub(super) fn fingerprint(spec: &ComponentSpec, options: &CreateOptions, choice: &ParentChoice) -> Digest {
+pub(super) fn fingerprint(spec: &ComponentConfig, options: &CreateOptions, choice: &ParentChoice) -> Digest {
     let base = choice.last_index(&spec.name).and(choice.parent.as_ref());
     let CreateOptions { level, volume_bytes, rehash, .. } = options;
     let facts = serde_json::json!([spec, options.sealer.sealing(), level, base, volume_bytes, rehash]);

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::component;
-use super::options::{ComponentSpec, CreateOptions};
+use super::options::CreateOptions;
 use super::parent::ParentChoice;
 use super::report::{CreateReport, report};
 use super::resume;
 use super::stream::CHUNKING;
 use super::texts::texts;
+use crate::config::ComponentConfig;
 use crate::engine::Session;
 use crate::error::{Context, Error, Result};
 use crate::model::{BackupId, BackupKind, ComponentRecord, FORMAT_NAME, FORMAT_VERSION, Manifest, Moment};
@@ -20,7 +21,7 @@ use crate::repo::state::{ACCEPTANCE, FinishedComponent, Head, LocalComponent, Lo
 use crate::source::files::Step;
 
 /// Starts the walk of a component; a call gives all its steps in order.
-pub type Walks<'a> = &'a dyn Fn(&ComponentSpec, &CreateOptions) -> Result<Box<dyn Iterator<Item = Step> + Send>>;
+pub type Walks<'a> = &'a dyn Fn(&ComponentConfig, &CreateOptions) -> Result<Box<dyn Iterator<Item = Step> + Send>>;
 
 /// Device and inode, by which walks know what to stay out of.
 pub fn identity_of(path: &Path) -> Result<(u64, u64)> {
@@ -95,7 +96,7 @@ impl Session {
     /// Captures a component, checks it against what is expected of it, and notes that it is finished.
     fn capture(
         &self,
-        spec: &ComponentSpec,
+        spec: &ComponentConfig,
         options: &CreateOptions,
         walks: Walks<'_>,
         choice: &ParentChoice,
@@ -160,8 +161,8 @@ impl Session {
 }
 
 /// Missing or shrunken parts fail the backup before anything is published.
-fn check_expectations(spec: &ComponentSpec, record: &ComponentRecord, parent: Option<&Manifest>) -> Result<()> {
-    if let Some(min) = spec.min_entries.filter(|&min| record.entries < min) {
+fn check_expectations(spec: &ComponentConfig, record: &ComponentRecord, parent: Option<&Manifest>) -> Result<()> {
+    if let Some(min) = spec.expect.min_entries.filter(|&min| record.entries < min) {
         return Err(Error::failed(format!(
             "the component {} has {} entries, at least {min} are expected",
             spec.name, record.entries
@@ -169,7 +170,7 @@ fn check_expectations(spec: &ComponentSpec, record: &ComponentRecord, parent: Op
         .hint("nothing was published; change `expect` in the configuration if this is right"));
     }
     let before = parent.and_then(|m| m.component(&spec.name)).map(|c| c.content_bytes);
-    if let (Some(percent), Some(before)) = (spec.max_shrink, before)
+    if let (Some(percent), Some(before)) = (spec.expect.max_shrink, before)
         && record.content_bytes < before.saturating_sub(percent.of(before))
     {
         return Err(Error::failed(format!(

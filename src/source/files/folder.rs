@@ -10,22 +10,18 @@ use std::ffi::CString;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
-use super::stat::Stat;
+use super::descend::{FOLDER, open_to_read, step};
+use super::stat::{Stat, identity};
 use crate::model::ProblemKind;
 
 /// Folders that are kept open for a walk.
 const MAX_OPEN: usize = 64;
-
-/// How often and how long an open is tried again while another program gives up its lease on the file.
-const LEASE_TRIES: u32 = 40;
-const LEASE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Something else stands where the file was.
 #[derive(Debug)]
@@ -88,7 +84,7 @@ impl OpenFolders {
 /// A folder on the way.
 #[derive(Debug)]
 pub(super) struct Folder {
-    origin: Origin,
+    approach: Approach,
     identity: (u64, u64),
     /// Device of the root it belongs to.
     pub(super) root_device: u64,
@@ -98,8 +94,9 @@ pub(super) struct Folder {
     others: Arc<OpenFolders>,
 }
 
+/// How a folder is reached.
 #[derive(Debug)]
-enum Origin {
+enum Approach {
     /// The folder that holds a root: no entry itself, reached by its absolute path.
     Anchor(PathBuf),
     /// A root that is a folder, with its name in entry paths, which may differ from the one in its anchor.
@@ -111,10 +108,10 @@ enum Origin {
 impl Folder {
     /// Opens the folder that holds a root.
     pub(super) fn anchor(path: PathBuf, others: Arc<OpenFolders>) -> io::Result<Arc<Self>> {
-        let fd = openat(CWD, &path, ANCHOR, Mode::empty())?;
-        let identity = identity_of(&fd)?;
+        let fd = open_anchor(&path)?;
+        let identity = identity(&fd)?;
         let folder = Arc::new(Self {
-            origin: Origin::Anchor(path),
+            approach: Approach::Anchor(path),
             identity,
             root_device: identity.0,
             path_bytes: 0,
@@ -127,41 +124,41 @@ impl Folder {
 
     /// A root called `name` in its anchor and `shown` in entry paths.
     pub(super) fn root(anchor: &Arc<Self>, name: &CStr, shown: &[u8], stat: &Stat) -> Arc<Self> {
-        let origin = Origin::Root { anchor: Arc::clone(anchor), name: name.to_owned(), shown: shown.into() };
-        anchor.inner(origin, stat, stat.device, shown.len())
+        let approach = Approach::Root { anchor: Arc::clone(anchor), name: name.to_owned(), shown: shown.into() };
+        anchor.inner(approach, stat, stat.device, shown.len())
     }
 
     /// A folder inside this one.
     pub(super) fn child(self: &Arc<Self>, name: &CStr, stat: &Stat) -> Arc<Self> {
         let path_bytes = self.path_bytes + 1 + name.count_bytes();
-        let origin = Origin::Child { parent: Arc::clone(self), name: name.to_owned() };
-        self.inner(origin, stat, self.root_device, path_bytes)
+        let approach = Approach::Child { parent: Arc::clone(self), name: name.to_owned() };
+        self.inner(approach, stat, self.root_device, path_bytes)
     }
 
-    fn inner(&self, origin: Origin, stat: &Stat, root_device: u64, path_bytes: usize) -> Arc<Self> {
+    fn inner(&self, approach: Approach, stat: &Stat, root_device: u64, path_bytes: usize) -> Arc<Self> {
         let (identity, others) = (stat.identity(), Arc::clone(&self.others));
-        Arc::new(Self { origin, identity, root_device, path_bytes, open: Mutex::new(None), others })
+        Arc::new(Self { approach, identity, root_device, path_bytes, open: Mutex::new(None), others })
     }
 
     fn parent(&self) -> Option<(&Arc<Self>, &CStr)> {
-        match &self.origin {
-            Origin::Anchor(_) => None,
-            Origin::Root { anchor: parent, name, .. } | Origin::Child { parent, name } => Some((parent, name)),
+        match &self.approach {
+            Approach::Anchor(_) => None,
+            Approach::Root { anchor: parent, name, .. } | Approach::Child { parent, name } => Some((parent, name)),
         }
     }
 
-    /// Its entry path with a `/` behind it; empty for an anchor.
+    /// Its entry path with a `/` after it; empty for an anchor.
     pub(super) fn path_prefix(&self) -> Vec<u8> {
         let mut names: Vec<&[u8]> = Vec::new();
         let mut at = self;
         loop {
-            match &at.origin {
-                Origin::Anchor(_) => break,
-                Origin::Root { shown, .. } => {
+            match &at.approach {
+                Approach::Anchor(_) => break,
+                Approach::Root { shown, .. } => {
                     names.push(shown);
                     break;
                 }
-                Origin::Child { parent, name } => {
+                Approach::Child { parent, name } => {
                     names.push(name.to_bytes());
                     at = parent;
                 }
@@ -188,12 +185,12 @@ impl Folder {
             if let Some(fd) = lock(&at.open).clone() {
                 break fd;
             }
-            match &at.origin {
-                Origin::Anchor(path) => {
-                    let fd = self.with_descriptors(|| openat(CWD, path, ANCHOR, Mode::empty()))?;
+            match &at.approach {
+                Approach::Anchor(path) => {
+                    let fd = self.with_descriptors(|| open_anchor(path))?;
                     break at.checked(fd)?;
                 }
-                Origin::Root { anchor: parent, .. } | Origin::Child { parent, .. } => {
+                Approach::Root { anchor: parent, .. } | Approach::Child { parent, .. } => {
                     closed.push(at);
                     at = parent;
                 }
@@ -201,7 +198,7 @@ impl Folder {
         };
         while let Some(folder) = closed.pop() {
             let Some((_, name)) = folder.parent() else { continue };
-            let opened = self.with_descriptors(|| openat(&fd, name, THROUGH, Mode::empty()))?;
+            let opened = self.with_descriptors(|| step(&fd, name))?;
             fd = folder.checked(opened)?;
         }
         Ok(fd)
@@ -214,40 +211,24 @@ impl Folder {
         self.checked(fd)
     }
 
-    /// Opens `name` for reading without following a link, without blocking on a pipe, and without touching its access
-    /// time where that is allowed.
+    /// Opens `name` for reading as [`open_to_read`] does, without touching its access time.
     pub(super) fn open_inside(&self, fd: impl AsFd, name: &CStr, flags: OFlags) -> io::Result<OwnedFd> {
-        let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let mut tries = 0;
-        loop {
-            let opened = match self.with_descriptors(|| openat(&fd, name, flags | OFlags::NOATIME, Mode::empty())) {
-                // Only an owner may leave the access time alone.
-                Err(Errno::PERM) => self.with_descriptors(|| openat(&fd, name, flags, Mode::empty())),
-                other => other,
-            };
-            match opened {
-                Err(Errno::AGAIN) if tries < LEASE_TRIES => {
-                    tries += 1;
-                    std::thread::sleep(LEASE_PAUSE);
-                }
-                other => return Ok(other?),
-            }
-        }
+        Ok(self.with_descriptors(|| open_to_read(&fd, name, flags | OFlags::NOATIME))?)
     }
 
     /// Makes room once when there are no descriptors left.
     fn with_descriptors(&self, open: impl Fn() -> rustix::io::Result<OwnedFd>) -> rustix::io::Result<OwnedFd> {
-        match rustix::io::retry_on_intr(&open) {
+        match open() {
             Err(Errno::MFILE | Errno::NFILE) => {
                 self.others.close_all();
-                rustix::io::retry_on_intr(&open)
+                open()
             }
             other => other,
         }
     }
 
     fn checked(self: &Arc<Self>, fd: OwnedFd) -> io::Result<Arc<OwnedFd>> {
-        if identity_of(&fd)? != self.identity {
+        if identity(&fd)? != self.identity {
             return Err(replaced());
         }
         let fd = Arc::new(fd);
@@ -256,21 +237,18 @@ impl Folder {
     }
 }
 
-const ANCHOR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-const THROUGH: OFlags = ANCHOR.union(OFlags::NOFOLLOW);
-
-fn identity_of(fd: &OwnedFd) -> io::Result<(u64, u64)> {
-    let raw = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE | StatxFlags::INO)?;
-    Ok((rustix::fs::makedev(raw.stx_dev_major, raw.stx_dev_minor), raw.stx_ino))
+/// Opens the folder of a root, whose path may lead through links.
+fn open_anchor(path: &Path) -> rustix::io::Result<OwnedFd> {
+    rustix::io::retry_on_intr(|| openat(CWD, path, FOLDER - OFlags::NOFOLLOW, Mode::empty()))
 }
 
 /// A long chain of parents must not be dropped by recursion.
 impl Drop for Folder {
     fn drop(&mut self) {
-        let mut origin = std::mem::replace(&mut self.origin, Origin::Anchor(PathBuf::new()));
-        while let Origin::Root { anchor: parent, .. } | Origin::Child { parent, .. } = origin {
+        let mut approach = std::mem::replace(&mut self.approach, Approach::Anchor(PathBuf::new()));
+        while let Approach::Root { anchor: parent, .. } | Approach::Child { parent, .. } = approach {
             let Some(mut folder) = Arc::into_inner(parent) else { break };
-            origin = std::mem::replace(&mut folder.origin, Origin::Anchor(PathBuf::new()));
+            approach = std::mem::replace(&mut folder.approach, Approach::Anchor(PathBuf::new()));
         }
     }
 }
@@ -282,7 +260,7 @@ mod tests {
     #[test]
     fn a_chain_of_a_hundred_thousand_folders_is_dropped_without_recursion() {
         let anchor = Folder::anchor(PathBuf::from("/"), Arc::default()).unwrap();
-        let stat = super::super::list::stat_inside(anchor.handle().unwrap(), c".", true).unwrap().0.unwrap();
+        let stat = Stat::at(anchor.handle().unwrap(), c".").unwrap();
         let mut folder = Folder::root(&anchor, c".", b"root", &stat);
         for _ in 0..100_000 {
             folder = folder.child(c"d", &stat);
@@ -301,7 +279,7 @@ mod tests {
         let anchor = Folder::anchor(dir.path().to_owned(), Arc::default()).unwrap();
         let open = |i: usize| {
             let name = CString::new(i.to_string()).unwrap();
-            let stat = super::super::list::stat_inside(anchor.handle().unwrap(), &name, true).unwrap().0.unwrap();
+            let stat = Stat::at(anchor.handle().unwrap(), name.as_c_str()).unwrap();
             let folder = Folder::root(&anchor, &name, name.to_bytes(), &stat);
             folder.open_to_list().unwrap();
             folder
@@ -316,7 +294,7 @@ mod tests {
         std::os::unix::fs::symlink("1", dir.path().join("0")).unwrap();
         assert_eq!(problem_kind(&first.handle().unwrap_err()), ProblemKind::Vanished);
         std::fs::remove_file(dir.path().join("0")).unwrap();
-        // A new folder may get the inode of the old one, so an older one takes its origin.
+        // A new folder may get the inode of the old one, so an older one takes its place.
         assert!(std::process::Command::new("mv").arg(dir.path().join("1")).arg(dir.path().join("0")).status().is_ok());
         assert_eq!(problem_kind(&first.handle().unwrap_err()), ProblemKind::Vanished);
         rest[5].handle().unwrap();

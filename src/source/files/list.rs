@@ -1,23 +1,24 @@
-//! What the threads of a walk do: list a folder, and look at its entries in blocks.
+//! What the threads of a walk do: list a folder, and stat its entries in blocks.
 //!
 //! A folder's names are held packed while it is walked; metadata only of a block of them, so a folder of millions of
-//! files costs little more than its names, and its blocks are looked at by several threads.
+//! files costs little more than its names, and several threads work on its blocks.
 
 use std::borrow::Cow;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, OFlags, RawDir, StatxAttributes, statx};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::exclude::Exclude;
 use super::folder::{Folder, problem_kind};
+use super::listing::Listing;
 use super::ordered_queue::Done;
-use super::stat::{FileKind, Stat, WANTED};
+use super::stat::{FileKind, Stat, UNKNOWN_TYPE};
 use crate::model::{MAX_PATH_BYTES, ProblemKind, escape_path};
 
 /// Entries whose metadata is held at once, by block.
@@ -25,9 +26,6 @@ const BLOCK: usize = 512;
 
 /// Memory of a listing that counts as one unit ahead of the consumer, in bytes.
 const UNIT_BYTES: usize = 64 << 10;
-
-/// Bytes that are asked of a folder at a time.
-const LIST_BYTES: usize = 64 << 10;
 
 /// First bytes of a `CACHEDIR.TAG`, as <https://bford.info/cachedir/> defines them.
 const CACHE_SIGNATURE: &[u8; 43] = b"Signature: 8a477f597d28d172789f06886806bc55";
@@ -48,11 +46,11 @@ pub(super) struct Rules {
 
 /// A piece of work.
 #[derive(Debug)]
-pub(super) enum Work {
-    /// List a folder and look at its first block.
+pub(super) enum WalkTask {
+    /// List a folder and stat its first block.
     List(Arc<Folder>),
-    /// Look at another block of it.
-    Look(Arc<Folder>, Arc<Listing>, Range<usize>),
+    /// Stat another block of it.
+    Stat(Arc<Folder>, Arc<Listing>, Range<usize>),
 }
 
 /// Some entries of a folder.
@@ -60,7 +58,7 @@ pub(super) enum Work {
 pub(super) struct Block {
     pub(super) folder: Arc<Folder>,
     /// In order.
-    pub(super) items: Vec<Item>,
+    pub(super) items: Vec<Listed>,
     /// Blocks of the same folder that follow.
     pub(super) more: usize,
     /// Why contents were left out.
@@ -71,14 +69,14 @@ pub(super) struct Block {
 
 /// One name in a folder.
 #[derive(Debug)]
-pub(super) struct Item {
+pub(super) struct Listed {
     pub(super) name: CString,
     pub(super) what: What,
 }
 
 #[derive(Debug)]
 pub(super) enum What {
-    /// An entry; one to enter has its own [`Work::List`] in the line.
+    /// An entry; one to enter has its own [`WalkTask::List`] in the line.
     Entry {
         stat: Stat,
         enter: bool,
@@ -92,77 +90,18 @@ pub(super) enum What {
     Problem(ProblemKind, String),
 }
 
-/// The sorted names of a folder.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    /// Names, each with a NUL behind it.
-    bytes: Vec<u8>,
-    /// Where each starts, and its type where the folder tells.
-    names: Vec<(usize, FileType)>,
-}
-
-impl Listing {
-    fn name(&self, index: usize) -> &CStr {
-        self.names.get(index).map(|&(at, _)| name_at(&self.bytes, at)).unwrap_or_default()
-    }
-
-    fn find(&self, name: &CStr) -> Option<usize> {
-        self.names.binary_search_by(|&(at, _)| name_at(&self.bytes, at).cmp(name)).ok()
-    }
-
-    /// Reads all names. An error leaves what was read before it.
-    fn read(fd: &OwnedFd, buffer: &mut Vec<u8>) -> (Self, rustix::io::Result<()>) {
-        let mut listing = Self::default();
-        buffer.clear();
-        buffer.reserve(LIST_BYTES);
-        let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
-        let result = loop {
-            match entries.next() {
-                None => break Ok(()),
-                Some(Err(Errno::INTR)) => {}
-                Some(Err(e)) => break Err(e),
-                Some(Ok(entry)) => {
-                    let name = entry.file_name();
-                    // A file system that lists a name with `/` is broken; such a name can neither be opened nor kept.
-                    if !matches!(name.to_bytes(), b"" | b"." | b"..") && !name.to_bytes().contains(&b'/') {
-                        listing.names.push((listing.bytes.len(), entry.file_type()));
-                        listing.bytes.extend_from_slice(name.to_bytes_with_nul());
-                    }
-                }
-            }
-        };
-        listing.sort();
-        (listing, result)
-    }
-
-    /// Sorts by bytes, and removes repetitions: a folder that changes while it is read may list a name twice.
-    fn sort(&mut self) {
-        let bytes = &self.bytes;
-        self.names.sort_unstable_by(|a, b| name_at(bytes, a.0).cmp(name_at(bytes, b.0)));
-        self.names.dedup_by(|a, b| name_at(bytes, a.0) == name_at(bytes, b.0));
-    }
-
-    fn keep_only(&mut self, index: Option<usize>) {
-        self.names = index.and_then(|i| self.names.get(i).copied()).into_iter().collect();
-    }
-}
-
-fn name_at(bytes: &[u8], at: usize) -> &CStr {
-    bytes.get(at..).and_then(|bytes| CStr::from_bytes_until_nul(bytes).ok()).unwrap_or_default()
-}
-
 /// Does a piece of work. `buffer` is scratch memory of the thread.
-pub(super) fn run(work: Work, rules: &Rules, buffer: &mut Vec<u8>) -> Done<Work, Block> {
+pub(super) fn run(work: WalkTask, rules: &Rules, buffer: &mut Vec<u8>) -> Done<WalkTask, Block> {
     match work {
-        Work::List(folder) => list(folder, rules, buffer),
-        Work::Look(folder, listing, range) => {
+        WalkTask::List(folder) => list(folder, rules, buffer),
+        WalkTask::Stat(folder, listing, range) => {
             let mut more = Vec::new();
             let items = match folder.handle() {
-                Ok(fd) => look(&folder, &fd, &listing, range, rules, &mut more),
+                Ok(fd) => stat_names(&folder, &fd, &listing, range, rules, &mut more),
                 Err(e) => {
                     // The folder went away in the middle: each name that was seen is reported.
                     let fault = || What::Problem(problem_kind(&e), e.to_string());
-                    range.map(|i| Item { name: listing.name(i).to_owned(), what: fault() }).collect()
+                    range.map(|i| Listed { name: listing.name(i).to_owned(), what: fault() }).collect()
                 }
             };
             Done { result: Block { folder, items, more: 0, left_out: None, problem: None }, cost: 1, more }
@@ -170,7 +109,7 @@ pub(super) fn run(work: Work, rules: &Rules, buffer: &mut Vec<u8>) -> Done<Work,
     }
 }
 
-fn list(folder: Arc<Folder>, rules: &Rules, buffer: &mut Vec<u8>) -> Done<Work, Block> {
+fn list(folder: Arc<Folder>, rules: &Rules, buffer: &mut Vec<u8>) -> Done<WalkTask, Block> {
     let mut block = Block { folder: Arc::clone(&folder), items: Vec::new(), more: 0, left_out: None, problem: None };
     let fd = match folder.open_to_list() {
         Ok(fd) => fd,
@@ -194,16 +133,15 @@ fn list(folder: Arc<Folder>, rules: &Rules, buffer: &mut Vec<u8>) -> Done<Work, 
         block.left_out = Some("the folder is a cache (CACHEDIR.TAG)".into());
         listing.keep_only(Some(tag));
     }
-    let (count, bytes) = (listing.names.len(), listing.bytes.len());
+    let (count, held) = (listing.len(), listing.held_bytes());
     let listing = Arc::new(listing);
     let mut more = Vec::new();
-    block.items = look(&folder, &fd, &listing, 0..count.min(BLOCK), rules, &mut more);
+    block.items = stat_names(&folder, &fd, &listing, 0..count.min(BLOCK), rules, &mut more);
     let starts = (BLOCK..count).step_by(BLOCK);
     block.more = starts.len();
     more.extend(starts.map(|start| {
-        Work::Look(Arc::clone(&folder), Arc::clone(&listing), start..count.min(start.saturating_add(BLOCK)))
+        WalkTask::Stat(Arc::clone(&folder), Arc::clone(&listing), start..count.min(start.saturating_add(BLOCK)))
     }));
-    let held = bytes.saturating_add(count.saturating_mul(size_of::<(usize, FileType)>()));
     Done { result: block, cost: 1 + held / UNIT_BYTES, more }
 }
 
@@ -215,21 +153,22 @@ fn folder_problem_kind(error: &io::Error) -> ProblemKind {
     }
 }
 
-/// Looks at some names; folders that are to be entered are added to `more`.
-fn look(
+/// Stats some names; folders that are to be entered are added to `more`.
+fn stat_names(
     folder: &Arc<Folder>,
     fd: &OwnedFd,
     listing: &Listing,
     range: Range<usize>,
     rules: &Rules,
-    more: &mut Vec<Work>,
-) -> Vec<Item> {
+    more: &mut Vec<WalkTask>,
+) -> Vec<Listed> {
     let mut path = if rules.exclude.is_empty() { Vec::new() } else { folder.path_prefix() };
     let prefix = path.len();
     let mut items = Vec::with_capacity(range.len());
+    // Without the limit to one file system, an automatic mount point is to be mounted and walked.
+    let stat = if rules.one_file_system { Stat::at } else { Stat::at_mounting };
     for index in range {
         let name = listing.name(index);
-        let listed = listing.names.get(index).map_or(FileType::Unknown, |&(_, kind)| kind);
         let mut excluded = |kind: FileKind| {
             !rules.exclude.is_empty() && {
                 path.truncate(prefix);
@@ -237,65 +176,50 @@ fn look(
                 rules.exclude.matches_bytes(&path, kind == FileKind::Dir)
             }
         };
-        // Where the folder tells types, what is excluded need not even be looked at.
-        if FileKind::of(listed).is_some_and(&mut excluded) {
-            items.push(Item { name: name.to_owned(), what: EXCLUDED });
+        // Where the folder tells types, what is excluded needs no stat.
+        if listing.kind(index).is_some_and(&mut excluded) {
+            items.push(Listed { name: name.to_owned(), what: EXCLUDED });
             continue;
         }
         let length = folder.path_bytes.saturating_add(1 + name.count_bytes());
         let what = if length > MAX_PATH_BYTES || name.count_bytes() > 255 {
             let detail = format!("a path of {length} bytes is longer than {MAX_PATH_BYTES}, or its name than 255");
-            Some(What::Problem(ProblemKind::TooLong, detail))
+            What::Problem(ProblemKind::TooLong, detail)
         } else {
-            match stat_inside(fd, name, rules.one_file_system) {
+            match stat(fd, name) {
                 // It may be there all the time, by another name.
-                Err(Errno::NOENT) => Some(What::Problem(
-                    ProblemKind::Vanished,
-                    "it was listed, and gone when it was looked at".to_owned(),
-                )),
+                Err(Errno::NOENT) => {
+                    What::Problem(ProblemKind::Vanished, "it was listed, and gone a moment later".to_owned())
+                }
+                Err(UNKNOWN_TYPE) => {
+                    What::Problem(ProblemKind::Unsupported, "a type of file that is not known".to_owned())
+                }
                 Err(e) => {
                     let e = io::Error::from(e);
-                    Some(What::Problem(problem_kind(&e), e.to_string()))
+                    What::Problem(problem_kind(&e), e.to_string())
                 }
-                Ok((None, _)) => {
-                    Some(What::Problem(ProblemKind::Unsupported, "a type of file that is not known".to_owned()))
-                }
-                Ok((Some(stat), _)) if excluded(stat.kind) => Some(EXCLUDED),
-                Ok((Some(stat), mounted)) => {
-                    let what = judge(stat, mounted, folder.root_device, rules);
+                Ok(stat) if excluded(stat.kind) => EXCLUDED,
+                Ok(stat) => {
+                    let what = judge(stat, folder.root_device, rules);
                     if let What::Entry { stat, enter: true, .. } = &what {
-                        more.push(Work::List(folder.child(name, stat)));
+                        more.push(WalkTask::List(folder.child(name, stat)));
                     }
-                    Some(what)
+                    what
                 }
             }
         };
-        items.extend(what.map(|what| Item { name: name.to_owned(), what }));
+        items.push(Listed { name: name.to_owned(), what });
     }
     items
 }
 
-/// Metadata of `name`, and whether something is mounted there, or would be by entering it.
-pub(super) fn stat_inside(
-    fd: impl AsFd,
-    name: &CStr,
-    one_file_system: bool,
-) -> rustix::io::Result<(Option<Stat>, bool)> {
-    // Without the limit to one file system, an automatic mount point is to be mounted and walked.
-    let automount = if one_file_system { AtFlags::NO_AUTOMOUNT } else { AtFlags::empty() };
-    let flags = AtFlags::SYMLINK_NOFOLLOW | automount;
-    let raw = rustix::io::retry_on_intr(|| statx(fd.as_fd(), name, flags, WANTED))?;
-    let mounted = raw.stx_attributes.intersects(StatxAttributes::MOUNT_ROOT | StatxAttributes::AUTOMOUNT);
-    Ok((Stat::of(&raw), mounted))
-}
-
 /// What becomes of a file with this metadata.
-pub(super) fn judge(stat: Stat, mounted: bool, root_device: u64, rules: &Rules) -> What {
+pub(super) fn judge(stat: Stat, root_device: u64, rules: &Rules) -> What {
     match stat.kind {
         FileKind::Socket => What::Note("socket"),
         FileKind::Dir if rules.skip.contains(&stat.identity()) => What::LeftOut("own data of the backup"),
         FileKind::File if rules.skip.contains(&stat.identity()) => What::LeftOut("a key of this host"),
-        FileKind::Dir if rules.one_file_system && (mounted || stat.device != root_device) => {
+        FileKind::Dir if rules.one_file_system && (stat.mounted || stat.device != root_device) => {
             What::Entry { stat, enter: false, left_out: Some("what is in it lies on another file system") }
         }
         kind => What::Entry { stat, enter: kind == FileKind::Dir, left_out: None },
@@ -305,7 +229,7 @@ pub(super) fn judge(stat: Stat, mounted: bool, root_device: u64, rules: &Rules) 
 fn is_cache_tag(folder: &Folder, fd: &OwnedFd) -> bool {
     let Ok(tag) = folder.open_inside(fd, c"CACHEDIR.TAG", OFlags::empty()).map(File::from) else { return false };
     let mut start = [0; CACHE_SIGNATURE.len()];
-    tag.metadata().is_ok_and(|meta| meta.is_file())
+    Stat::of(&tag).is_ok_and(|stat| stat.kind == FileKind::File)
         && (&tag).read_exact(&mut start).is_ok()
         && &start == CACHE_SIGNATURE
 }

@@ -6,17 +6,20 @@
 //! Open folders, finished listings and threads are bounded; memory does not grow with the number of files.
 //! Paths and their order: FORMAT.md §6.
 
+mod descend;
 pub mod destination;
 mod exclude;
 mod folder;
 mod left_out;
 mod list;
+mod listing;
 mod names;
 mod ordered_queue;
 mod read;
 mod sparse;
 mod stat;
 mod walk;
+mod xattrs;
 
 #[cfg(test)]
 mod tests;

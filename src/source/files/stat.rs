@@ -1,9 +1,13 @@
-//! What `statx` says about a file, in the types of the model.
+//! What `statx` says about a file, in the types of the model: for a walk as for a destination.
 //!
 //! Network file systems are asked as `stat` asks them: attributes from a cache of any age (`AT_STATX_DONT_SYNC`) could
 //! hide a change from change detection (FORMAT.md §7).
 
-use rustix::fs::{FileType, Statx, StatxFlags, makedev};
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, FileType, Statx, StatxAttributes, StatxFlags, makedev, statx};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::path::Arg;
 
 use crate::model::Timestamp;
 
@@ -71,14 +75,36 @@ pub struct Stat {
     pub blocks_512: u64,
     /// When the inode was made; none where the file system does not tell.
     pub born: Option<Timestamp>,
+    /// Something is mounted there, or would be by entering it.
+    pub mounted: bool,
 }
 
-/// What is asked of a file.
-pub(super) const WANTED: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME);
+/// The error for a type of file that Linux does not have.
+pub(super) const UNKNOWN_TYPE: Errno = Errno::NOTSUP;
 
 impl Stat {
-    /// None when the type is unknown.
-    pub(super) fn of(raw: &Statx) -> Option<Self> {
+    /// Metadata of `name` in `folder`. No link is followed, and nothing is mounted by it.
+    pub(super) fn at(folder: impl AsFd, name: impl Arg + Copy) -> Result<Self, Errno> {
+        Self::ask(folder, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
+    }
+
+    /// The same, of what an automatic mount point mounts.
+    pub(super) fn at_mounting(folder: impl AsFd, name: impl Arg + Copy) -> Result<Self, Errno> {
+        Self::ask(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Metadata of what is open, also with `O_PATH`.
+    pub(super) fn of(fd: impl AsFd) -> Result<Self, Errno> {
+        Self::ask(fd, c"", AtFlags::EMPTY_PATH)
+    }
+
+    fn ask(folder: impl AsFd, name: impl Arg + Copy, flags: AtFlags) -> Result<Self, Errno> {
+        let folder = folder.as_fd();
+        let raw = retry_on_intr(|| statx(folder, name, flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME))?;
+        Self::from_raw(&raw).ok_or(UNKNOWN_TYPE)
+    }
+
+    fn from_raw(raw: &Statx) -> Option<Self> {
         let time = |t: rustix::fs::StatxTimestamp| Timestamp {
             seconds: t.tv_sec,
             nanoseconds: t.tv_nsec.min(999_999_999), // a FUSE server may say anything
@@ -97,6 +123,7 @@ impl Stat {
             rdev: (raw.stx_rdev_major, raw.stx_rdev_minor),
             blocks_512: raw.stx_blocks,
             born: (raw.stx_mask & StatxFlags::BTIME.bits() != 0).then(|| time(raw.stx_btime)),
+            mounted: raw.stx_attributes.intersects(StatxAttributes::MOUNT_ROOT | StatxAttributes::AUTOMOUNT),
         })
     }
 
@@ -106,7 +133,7 @@ impl Stat {
         (self.device, self.inode)
     }
 
-    /// Whether this is surely the same file as `other`, looked at another time. An inode number alone is not enough: one
+    /// Whether this is surely the same file as `other`, seen at another time. An inode number alone is not enough: one
     /// that was freed is soon given out again.
     #[must_use]
     pub fn is_same_file(&self, other: &Self) -> bool {
@@ -124,10 +151,16 @@ impl Stat {
         u128::from(self.blocks_512) * 512 < u128::from(self.size)
     }
 
-    /// Nothing says that the content changed between the two looks: type, size, both times and inode are equal.
+    /// Nothing says that the content changed between the two: type, size, both times and inode are equal.
     #[must_use]
     pub fn same_content(&self, other: &Self) -> bool {
         (self.kind, self.size, self.mtime, self.ctime, self.inode)
             == (other.kind, other.size, other.mtime, other.ctime, other.inode)
     }
+}
+
+/// Device and inode of what is open, which costs a network file system less than all its metadata.
+pub(super) fn identity(fd: impl AsFd) -> Result<(u64, u64), Errno> {
+    let raw = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::TYPE | StatxFlags::INO)?;
+    Ok((makedev(raw.stx_dev_major, raw.stx_dev_minor), raw.stx_ino))
 }

@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use super::exclude::Exclude;
 use super::folder::{Folder, OpenFolders};
 use super::left_out::LeftOut;
-use super::list::{Block, Item, Rules, What, Work, judge, run, stat_inside};
+use super::list::{Block, Listed, Rules, WalkTask, What, judge, run};
 use super::ordered_queue::OrderedQueue;
 use super::stat::Stat;
 use crate::error::{Context as _, Error, Kind, Result, path_text};
@@ -52,7 +52,7 @@ pub struct Found {
 pub enum Step {
     /// An entry, in order.
     Entry(Found),
-    /// Something that could not be looked at. For a folder that could not be listed it comes after its entry.
+    /// Something that could not be read. For a folder that could not be listed it comes after its entry.
     Problem(Problem),
     /// What rules left out of the whole tree; comes last.
     LeftOut(LeftOut),
@@ -68,12 +68,12 @@ pub enum Step {
 /// A running walk. Dropping it ends its threads after the listing they are at.
 #[derive(Debug)]
 pub struct Walk {
-    line: Arc<OrderedQueue<Work, Block>>,
+    line: Arc<OrderedQueue<WalkTask, Block>>,
     rules: Arc<Rules>,
     threads: Vec<JoinHandle<()>>,
     buffer: Vec<u8>,
     roots: std::vec::IntoIter<Root>,
-    frames: Vec<Frame>,
+    levels: Vec<Level>,
     /// Path of the last item.
     path: Vec<u8>,
     /// The last item is a folder whose contents come next.
@@ -86,14 +86,14 @@ pub struct Walk {
 struct Root {
     shown: EntryPath,
     anchor: Arc<Folder>,
-    item: Item,
+    item: Listed,
 }
 
 /// A folder on the way from a root to the last item.
 #[derive(Debug)]
-struct Frame {
+struct Level {
     folder: Arc<Folder>,
-    items: std::vec::IntoIter<Item>,
+    items: std::vec::IntoIter<Listed>,
     more: usize,
     path_bytes: usize,
 }
@@ -140,10 +140,10 @@ pub fn walk(roots: &[PathBuf], options: WalkOptions) -> Result<Walk> {
         let anchor = Folder::anchor(parent, Arc::clone(&open_folders)).at("cannot open the folder of", path)?;
         let name = CString::new(name.as_bytes()).map_err(|_| Error::usage(format!("{path:?} has a NUL byte")))?;
         let handle = anchor.handle().at("cannot open the folder of", path)?;
-        let (stat, _) = stat_inside(&handle, &name, false).at("cannot look at", path)?;
-        let stat = stat.ok_or_else(|| Error::failed(format!("{} has an unknown type", path.display())))?;
-        let device = stat.device;
-        found.push((path, Root { shown, anchor, item: Item { name, what: judge(stat, false, device, &rules) } }));
+        // Something may be mounted on a root itself.
+        let stat = Stat::at_mounting(&*handle, name.as_c_str()).at("cannot stat", path)?;
+        let (device, stat) = (stat.device, Stat { mounted: false, ..stat });
+        found.push((path, Root { shown, anchor, item: Listed { name, what: judge(stat, device, &rules) } }));
     }
     found.sort_by(|a, b| a.1.shown.cmp(&b.1.shown));
     if let Some(pair) = found.windows(2).find(|pair| pair[0].1.shown == pair[1].1.shown) {
@@ -155,7 +155,7 @@ pub fn walk(roots: &[PathBuf], options: WalkOptions) -> Result<Walk> {
         .iter()
         .filter_map(|(_, root)| match &root.item.what {
             What::Entry { stat, enter: true, .. } => {
-                Some(Work::List(Folder::root(&root.anchor, &root.item.name, root.shown.as_bytes(), stat)))
+                Some(WalkTask::List(Folder::root(&root.anchor, &root.item.name, root.shown.as_bytes(), stat)))
             }
             _ => None,
         })
@@ -177,7 +177,7 @@ pub fn walk(roots: &[PathBuf], options: WalkOptions) -> Result<Walk> {
         rules,
         buffer: Vec::new(),
         roots: roots.into_iter(),
-        frames: Vec::new(),
+        levels: Vec::new(),
         path: Vec::new(),
         enter: false,
         steps: VecDeque::new(),
@@ -210,7 +210,7 @@ impl Walk {
             self.problem(kind, detail);
         }
         let (folder, items) = (block.folder, block.items.into_iter());
-        self.frames.push(Frame { folder, items, more: block.more, path_bytes: self.path.len() });
+        self.levels.push(Level { folder, items, more: block.more, path_bytes: self.path.len() });
     }
 
     fn note(&mut self, reason: &'static str) {
@@ -227,7 +227,7 @@ impl Walk {
     }
 
     /// Queues what an item stands for; its path is in `self.path`.
-    fn show(&mut self, item: Item, folder: Arc<Folder>) {
+    fn show(&mut self, item: Listed, folder: Arc<Folder>) {
         match item.what {
             What::Note(reason) => self.note(reason),
             What::LeftOut(reason) => self.left_out.add(&self.path, reason),
@@ -256,13 +256,13 @@ impl Iterator for Walk {
             }
             if std::mem::take(&mut self.enter) {
                 // Folders whose last item this was are done; a deep tree need not keep them.
-                while self.frames.last().is_some_and(|f| f.items.len() == 0 && f.more == 0) {
-                    self.frames.pop();
+                while self.levels.last().is_some_and(|f| f.items.len() == 0 && f.more == 0) {
+                    self.levels.pop();
                 }
                 self.descend();
                 continue;
             }
-            let Some(frame) = self.frames.last_mut() else {
+            let Some(level) = self.levels.last_mut() else {
                 let Some(root) = self.roots.next() else {
                     let left_out = std::mem::take(&mut self.left_out);
                     return (left_out.count > 0).then_some(Step::LeftOut(left_out));
@@ -272,20 +272,20 @@ impl Iterator for Walk {
                 self.show(root.item, root.anchor);
                 continue;
             };
-            if let Some(item) = frame.items.next() {
-                self.path.truncate(frame.path_bytes);
+            if let Some(item) = level.items.next() {
+                self.path.truncate(level.path_bytes);
                 self.path.push(b'/');
                 self.path.extend_from_slice(item.name.to_bytes());
-                let folder = Arc::clone(&frame.folder);
+                let folder = Arc::clone(&level.folder);
                 self.show(item, folder);
-            } else if frame.more > 0 {
-                frame.more -= 1;
+            } else if level.more > 0 {
+                level.more -= 1;
                 let items = self.block().map(|block| block.items).unwrap_or_default();
-                if let Some(frame) = self.frames.last_mut() {
-                    frame.items = items.into_iter();
+                if let Some(level) = self.levels.last_mut() {
+                    level.items = items.into_iter();
                 }
             } else {
-                self.frames.pop();
+                self.levels.pop();
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::cli::ccbackup::args::Create;
 use crate::cli::{Align, Context, DONE_WITH_PROBLEMS, Table, Terminal, escaped, human_bytes};
 use crate::config::{Cipher, ComponentConfig, Config, discover};
 use crate::engine::Session;
-use crate::engine::create::{self as engine, ComponentSpec, CreateOptions, CreateReport, Preview, identity_of};
+use crate::engine::create::{self as engine, CreateOptions, CreateReport, Preview, identity_of};
 use crate::error::{Error, Result, path_text};
 use crate::keys::{AesKey, recipients_of};
 use crate::model::BackupKind;
@@ -71,7 +71,7 @@ fn options(
     args: &Create,
     context: &Context,
     config: Option<&Config>,
-    components: Vec<ComponentSpec>,
+    components: Vec<ComponentConfig>,
     sealer: Sealer,
 ) -> CreateOptions {
     let defaults = CreateOptions::default();
@@ -98,26 +98,20 @@ fn own_files(context: &Context) -> Vec<PathBuf> {
 }
 
 /// `--path`, else the configuration, else what is found in the current folder.
-fn components(args: &Create, context: &Context, config: Option<&Config>) -> Result<Vec<ComponentSpec>> {
-    let defaults = config.map(|c| c.defaults.clone()).unwrap_or_default();
-    let with_flags = |mut spec: ComponentSpec| {
-        spec.exclude.extend(args.exclude.iter().cloned());
-        spec.exclude_caches |= args.exclude_caches;
-        spec.exclude_if_present.extend(args.exclude_if_present.iter().cloned());
-        spec.one_file_system |= args.one_file_system;
+fn components(args: &Create, context: &Context, config: Option<&Config>) -> Result<Vec<ComponentConfig>> {
+    let with_flags = |mut spec: ComponentConfig| {
+        let rules = &mut spec.rules;
+        rules.exclude.extend(args.exclude.iter().cloned());
+        rules.exclude_caches |= args.exclude_caches;
+        rules.exclude_if_present.extend(args.exclude_if_present.iter().cloned());
+        rules.one_file_system |= args.one_file_system;
         spec
     };
     if !args.path.is_empty() {
-        return Ok(vec![with_flags(ComponentSpec {
-            name: "files".into(),
-            roots: args.path.iter().map(|p| context.absolute(p)).collect(),
-            exclude: defaults.exclude,
-            exclude_caches: defaults.exclude_caches,
-            exclude_if_present: defaults.exclude_if_present,
-            one_file_system: defaults.one_file_system,
-            min_entries: None,
-            max_shrink: None,
-        })]);
+        let paths = args.path.iter().map(|p| context.absolute(p)).collect();
+        let rules = config.map(|c| c.defaults.rules.clone()).unwrap_or_default();
+        let spec = ComponentConfig { name: "files".into(), paths, rules, ..ComponentConfig::default() };
+        return Ok(vec![with_flags(spec)]);
     }
     let found = match config {
         Some(config) if !config.components.is_empty() => config.components.clone(),
@@ -130,7 +124,7 @@ fn components(args: &Create, context: &Context, config: Option<&Config>) -> Resu
         );
     }
     let wanted = found.into_iter().filter(|c| args.component.is_empty() || args.component.contains(&c.name));
-    Ok(wanted.map(|c| with_flags(spec_of(c))).collect())
+    Ok(wanted.map(with_flags).collect())
 }
 
 fn discovered(context: &Context) -> Result<Vec<ComponentConfig>> {
@@ -145,19 +139,6 @@ fn discovered(context: &Context) -> Result<Vec<ComponentConfig>> {
         .collect();
     context.monitor.note(&format!("no configuration; found {}", names.join("; ")));
     Ok(found)
-}
-
-fn spec_of(config: ComponentConfig) -> ComponentSpec {
-    ComponentSpec {
-        name: config.name,
-        roots: config.paths,
-        exclude: config.exclude,
-        exclude_caches: config.exclude_caches,
-        exclude_if_present: config.exclude_if_present,
-        one_file_system: config.one_file_system,
-        min_entries: config.expect.min_entries,
-        max_shrink: config.expect.max_shrink,
-    }
 }
 
 fn cipher(args: &Create, config: Option<&Config>) -> Cipher {

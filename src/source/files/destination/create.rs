@@ -2,35 +2,19 @@
 //! over what is there, so that a killed run leaves the old thing or the new one.
 
 use std::cell::Cell;
-use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, makedev, mkdirat, mknodat, openat, symlinkat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, linkat, makedev, mkdirat, mknodat, symlinkat, unlinkat};
 use rustix::io::Errno;
 
-use super::Destination;
-use super::handle::{ACL_ACCESS, Facts, Handle, make_accessible};
+use super::folders::OpenFolder;
+use super::handle::{ACL_ACCESS, Handle, make_accessible};
 use super::layout::Layout;
-use super::pending::part_name;
-use super::resolve::Folder;
+use super::metadata::is_of_kind;
+use super::part::{create, part_name};
+use super::root::Destination;
 use crate::error::{Error, Kind, Result};
 use crate::model::{DEVICE_LIMITS, Entry, EntryKind, EntryPath};
-
-/// Whether an inode is what the entry says; sizes and link texts are not compared.
-pub(super) fn is_of_kind(entry: &Entry, facts: &Facts) -> bool {
-    match entry.kind {
-        EntryKind::File { .. } => facts.file_type == FileType::RegularFile,
-        EntryKind::Dir => facts.file_type == FileType::Directory,
-        EntryKind::Symlink { .. } => facts.file_type == FileType::Symlink,
-        EntryKind::Hardlink { .. } => facts.file_type != FileType::Directory,
-        EntryKind::Fifo => facts.file_type == FileType::Fifo,
-        EntryKind::CharDevice { major, minor } => {
-            facts.file_type == FileType::CharacterDevice && facts.device == (major, minor)
-        }
-        EntryKind::BlockDevice { major, minor } => {
-            facts.file_type == FileType::BlockDevice && facts.device == (major, minor)
-        }
-    }
-}
+use crate::source::files::stat::{FileKind, Stat};
 
 impl Destination {
     /// Makes a folder with mode 0700, or keeps the one that is there. [`Self::finish_dir`] gives it its metadata.
@@ -62,9 +46,9 @@ impl Destination {
             Err(Errno::EXIST) => {}
             result => return result.map(|()| true).map_err(|e| failed("make the folder", e)),
         }
-        let facts = Facts::at(&folder.fd, name).map_err(|e| failed("look at", e))?;
-        if facts.file_type == FileType::Directory {
-            make_accessible(&folder.fd, name, &facts);
+        let stat = Stat::at(&folder.fd, name).map_err(|e| failed("stat", e))?;
+        if stat.kind == FileKind::Dir {
+            make_accessible(&folder.fd, name, &stat);
             return Ok(false);
         }
         if !self.options().overwrite {
@@ -104,8 +88,8 @@ impl Destination {
             )
             .map_err(|e| self.failed("write", &entry.path, e))
             .and_then(|()| self.apply(&handle, entry, !folder.default_acl));
-        let is_ours = |there: Facts| handle.facts().is_ok_and(|made| made.inode == there.inode);
-        if written.is_err() && Facts::at(&folder.fd, name).is_ok_and(is_ours) {
+        let is_ours = |there: Stat| handle.stat().is_ok_and(|made| made.identity() == there.identity());
+        if written.is_err() && Stat::at(&folder.fd, name).is_ok_and(is_ours) {
             // Half a file must not stay; when even that fails its time tells that it is not finished.
             unlinkat(&folder.fd, name, AtFlags::empty()).ok();
         }
@@ -113,7 +97,7 @@ impl Destination {
     }
 
     /// The mode a new file starts with: its own where nobody gains by it before it is finished, else private.
-    pub(super) fn first_mode(&self, entry: &Entry, folder: &Folder) -> Mode {
+    pub(super) fn first_mode(&self, entry: &Entry, folder: &OpenFolder) -> Mode {
         let owned = !self.options().owners || (entry.uid, entry.gid) == self.shared.owner;
         let plain = owned && !folder.default_acl && entry.xattrs.iter().all(|x| x.name != ACL_ACCESS);
         if plain { Mode::from_raw_mode(entry.mode & 0o777) } else { Mode::RUSR | Mode::WUSR }
@@ -136,16 +120,16 @@ impl Destination {
                 }
                 _ => return self.failed(&format!("find {target}, whose other name should be"), &entry.path, errno),
             };
-            Error::new(Kind::NotFound, format!("{} is a further name of {target}, {why}", self.shown(&entry.path)))
+            Error::new(Kind::NotFound, format!("{} is a hard link to {target}, {why}", self.shown(&entry.path)))
                 .hint(format!("restore {target} together with it"))
         };
         let source = self.try_folder(target).map_err(unfound)?;
-        let first = Facts::at(&source.fd, target.name()).map_err(unfound)?;
-        if first.file_type == FileType::Directory {
+        let first = Stat::at(&source.fd, target.name()).map_err(unfound)?;
+        if first.kind == FileKind::Dir {
             return Err(Error::damage(format!("the entry {} is a hard link to the folder {target}", entry.path)));
         }
         let folder = self.folder(&entry.path)?;
-        if Facts::at(&folder.fd, entry.path.name()).is_ok_and(|now| now.inode == first.inode) {
+        if Stat::at(&folder.fd, entry.path.name()).is_ok_and(|now| now.identity() == first.identity()) {
             return Ok(());
         }
         self.make(entry, |folder, name| linkat(&source.fd, target.name(), &folder.fd, name, AtFlags::empty()))
@@ -182,7 +166,7 @@ impl Destination {
     }
 
     /// Makes something by `create` under its name, or aside and then in place of what has the name.
-    fn make(&self, entry: &Entry, create: impl Fn(&Folder, &[u8]) -> Result<(), Errno>) -> Result<()> {
+    fn make(&self, entry: &Entry, create: impl Fn(&OpenFolder, &[u8]) -> Result<(), Errno>) -> Result<()> {
         let folder = self.folder(&entry.path)?;
         let failed = |errno| match (&entry.kind, errno) {
             (EntryKind::Hardlink { target }, Errno::XDEV | Errno::MLINK | Errno::PERM) => {
@@ -210,24 +194,18 @@ impl Destination {
     }
 
     /// Gives a new link, pipe or device its metadata, unless somebody put another thing there.
-    fn apply_metadata(&self, folder: &Folder, name: &[u8], entry: &Entry) -> Result<()> {
+    fn apply_metadata(&self, folder: &OpenFolder, name: &[u8], entry: &Entry) -> Result<()> {
         if matches!(entry.kind, EntryKind::Hardlink { .. }) {
             return Ok(());
         }
-        let failed = |errno| self.failed("look at", &entry.path, errno);
+        let failed = |errno| self.failed("stat", &entry.path, errno);
         let handle = Handle::pin(&folder.fd, name).map_err(failed)?;
-        let facts = handle.facts().map_err(failed)?;
-        if !is_of_kind(entry, &facts) || facts.links > 1 {
+        let stat = handle.stat().map_err(failed)?;
+        if !is_of_kind(entry, &stat) || stat.nlink > 1 {
             return Err(self.replaced(entry));
         }
         self.apply(&handle, entry, !folder.default_acl)
     }
-}
-
-/// Creates a file that did not exist, open for writing.
-pub(super) fn create(folder: &Folder, name: &[u8], mode: Mode) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(&folder.fd, name, flags, mode)
 }
 
 fn wrong_kind(entry: &Entry, expected: &str) -> Error {

@@ -1,14 +1,16 @@
-//! Compares what is in the target with an entry, so that only what differs is written.
+//! Compares what is in the target with an entry, so that only what differs is written, and corrects its metadata.
 
-use rustix::fs::{FileType, SeekFrom, readlinkat, seek};
+use rustix::fs::{SeekFrom, readlinkat, seek};
 use rustix::io::Errno;
 
-use super::Destination;
-use super::create::is_of_kind;
-use super::handle::{Facts, Handle};
+use super::handle::Handle;
 use super::layout::{Layout, read_at};
+use super::metadata::is_of_kind;
+use super::pending::PendingFile;
+use super::root::Destination;
 use crate::error::Result;
-use crate::model::{Digest, Entry, EntryKind, Hasher, Timestamp};
+use crate::model::{Digest, Entry, EntryKind, EntryPath, Hasher, Timestamp};
+use crate::source::files::stat::{FileKind, Stat};
 
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -33,7 +35,7 @@ pub struct FileState {
     /// Time of the last change of its content.
     pub mtime: Timestamp,
     /// Count of its names.
-    pub links: u32,
+    pub links: u64,
     /// Mode, owner, time and attributes are those of the entry, as far as the options restore them.
     pub metadata_equal: bool,
 }
@@ -41,31 +43,23 @@ pub struct FileState {
 impl Destination {
     /// What is at the entry's place now. Content of files is compared by size only.
     pub fn existing(&self, entry: &Entry) -> Result<Existing> {
-        let absent = |errno| matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP);
-        let failed = |errno| self.failed("look at", &entry.path, errno);
-        let folder = match self.try_folder(&entry.path) {
-            Err(errno) if absent(errno) => return Ok(Existing::Absent),
-            folder => folder.map_err(failed)?,
-        };
-        let (handle, facts) = match Handle::open(&folder.fd, entry.path.name()) {
-            Err(errno) if absent(errno) => return Ok(Existing::Absent),
-            opened => opened.map_err(failed)?,
-        };
+        let found = self.find(&entry.path).map_err(|e| self.failed("stat", &entry.path, e))?;
+        let Some((handle, stat)) = found else { return Ok(Existing::Absent) };
         if let EntryKind::Hardlink { target } = &entry.kind {
-            let first = self.try_folder(target).and_then(|folder| Facts::at(&folder.fd, target.name()));
-            let same = first.is_ok_and(|first| first.inode == facts.inode);
+            let first = self.try_folder(target).and_then(|folder| Stat::at(&folder.fd, target.name()));
+            let same = first.is_ok_and(|first| first.identity() == stat.identity());
             return Ok(if same { Existing::Same } else { Existing::Other });
         }
-        if !is_of_kind(entry, &facts) {
+        if !is_of_kind(entry, &stat) {
             return Ok(Existing::Other);
         }
-        let metadata_equal = self.has_metadata(&handle, entry, &facts);
+        let metadata_equal = self.has_metadata(&handle, entry, &stat);
         let same = match &entry.kind {
             EntryKind::File { size, .. } => {
-                if *size != facts.size {
+                if *size != stat.size {
                     return Ok(Existing::Other);
                 }
-                let Facts { size, mtime, links, .. } = facts;
+                let Stat { size, mtime, nlink: links, .. } = stat;
                 return Ok(Existing::SameShape(FileState { size, mtime, links, metadata_equal }));
             }
             EntryKind::Symlink { target } => {
@@ -76,17 +70,80 @@ impl Destination {
         Ok(if same && metadata_equal { Existing::Same } else { Existing::Other })
     }
 
+    /// What has this path now; none when nothing has, or there is not even the folder for it.
+    fn find(&self, path: &EntryPath) -> Result<Option<(Handle, Stat)>, Errno> {
+        match self.try_folder(path).and_then(|folder| Handle::open(&folder.fd, path.name())) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
+    /// Corrects the metadata of an entry whose content is right. Needs `overwrite` where something differs.
+    ///
+    /// A file with several names could have one outside of the target, so its inode is left alone: it is replaced by a
+    /// copy, which fails when the content is not that of the entry. Links of the same backup must be made again then,
+    /// which [`Self::existing`] tells.
+    pub fn fix_metadata(&self, entry: &Entry) -> Result<()> {
+        match entry.kind {
+            EntryKind::Dir => return self.finish_dir(entry),
+            // They share the metadata of their first name.
+            EntryKind::Hardlink { .. } => return Ok(()),
+            _ => {}
+        }
+        let (handle, stat) = self.hold(entry)?;
+        if self.has_metadata(&handle, entry, &stat) {
+            return Ok(());
+        }
+        if !self.options().overwrite {
+            return Err(self.would_overwrite(&entry.path));
+        }
+        if stat.nlink <= 1 {
+            return self.apply(&handle, entry, false);
+        }
+        match entry.kind {
+            EntryKind::File { sha256, .. } => {
+                let (pending, hasher) = self.copy(&handle, entry)?;
+                if hasher.finish() != sha256 {
+                    pending.discard();
+                    return Err(self.replaced(entry));
+                }
+                pending.commit()
+            }
+            EntryKind::Symlink { .. } => self.make_symlink(entry),
+            _ => self.make_node(entry).map(drop),
+        }
+    }
+
+    fn copy<'a>(&'a self, source: &Handle, entry: &'a Entry) -> Result<(PendingFile<'a>, Hasher)> {
+        let layout = Layout::of(entry)?;
+        let pending = self.begin_file(entry)?;
+        let mut hasher = Hasher::default();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        for run in &layout.runs {
+            let (mut stored, mut written) = (run.stored, Ok(()));
+            let complete = read(source, run.offset, run.offset + run.length, &mut buffer, |part| {
+                hasher.update(part);
+                written = pending.write_at(stored, part);
+                stored += part.len() as u64;
+                written.is_ok()
+            });
+            let complete = complete.map_err(|e| self.failed("read", &entry.path, e))?;
+            written?;
+            if !complete {
+                return Err(self.replaced(entry));
+            }
+        }
+        Ok((pending, hasher))
+    }
+
     /// Digest of the stored bytes of the file at the entry's place, as `EntryKind::File` defines it: of a sparse file
     /// only its regions count. None when that says nothing about the file: it vanished, is no regular file of this
     /// size any more, cannot be read, or holds something else than zeros where the entry has holes.
     pub fn hash_existing(&self, entry: &Entry) -> Result<Option<Digest>> {
         let layout = Layout::of(entry)?;
-        let opened = self.try_folder(&entry.path).and_then(|folder| Handle::open(&folder.fd, entry.path.name()));
-        let (handle, facts) = match opened {
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-            opened => opened.map_err(|e| self.failed("open", &entry.path, e))?,
-        };
-        if facts.file_type != FileType::RegularFile || facts.size != layout.size || !handle.is_readable() {
+        let found = self.find(&entry.path).map_err(|e| self.failed("open", &entry.path, e))?;
+        let Some((handle, stat)) = found else { return Ok(None) };
+        if stat.kind != FileKind::File || stat.size != layout.size || !handle.is_readable() {
             return Ok(None);
         }
         hash(&handle, &layout).map_err(|e| self.failed("read", &entry.path, e))

@@ -3,15 +3,19 @@
 //! Invariant: the walk goes from folder descriptor to folder descriptor, enters no symbolic link and no other file
 //! system, and leaves everything as it was. It only lists; [`Destination::remove`] removes what was listed.
 
+use std::ffi::CStr;
 use std::os::fd::AsFd;
 
-use rustix::fs::{Dir, FileType, Mode, OFlags, openat};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::Destination;
-use super::handle::{Facts, Handle, make_accessible};
+use super::handle::{Handle, make_accessible};
+use super::root::Destination;
 use crate::error::{Error, Result};
 use crate::model::EntryPath;
+use crate::source::files::descend::open_to_read;
+use crate::source::files::listing::Listing;
+use crate::source::files::stat::{FileKind, Stat};
 
 /// Folders on the way down that stay open; those above are opened again on the way back.
 const OPEN_LEVELS: usize = 64;
@@ -22,20 +26,22 @@ struct Level {
     length: usize,
     /// None while too many below it are open.
     handle: Option<Handle>,
-    names: std::vec::IntoIter<Vec<u8>>,
+    listing: Listing,
+    /// The next name of it.
+    next: usize,
     /// The mode of a folder that was made accessible for the look.
     closed: Option<u32>,
     /// Something in it stays, so it does too.
     holds_kept: bool,
 }
 
-/// A listing under way. Its stack stands for recursion, which a deep tree would not survive.
-struct Listing<'a> {
+/// A search under way. Its stack stands for recursion, which a deep tree would not survive.
+struct Search<'a> {
     target: &'a Destination,
     keep: &'a dyn Fn(&[u8]) -> bool,
     open_closed: bool,
     /// The file system that is not left.
-    device: (u32, u32),
+    device: u64,
     /// Path of what is looked at, relative to the target.
     path: Vec<u8>,
     levels: Vec<Level>,
@@ -61,18 +67,15 @@ impl Destination {
         open_closed: bool,
     ) -> Result<Vec<Box<[u8]>>> {
         let first =
-            self.walk(start).and_then(|fd| Ok((Facts::at(&fd, b".")?.inode.0, Level::enter(&fd, b".", start.len())?)));
+            self.walk(start).and_then(|fd| Ok((Stat::at(&fd, c".")?.device, Level::enter(&fd, c".", start.len())?)));
         let (device, first) = first.map_err(|e| self.unlistable(start, e))?;
         let (path, levels, extras) = (start.to_vec(), vec![first], Vec::new());
-        let mut listing = Listing { target: self, keep, open_closed, device, path, levels, extras };
-        while let Some(level) = listing.levels.last_mut() {
-            listing.path.truncate(level.length);
-            match level.names.next() {
-                Some(name) => listing.visit(&name)?,
-                None => listing.leave()?,
-            }
+        let mut search = Search { target: self, keep, open_closed, device, path, levels, extras };
+        while let Some(level) = search.levels.last_mut() {
+            search.path.truncate(level.length);
+            if level.next < level.listing.len() { search.visit()? } else { search.leave()? }
         }
-        Ok(listing.extras)
+        Ok(search.extras)
     }
 
     fn unlistable(&self, path: &[u8], errno: Errno) -> Error {
@@ -81,37 +84,39 @@ impl Destination {
     }
 }
 
-impl Listing<'_> {
-    /// Lists what has this name in the deepest folder, or goes down into it.
-    fn visit(&mut self, name: &[u8]) -> Result<()> {
+impl Search<'_> {
+    /// Lists what has the next name in the deepest folder, or goes down into it.
+    fn visit(&mut self) -> Result<()> {
         self.reopen()?;
         let Some(level) = self.levels.last_mut() else { return Ok(()) };
         let Some(handle) = &level.handle else { return Ok(()) };
+        let name = level.listing.name(level.next);
+        level.next += 1;
         if !self.path.is_empty() {
             self.path.push(b'/');
         }
-        self.path.extend_from_slice(name);
-        let facts = match Facts::at(&handle.fd, name) {
+        self.path.extend_from_slice(name.to_bytes());
+        let stat = match Stat::at(&handle.fd, name) {
             Err(Errno::NOENT) => return Ok(()),
             Err(errno) => {
                 level.holds_kept = true;
-                self.target.left(&self.path, "cannot be looked at", errno);
+                self.target.left(&self.path, "cannot stat", errno);
                 return Ok(());
             }
-            Ok(facts) => facts,
+            Ok(stat) => stat,
         };
-        if facts.file_type != FileType::Directory {
+        if stat.kind != FileKind::Dir {
             if (self.keep)(&self.path) {
                 level.holds_kept = true;
             } else {
                 self.extras.push(self.path.as_slice().into());
             }
-        } else if facts.mount_root || facts.inode.0 != self.device {
+        } else if stat.mounted || stat.device != self.device {
             level.holds_kept = true;
             let text = "another file system is mounted there; nothing in it was removed";
             self.target.problem_at(&self.path, text.to_owned());
         } else {
-            let closed = (self.open_closed && make_accessible(&handle.fd, name, &facts)).then_some(facts.mode);
+            let closed = (self.open_closed && make_accessible(&handle.fd, name.to_bytes(), &stat)).then_some(stat.mode);
             match Level::enter(&handle.fd, name, self.path.len()) {
                 Ok(below) => self.levels.push(Level { closed, ..below }),
                 Err(errno) => {
@@ -154,16 +159,10 @@ impl Listing<'_> {
 
 impl Level {
     /// Lists the folder `name` in `parent`.
-    fn enter(parent: impl AsFd, name: &[u8], length: usize) -> Result<Self, Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = Handle::opened(openat(parent, name, flags, Mode::empty())?);
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&handle.fd)? {
-            let name = entry?.file_name().to_bytes().to_vec();
-            if name != b"." && name != b".." {
-                names.push(name);
-            }
-        }
-        Ok(Self { length, handle: Some(handle), names: names.into_iter(), closed: None, holds_kept: false })
+    fn enter(parent: impl AsFd, name: &CStr, length: usize) -> Result<Self, Errno> {
+        let handle = Handle::opened(open_to_read(parent, name, OFlags::DIRECTORY)?);
+        let (listing, complete) = Listing::read(&handle.fd, &mut Vec::new());
+        complete?;
+        Ok(Self { length, handle: Some(handle), listing, next: 0, closed: None, holds_kept: false })
     }
 }

@@ -3,15 +3,13 @@
 //! A change of owner clears setuid and file capabilities, so it comes first; a change of mode changes the mask of an
 //! ACL, so ACLs come after it; the time comes last. What the kernel forbids here is a problem, not a failure.
 
-use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::Destination;
-use super::create::is_of_kind;
-use super::handle::{ACL_ACCESS, ACL_DEFAULT, Facts, Handle};
-use super::layout::{Layout, read_at};
+use super::handle::{ACL_ACCESS, ACL_DEFAULT, Handle};
+use super::root::Destination;
 use crate::error::{Error, Result};
-use crate::model::{Entry, EntryKind, Hasher, Xattr};
+use crate::model::{Entry, EntryKind, Xattr};
+use crate::source::files::stat::{FileKind, Stat};
 
 const SET_USER: u32 = 0o4000;
 const SET_GROUP: u32 = 0o2000;
@@ -23,13 +21,26 @@ fn is_ours(name: &[u8]) -> bool {
 }
 
 /// The mode for a file that belongs to `uid` and `gid`: nobody's program may run as somebody else than in the backup.
-fn wanted_mode(entry: &Entry, facts: &Facts, uid: u32, gid: u32) -> u32 {
+fn wanted_mode(entry: &Entry, stat: &Stat, uid: u32, gid: u32) -> u32 {
     let mut mode = entry.mode & 0o7777;
-    if facts.file_type == FileType::RegularFile {
+    if stat.kind == FileKind::File {
         mode &= !if uid == entry.uid { 0 } else { SET_USER };
         mode &= !if gid == entry.gid { 0 } else { SET_GROUP };
     }
     mode
+}
+
+/// Whether an inode is what the entry says; sizes and link texts are not compared.
+pub(super) fn is_of_kind(entry: &Entry, stat: &Stat) -> bool {
+    match entry.kind {
+        EntryKind::File { .. } => stat.kind == FileKind::File,
+        EntryKind::Dir => stat.kind == FileKind::Dir,
+        EntryKind::Symlink { .. } => stat.kind == FileKind::Symlink,
+        EntryKind::Hardlink { .. } => stat.kind != FileKind::Dir,
+        EntryKind::Fifo => stat.kind == FileKind::Fifo,
+        EntryKind::CharDevice { major, minor } => stat.kind == FileKind::Char && stat.rdev == (major, minor),
+        EntryKind::BlockDevice { major, minor } => stat.kind == FileKind::Block && stat.rdev == (major, minor),
+    }
 }
 
 /// Whether a failure says that this user, file system or kernel cannot do it at all.
@@ -37,7 +48,7 @@ fn is_refusal(errno: Errno) -> bool {
     [Errno::PERM, Errno::ACCESS, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOSYS].contains(&errno)
 }
 
-/// Whether a failure concerns one attribute only: not allowed, unknown, or too large for the file system.
+/// Whether only one attribute is affected by a failure: not allowed, unknown, or too large for the file system.
 fn is_refused_xattr(errno: Errno) -> bool {
     is_refusal(errno) || [Errno::NOSPC, Errno::TOOBIG, Errno::RANGE, Errno::NOENT].contains(&errno)
 }
@@ -47,20 +58,20 @@ impl Destination {
     /// without default ACL, so that it has no attributes that would have to be removed.
     pub(super) fn apply(&self, handle: &Handle, entry: &Entry, bare: bool) -> Result<()> {
         let failed = |what: &str, errno| self.failed(what, &entry.path, errno);
-        let facts = handle.facts().map_err(|e| failed("look at", e))?;
-        let symlink = facts.file_type == FileType::Symlink;
-        let (uid, gid) = self.set_owner(handle, entry, &facts)?;
+        let stat = handle.stat().map_err(|e| failed("stat", e))?;
+        let symlink = stat.kind == FileKind::Symlink;
+        let (uid, gid) = self.set_owner(handle, entry, &stat)?;
         let options = self.options();
         if options.xattrs && !bare {
             self.remove_other_xattrs(handle, entry)?;
         }
-        let mode = wanted_mode(entry, &facts, uid, gid);
+        let mode = wanted_mode(entry, &stat, uid, gid);
         if !symlink && mode != entry.mode & 0o7777 {
             self.problem(&entry.path, "setuid and setgid are left out because the owner is not the one in the backup");
         }
         // The kernel clears these two bits when the owner changes.
-        let cleared = (uid, gid) != (facts.uid, facts.gid) && mode & (SET_USER | SET_GROUP) != 0;
-        let set_mode = !symlink && (facts.mode != mode || cleared);
+        let cleared = (uid, gid) != (stat.uid, stat.gid) && mode & (SET_USER | SET_GROUP) != 0;
+        let set_mode = !symlink && (stat.mode != mode || cleared);
         if set_mode {
             match handle.chmod(mode) {
                 Err(errno) if is_refusal(errno) => self.refused(entry, "mode", errno),
@@ -72,7 +83,7 @@ impl Destination {
                 self.set_xattr(handle, entry, xattr, bare || set_mode)?;
             }
         }
-        if bare || facts.mtime != entry.mtime {
+        if bare || stat.mtime != entry.mtime {
             match handle.set_mtime(entry.mtime) {
                 Err(errno) if is_refusal(errno) => self.refused(entry, "time", errno),
                 result => result.map_err(|e| failed("set the time of", e))?,
@@ -86,8 +97,8 @@ impl Destination {
     }
 
     /// Returns owner and group as they are afterwards.
-    fn set_owner(&self, handle: &Handle, entry: &Entry, facts: &Facts) -> Result<(u32, u32)> {
-        let (before, wanted) = ((facts.uid, facts.gid), (entry.uid, entry.gid));
+    fn set_owner(&self, handle: &Handle, entry: &Entry, stat: &Stat) -> Result<(u32, u32)> {
+        let (before, wanted) = ((stat.uid, stat.gid), (entry.uid, entry.gid));
         if !self.options().owners || before == wanted {
             return Ok(before);
         }
@@ -102,7 +113,7 @@ impl Destination {
     }
 
     fn remove_other_xattrs(&self, handle: &Handle, entry: &Entry) -> Result<()> {
-        let names = handle.xattr_names().map_err(|e| self.failed("list the attributes of", &entry.path, e))?;
+        let names = handle.xattrs().names().map_err(|e| self.failed("list the attributes of", &entry.path, e))?;
         for name in names.iter().filter(|name| is_ours(name) && entry.xattrs.iter().all(|x| x.name != **name)) {
             match handle.remove_xattr(name) {
                 Err(errno) if is_refused_xattr(errno) => {
@@ -115,7 +126,7 @@ impl Destination {
     }
 
     fn set_xattr(&self, handle: &Handle, entry: &Entry, xattr: &Xattr, always: bool) -> Result<()> {
-        if !always && handle.xattr(&xattr.name).is_ok_and(|value| value.as_deref() == Some(&*xattr.value)) {
+        if !always && handle.xattrs().value(&xattr.name).is_ok_and(|value| value.as_deref() == Some(&*xattr.value)) {
             return Ok(());
         }
         match handle.set_xattr(&xattr.name, &xattr.value) {
@@ -128,90 +139,27 @@ impl Destination {
     }
 
     /// Whether [`Self::apply`] would change nothing.
-    pub(super) fn has_metadata(&self, handle: &Handle, entry: &Entry, facts: &Facts) -> bool {
+    pub(super) fn has_metadata(&self, handle: &Handle, entry: &Entry, stat: &Stat) -> bool {
         let options = self.options();
-        let owner = !options.owners || (facts.uid, facts.gid) == (entry.uid, entry.gid);
-        let mode =
-            facts.file_type == FileType::Symlink || facts.mode == wanted_mode(entry, facts, facts.uid, facts.gid);
-        owner && mode && facts.mtime == entry.mtime && (!options.xattrs || has_xattrs(handle, entry))
+        let owner = !options.owners || (stat.uid, stat.gid) == (entry.uid, entry.gid);
+        let mode = stat.kind == FileKind::Symlink || stat.mode == wanted_mode(entry, stat, stat.uid, stat.gid);
+        owner && mode && stat.mtime == entry.mtime && (!options.xattrs || has_xattrs(handle, entry))
     }
 
     /// Gives a folder its final metadata. Called after everything in it was made, deepest folders first.
     pub fn finish_dir(&self, entry: &Entry) -> Result<()> {
-        let folder = self.folder(&entry.path)?;
-        let (handle, facts) =
-            Handle::open(&folder.fd, entry.path.name()).map_err(|e| self.failed("open", &entry.path, e))?;
-        if facts.file_type != FileType::Directory {
-            return Err(self.replaced(entry));
-        }
+        let (handle, _) = self.hold(entry)?;
         // It may get a default ACL now.
         self.shared.folders.forget(entry.path.as_bytes());
         self.apply(&handle, entry, false)
     }
 
-    /// Corrects the metadata of an entry whose content is right. Needs `overwrite` where something differs.
-    ///
-    /// A file with several names could have one outside of the target, so its inode is left alone: it is replaced by a
-    /// copy, which fails when the content is not that of the entry. Links of the same backup must be made again then,
-    /// which [`Self::existing`] tells.
-    pub fn fix_metadata(&self, entry: &Entry) -> Result<()> {
-        match entry.kind {
-            EntryKind::Dir => return self.finish_dir(entry),
-            // They share the metadata of their first name.
-            EntryKind::Hardlink { .. } => return Ok(()),
-            _ => {}
-        }
+    /// Opens what is at the entry's place, which must be what the entry says.
+    pub(super) fn hold(&self, entry: &Entry) -> Result<(Handle, Stat)> {
         let folder = self.folder(&entry.path)?;
-        let (handle, facts) =
+        let (handle, stat) =
             Handle::open(&folder.fd, entry.path.name()).map_err(|e| self.failed("open", &entry.path, e))?;
-        if !is_of_kind(entry, &facts) {
-            return Err(self.replaced(entry));
-        }
-        if self.has_metadata(&handle, entry, &facts) {
-            return Ok(());
-        }
-        if !self.options().overwrite {
-            return Err(self.would_overwrite(&entry.path));
-        }
-        if facts.links <= 1 {
-            return self.apply(&handle, entry, false);
-        }
-        match entry.kind {
-            EntryKind::File { sha256, .. } => {
-                let copied = self.copy(&handle, entry)?;
-                let (pending, hasher) = copied;
-                if hasher.finish() != sha256 {
-                    pending.discard();
-                    return Err(self.replaced(entry));
-                }
-                pending.commit()
-            }
-            EntryKind::Symlink { .. } => self.make_symlink(entry),
-            _ => self.make_node(entry).map(drop),
-        }
-    }
-
-    fn copy(&self, source: &Handle, entry: &Entry) -> Result<(super::PendingFile, Hasher)> {
-        let layout = Layout::of(entry)?;
-        let pending = self.begin_file(entry)?;
-        let mut hasher = Hasher::default();
-        let mut buffer = vec![0; 1 << 20];
-        for run in &layout.runs {
-            let mut done = 0;
-            while done < run.length {
-                let now = usize::try_from(run.length - done).unwrap_or(usize::MAX).min(buffer.len());
-                let part = &mut buffer[..now];
-                let count =
-                    read_at(&source.fd, part, run.offset + done).map_err(|e| self.failed("read", &entry.path, e))?;
-                if count < now {
-                    return Err(self.replaced(entry));
-                }
-                hasher.update(part);
-                pending.write_at(run.stored + done, part)?;
-                done += now as u64;
-            }
-        }
-        Ok((pending, hasher))
+        if is_of_kind(entry, &stat) { Ok((handle, stat)) } else { Err(self.replaced(entry)) }
     }
 
     /// The error for an entry that somebody exchanged meanwhile.
@@ -225,9 +173,12 @@ impl Destination {
 }
 
 fn has_xattrs(handle: &Handle, entry: &Entry) -> bool {
-    let no_others = handle.xattr_names().is_ok_and(|names| {
+    let no_others = handle.xattrs().names().is_ok_and(|names| {
         names.iter().filter(|name| is_ours(name)).all(|name| entry.xattrs.iter().any(|x| x.name == **name))
     });
     no_others
-        && entry.xattrs.iter().all(|x| handle.xattr(&x.name).is_ok_and(|value| value.as_deref() == Some(&*x.value)))
+        && entry
+            .xattrs
+            .iter()
+            .all(|x| handle.xattrs().value(&x.name).is_ok_and(|value| value.as_deref() == Some(&*x.value)))
 }

@@ -4,203 +4,26 @@
 //! goes down without following symbolic links, never writes into a file that it did not create itself, and changes
 //! metadata only of inodes that have no other name (FORMAT.md §6).
 //!
-//! `resolve` finds folders, `create` makes entries, `pending` writes large files, `metadata` gives them their
-//! attributes, `existing` compares with what is there, `extras` lists what no inventory has, `remove` removes that.
+//! `root` opens it, `resolve` finds folders, `metadata` gives entries their attributes, `extras` lists what no inventory
+//! has, `remove` removes that, `pending` writes large files, `create` makes entries, `existing` compares with what is
+//! there and corrects it.
 
 mod create;
 mod existing;
 mod extras;
+mod folders;
 mod handle;
 mod layout;
 mod metadata;
+mod part;
 mod pending;
 mod remove;
 mod resolve;
+mod root;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, mkdirat, openat, unlinkat};
-use rustix::io::Errno;
-
-use crate::error::{Context as _, Error, Kind, Result};
-use crate::model::EntryPath;
-
 pub use existing::{Existing, FileState};
-pub use pending::{PendingFile, is_part_name};
-
-/// What a [`Destination`] may do and what it restores beside content, mode and time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DestinationOptions {
-    /// Replace what is there and differs; otherwise it is an error of [`Kind::WouldOverwrite`].
-    pub overwrite: bool,
-    /// Restore owner and group by number.
-    pub owners: bool,
-    /// Restore extended attributes, POSIX ACLs among them.
-    pub xattrs: bool,
-    /// Make character and block devices, which needs root; otherwise each is a problem.
-    pub devices: bool,
-}
-
-/// Owners and devices when the process is root's, attributes always, no overwriting.
-impl Default for DestinationOptions {
-    fn default() -> Self {
-        let root = rustix::process::geteuid().is_root();
-        Self { overwrite: false, owners: root, xattrs: true, devices: root }
-    }
-}
-
-/// An open restore target. Cheap to clone; all clones are the same target.
-#[derive(Clone)]
-pub struct Destination {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    dir: PathBuf,
-    root: OwnedFd,
-    options: DestinationOptions,
-    /// User and group that own what this process makes.
-    owner: (u32, u32),
-    folders: resolve::FolderCache,
-    problems: Mutex<Vec<(EntryPath, String)>>,
-}
-
-impl fmt::Debug for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Destination").field("dir", &self.shared.dir).field("options", &self.options()).finish()
-    }
-}
-
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-
-impl Destination {
-    /// Opens `dir`; it and its parents are created with mode 0700 where they are missing. `dir` itself may be reached
-    /// through symbolic links, nothing below it may.
-    pub fn open(dir: &Path, options: DestinationOptions) -> Result<Self> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).at("cannot create the folder", dir)?;
-        let root = openat(CWD, dir, FOLDER, Mode::empty()).at("cannot open the folder", dir)?;
-        Ok(Self::at(dir.to_owned(), root, options))
-    }
-
-    /// Opens the folder `name` in `base`, which is there, and makes it where it is missing. `base` may be reached through
-    /// links. A link or another thing with that name is never followed: with `replace` it makes room for a folder,
-    /// otherwise it is refused.
-    pub fn open_in(base: &Path, name: &str, replace: bool, options: DestinationOptions) -> Result<Self> {
-        let dir = base.join(name);
-        let parent = openat(CWD, base, FOLDER, Mode::empty()).at("cannot open the folder", base)?;
-        let make = || mkdirat(&parent, name, Mode::RWXU);
-        match make() {
-            Err(Errno::EXIST) => {
-                let there = handle::Facts::at(&parent, name.as_bytes()).at("cannot look at", &dir)?;
-                if there.file_type != FileType::Directory && !replace {
-                    let message =
-                        format!("a link or another thing stands where the folder {} should be", dir.display());
-                    return Err(Error::new(Kind::WouldOverwrite, message)
-                        .hint("nothing is written through links in a target; --overwrite replaces it"));
-                }
-                if there.file_type != FileType::Directory {
-                    unlinkat(&parent, name, AtFlags::empty()).at("cannot replace", &dir)?;
-                    make().at("cannot create the folder", &dir)?;
-                }
-            }
-            made => made.at("cannot create the folder", &dir)?,
-        }
-        let root =
-            openat(&parent, name, FOLDER | OFlags::NOFOLLOW, Mode::empty()).at("cannot open the folder", &dir)?;
-        Ok(Self::at(dir, root, options))
-    }
-
-    /// Opens the folder `name` in `base` as [`Self::open_in`] does, but makes and replaces nothing: none when it is not
-    /// there, or something else is.
-    pub fn look_in(base: &Path, name: &str, options: DestinationOptions) -> Result<Option<Self>> {
-        let dir = base.join(name);
-        let opened = openat(CWD, base, FOLDER, Mode::empty())
-            .and_then(|parent| openat(&parent, name, FOLDER | OFlags::NOFOLLOW, Mode::empty()));
-        match opened {
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
-            opened => opened.at("cannot open the folder", &dir).map(|root| Some(Self::at(dir, root, options))),
-        }
-    }
-
-    fn at(dir: PathBuf, root: OwnedFd, options: DestinationOptions) -> Self {
-        let shared = Shared {
-            dir,
-            root,
-            options,
-            owner: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
-            folders: resolve::FolderCache::default(),
-            problems: Mutex::default(),
-        };
-        Self { shared: Arc::new(shared) }
-    }
-
-    /// Whether nothing is in it.
-    pub fn is_empty(&self) -> Result<bool> {
-        let failed = |e: Errno| Error::failed(format!("cannot list {}", self.shared.dir.display())).because(e);
-        for item in Dir::read_from(&self.shared.root).map_err(failed)? {
-            if !matches!(item.map_err(failed)?.file_name().to_bytes(), b"." | b"..") {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// The options it was opened with.
-    #[must_use]
-    pub fn options(&self) -> DestinationOptions {
-        self.shared.options
-    }
-
-    /// What could not be restored though its content is there (owner, attribute, device, folder of another file
-    /// system), since the last call.
-    #[must_use]
-    pub fn take_problems(&self) -> Vec<(EntryPath, String)> {
-        std::mem::take(&mut *self.shared.problems.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Makes everything that was written durable, by one `syncfs` of the target's file system.
-    pub fn sync(&self) -> Result<()> {
-        rustix::fs::syncfs(&self.shared.root).at("cannot sync the file system of", &self.shared.dir)
-    }
-
-    fn problem(&self, path: &EntryPath, text: impl Into<String>) {
-        self.shared.problems.lock().unwrap_or_else(PoisonError::into_inner).push((path.clone(), text.into()));
-    }
-
-    /// Notes a problem about a place that need not be a possible path of an entry.
-    fn problem_at(&self, path: &[u8], text: String) {
-        let mut known = path;
-        loop {
-            if let Ok(path) = EntryPath::new(known) {
-                return self.problem(&path, text);
-            }
-            let Some(at) = known.iter().rposition(|&b| b == b'/') else { return };
-            known = &known[..at];
-        }
-    }
-
-    /// Notes that something stays.
-    fn left(&self, path: &[u8], what: &str, errno: Errno) {
-        self.problem_at(path, format!("{what}: {}", std::io::Error::from(errno)));
-    }
-
-    /// The place of an entry as a person reads it.
-    fn shown(&self, path: &EntryPath) -> String {
-        format!("{}/{path}", self.shared.dir.display())
-    }
-
-    fn failed(&self, what: &str, path: &EntryPath, cause: Errno) -> Error {
-        Error::failed(format!("cannot {what} {}", self.shown(path))).because(std::io::Error::from(cause))
-    }
-
-    fn would_overwrite(&self, path: &EntryPath) -> Error {
-        let message = format!("{} is there already and differs from the backup", self.shown(path));
-        Error::new(Kind::WouldOverwrite, message).hint("--overwrite replaces what differs")
-    }
-}
+pub use part::is_part_name;
+pub use pending::PendingFile;
+pub use root::{Destination, DestinationOptions};

@@ -7,37 +7,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, Mode, RenameFlags, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
-use super::Destination;
-use super::create::create;
-use super::handle::{Facts, Handle};
+use super::folders::OpenFolder;
+use super::handle::Handle;
 use super::layout::Layout;
-use super::resolve::Folder;
+use super::part::{create, part_name};
+use super::root::Destination;
 use crate::error::{Error, Result};
-use crate::model::{Entry, EntryKind};
-
-const PREFIX: &[u8] = b".ccbackup-";
-const SUFFIX: &[u8] = b".part";
-
-/// Whether a file name (without folders) is one that a cut-short restore leaves.
-#[must_use]
-pub fn is_part_name(name: &[u8]) -> bool {
-    name.strip_prefix(PREFIX)
-        .and_then(|rest| rest.strip_suffix(SUFFIX))
-        .is_some_and(|random| random.len() == 16 && random.iter().all(u8::is_ascii_hexdigit))
-}
-
-/// A new name that nobody can foresee.
-pub(super) fn part_name() -> Result<Vec<u8>> {
-    let random = getrandom::u64().map_err(|e| Error::failed("cannot get random bytes from the system").because(e))?;
-    Ok([PREFIX, format!("{random:016x}").as_bytes(), SUFFIX].concat())
-}
+use crate::model::Entry;
+use crate::source::files::stat::Stat;
 
 /// A file that is being written. Pieces may come in any order and from several threads.
-pub struct PendingFile {
-    target: Destination,
-    folder: Arc<Folder>,
-    /// Without its content lists, which may be large.
-    entry: Entry,
+pub struct PendingFile<'a> {
+    target: &'a Destination,
+    folder: Arc<OpenFolder>,
+    entry: &'a Entry,
     layout: Layout,
     handle: Handle,
     name: Vec<u8>,
@@ -45,7 +28,7 @@ pub struct PendingFile {
     done: bool,
 }
 
-impl fmt::Debug for PendingFile {
+impl fmt::Debug for PendingFile<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PendingFile").field("path", &self.entry.path).field("written", &self.written).finish()
     }
@@ -53,18 +36,18 @@ impl fmt::Debug for PendingFile {
 
 impl Destination {
     /// Begins a regular file of any size. Nothing has its name until [`PendingFile::commit`].
-    pub fn begin_file(&self, entry: &Entry) -> Result<PendingFile> {
+    pub fn begin_file<'a>(&'a self, entry: &'a Entry) -> Result<PendingFile<'a>> {
         let layout = Layout::of(entry)?;
         let folder = self.folder(&entry.path)?;
-        if !self.options().overwrite && Facts::at(&folder.fd, entry.path.name()).is_ok() {
+        if !self.options().overwrite && Stat::at(&folder.fd, entry.path.name()).is_ok() {
             return Err(self.would_overwrite(&entry.path));
         }
         let name = part_name()?;
         let fd = create(&folder, &name, Mode::RUSR | Mode::WUSR)
             .map_err(|e| self.failed("make a file beside", &entry.path, e))?;
         Ok(PendingFile {
-            target: self.clone(),
-            entry: without_content(entry),
+            target: self,
+            entry,
             layout,
             handle: Handle::opened(fd),
             name,
@@ -75,14 +58,14 @@ impl Destination {
     }
 
     /// Gives something that was made under `temporary` its name; with `overwrite` in place of what has it.
-    pub(super) fn place(&self, folder: &Folder, temporary: &[u8], entry: &Entry) -> Result<()> {
+    pub(super) fn place(&self, folder: &OpenFolder, temporary: &[u8], entry: &Entry) -> Result<()> {
         let (fd, name) = (&folder.fd, entry.path.name());
         let failed = |errno| self.failed("rename a finished file to", &entry.path, errno);
         if !self.options().overwrite {
             match renameat_with(fd, temporary, fd, name, RenameFlags::NOREPLACE) {
                 Err(Errno::EXIST) => return Err(self.would_overwrite(&entry.path)),
                 // A file system that cannot promise it.
-                Err(Errno::INVAL | Errno::NOSYS) if Facts::at(fd, name).is_err() => {}
+                Err(Errno::INVAL | Errno::NOSYS) if Stat::at(fd, name).is_err() => {}
                 Err(Errno::INVAL | Errno::NOSYS) => return Err(self.would_overwrite(&entry.path)),
                 result => return result.map_err(failed),
             }
@@ -97,14 +80,14 @@ impl Destination {
     }
 }
 
-impl PendingFile {
+impl PendingFile<'_> {
     /// Writes bytes that start at `stored_offset` of the stored bytes; of a sparse file they go into its regions.
     /// Every byte must be written once.
     pub fn write_at(&self, stored_offset: u64, bytes: &[u8]) -> Result<()> {
         let end = stored_offset.checked_add(bytes.len() as u64);
         if end.is_none_or(|end| end > self.layout.stored) {
             return Err(Error::damage(format!(
-                "{} bytes at {stored_offset} lie behind the {} stored bytes of {}",
+                "{} bytes at {stored_offset} lie after the {} stored bytes of {}",
                 bytes.len(),
                 self.layout.stored,
                 self.entry.path
@@ -117,7 +100,7 @@ impl PendingFile {
         Ok(())
     }
 
-    /// Sets size and metadata and gives the file its name. Nothing is left behind when that fails.
+    /// Sets size and metadata and gives the file its name. Nothing is left of it when that fails.
     pub fn commit(mut self) -> Result<()> {
         let written = self.written.load(Ordering::Relaxed);
         if written != self.layout.stored {
@@ -126,7 +109,7 @@ impl PendingFile {
                 self.layout.stored, self.entry.path
             )));
         }
-        let (target, entry) = (&self.target, &self.entry);
+        let (target, entry) = (self.target, self.entry);
         if self.layout.ends_with_hole() {
             rustix::fs::ftruncate(&self.handle.fd, self.layout.size)
                 .map_err(|e| target.failed("set the size of", &entry.path, e))?;
@@ -144,39 +127,10 @@ impl PendingFile {
 }
 
 /// Without this a failed restore would leave its largest files twice.
-impl Drop for PendingFile {
+impl Drop for PendingFile<'_> {
     fn drop(&mut self) {
         if !self.done {
             unlinkat(&self.folder.fd, &*self.name, AtFlags::empty()).ok();
         }
-    }
-}
-
-fn without_content(entry: &Entry) -> Entry {
-    let kind = match &entry.kind {
-        EntryKind::File { size, sha256, in_pieces, unsettled, .. } => EntryKind::File {
-            size: *size,
-            sha256: *sha256,
-            extents: Vec::new(),
-            in_pieces: *in_pieces,
-            regions: None,
-            chunks: Vec::new(),
-            unsettled: *unsettled,
-        },
-        other => other.clone(),
-    };
-    Entry {
-        path: entry.path.clone(),
-        kind,
-        mode: entry.mode,
-        uid: entry.uid,
-        gid: entry.gid,
-        user: String::new(),
-        group: String::new(),
-        mtime: entry.mtime,
-        ctime: entry.ctime,
-        inode: entry.inode,
-        xattrs: entry.xattrs.clone(),
-        home: entry.home.clone(),
     }
 }

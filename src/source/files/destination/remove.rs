@@ -6,16 +6,17 @@
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
-use super::Destination;
-use super::handle::{Facts, Handle, make_accessible};
-use super::resolve::Folder;
+use super::folders::OpenFolder;
+use super::handle::{Handle, make_accessible};
+use super::root::Destination;
 use crate::error::{Error, Result};
 use crate::model::Entry;
+use crate::source::files::stat::Stat;
 
 /// A folder in which something is removed, or that had to be opened on the way there.
 struct Opened {
     handle: Handle,
-    before: Facts,
+    before: Stat,
     /// It was closed to us, and its mode was changed.
     was_closed: bool,
 }
@@ -59,21 +60,21 @@ impl Destination {
 
     fn open_one(&self, path: &[u8]) -> Result<Opened, Errno> {
         let handle = Handle::path_only(self.walk(path)?);
-        let before = handle.facts()?;
-        if before.mount_root && !path.is_empty() {
+        let before = handle.stat()?;
+        if before.mounted && !path.is_empty() {
             return Err(Errno::XDEV); // mounted since it was listed
         }
         Ok(Opened { was_closed: handle.make_accessible(&before), handle, before })
     }
 
     /// Removes the folder at the entry's place with all it holds.
-    pub(super) fn remove_folder(&self, folder: &Folder, entry: &Entry) -> Result<()> {
+    pub(super) fn remove_folder(&self, folder: &OpenFolder, entry: &Entry) -> Result<()> {
         let in_the_way = |error: Error| error.within(format!("cannot replace the folder {}", self.shown(&entry.path)));
-        let facts = Facts::at(&folder.fd, entry.path.name()).map_err(|e| self.failed("look at", &entry.path, e))?;
-        if facts.mount_root {
+        let stat = Stat::at(&folder.fd, entry.path.name()).map_err(|e| self.failed("stat", &entry.path, e))?;
+        if stat.mounted {
             return Err(Error::failed(format!("cannot replace {}: a file system is mounted there", entry.path)));
         }
-        make_accessible(&folder.fd, entry.path.name(), &facts);
+        make_accessible(&folder.fd, entry.path.name(), &stat);
         let extras = self.extras_below(entry.path.as_bytes(), &|_| false, true).map_err(in_the_way)?;
         self.remove(&extras, &mut |_| {});
         unlinkat(&folder.fd, entry.path.name(), AtFlags::REMOVEDIR)

@@ -5,7 +5,7 @@ fn a_folder_that_is_a_link_to_outside_is_refused_by_every_call() {
     for known_kernel_call in [true, false] {
         let place = Place::new();
         let target = place.open(true);
-        target.shared.folders.openat2.store(known_kernel_call, Ordering::Relaxed);
+        target.shared.descent.openat2.store(known_kernel_call, Ordering::Relaxed);
         symlink(place.outside(), place.at("a")).expect("made");
         put(&place.at("real"), b"x");
         let inner = file("a/secret", b"attack");
@@ -30,7 +30,7 @@ fn a_folder_that_is_a_link_to_outside_is_refused_by_every_call() {
         target.make_dir(&dir("a")).expect("replaced");
         target.write_file(&file("a/secret", b"attack"), b"attack").expect("written");
         place.assert_outside_is_untouched();
-        assert_eq!(target.shared.folders.openat2.load(Ordering::Relaxed), known_kernel_call);
+        assert_eq!(target.shared.descent.openat2.load(Ordering::Relaxed), known_kernel_call);
     }
 }
 
@@ -39,7 +39,8 @@ fn a_folder_that_becomes_a_link_while_a_file_is_written_leads_nowhere_else() {
     let place = Place::new();
     let target = place.open(true);
     target.make_dir(&dir("a")).expect("made");
-    let pending = target.begin_file(&file("a/secret", b"attack")).expect("begun");
+    let begun = file("a/secret", b"attack");
+    let pending = target.begin_file(&begun).expect("begun");
     run("mv", &[place.at("a").as_os_str(), place.at("moved").as_os_str()]);
     symlink(place.outside(), place.at("a")).expect("made");
     pending.write_at(0, b"attack").expect("written");
@@ -77,7 +78,8 @@ fn a_link_at_the_place_of_a_file_is_replaced_and_not_followed() {
     assert!(target.fix_metadata(&e).is_err());
     target.write_file(&e, b"attack").expect("written");
     target.write_file(&file("dangling", b"x"), b"x").expect("written");
-    let pending = target.begin_file(&file("large", b"attack")).expect("begun");
+    let begun = file("large", b"attack");
+    let pending = target.begin_file(&begun).expect("begun");
     pending.write_at(3, b"ack").expect("written");
     pending.write_at(0, b"att").expect("written");
     pending.commit().expect("committed");

@@ -34,7 +34,7 @@ fn attributes_and_acls_are_set_read_by_the_tools_and_removed_again() {
     let read = |at: &str, name: &str| {
         let (_, handle) =
             (0, handle::Handle::open(rustix::fs::CWD, place.at(at).as_os_str().as_bytes()).expect("open"));
-        handle.0.xattr(name.as_bytes()).expect("read")
+        handle.0.xattrs().value(name.as_bytes()).expect("read")
     };
     let acl = read("model/f", "system.posix_acl_access").expect("set by setfacl");
     let default = read("model", "system.posix_acl_default").expect("set by setfacl");
@@ -62,7 +62,8 @@ fn attributes_and_acls_are_set_read_by_the_tools_and_removed_again() {
     target.finish_dir(&d).expect("finished");
     let heir = file("d/f", b"content");
     target.write_file(&heir, b"content").expect("written");
-    let pending = target.begin_file(&file("d/large", b"content")).expect("begun");
+    let begun = file("d/large", b"content");
+    let pending = target.begin_file(&begun).expect("begun");
     pending.write_at(0, b"content").expect("written");
     pending.commit().expect("committed");
     target.make_node(&entry("d/pipe", EntryKind::Fifo)).expect("made");
@@ -105,7 +106,8 @@ fn root_restores_owners_capabilities_devices_and_attributes_of_links() {
     put(&place.outside().join("ping"), b"x");
     run("setcap", &["cap_net_raw+ep".as_ref(), place.outside().join("ping").as_os_str()]);
     let model = handle::Handle::open(rustix::fs::CWD, place.outside().join("ping").as_os_str().as_bytes());
-    let capability = model.expect("opened").0.xattr(b"security.capability").expect("read").expect("set by setcap");
+    let capability =
+        model.expect("opened").0.xattrs().value(b"security.capability").expect("read").expect("set by setcap");
     fs::remove_file(place.outside().join("ping")).expect("removed");
 
     let mut e = file("ping", b"content");

@@ -112,7 +112,8 @@ fn content_that_does_not_fit_its_entry_is_refused_and_leaves_nothing() {
 fn a_file_that_appears_meanwhile_is_not_overwritten_without_leave() {
     let place = Place::new();
     let target = place.open(false);
-    let pending = target.begin_file(&file("f", b"new")).expect("begun");
+    let begun = file("f", b"new");
+    let pending = target.begin_file(&begun).expect("begun");
     pending.write_at(0, b"new").expect("written");
     put(&place.at("f"), b"mine");
     assert_eq!(pending.commit().expect_err("refused").kind(), Kind::WouldOverwrite);

@@ -8,11 +8,13 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::model::{BackupId, Digest, Entry, EntryKind, Position, Timestamp, Xattr};
+use crate::error::{Kind, Result};
+use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Position, Timestamp, Xattr};
 
 const TIME: Timestamp = Timestamp { seconds: 1_700_000_000, nanoseconds: 123_456_789 };
 

@@ -5,7 +5,7 @@ fn paths_far_longer_than_a_system_call_takes_work() {
     for known_kernel_call in [true, false] {
         let place = Place::new();
         let target = place.open(true);
-        target.shared.folders.openat2.store(known_kernel_call, Ordering::Relaxed);
+        target.shared.descent.openat2.store(known_kernel_call, Ordering::Relaxed);
         let mut deep = "n".repeat(200);
         let mut folders = vec![dir(&deep)];
         while deep.len() < 30_000 {
