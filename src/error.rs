@@ -99,12 +99,64 @@ impl Kind {
     }
 }
 
+/// Advice on which the reader can act. What takes a command or a flag is named here and worded by `cli`, which alone
+/// knows the programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "src/cli/hints.rs says each in words")]
+pub enum Hint {
+    /// Takes no command.
+    Words(String),
+    AllowUnsigned,
+    BringBack {
+        file: String,
+    },
+    BringBackPart {
+        backup: String,
+        file: String,
+        component: String,
+    },
+    FewerThreads,
+    FindEarlier {
+        what: String,
+    },
+    FindElsewhere,
+    FolderWithPath,
+    GiveAesKey,
+    GiveIdentity,
+    ListBackups,
+    ListEntries,
+    ListIds,
+    MakeBackup,
+    MakeRepository,
+    NameSigner,
+    NameSignerToVerify,
+    NewRepository,
+    OtherFolder,
+    OtherRepository,
+    OtherTarget,
+    OverwriteLink,
+    OverwriteWhatDiffers,
+    ReplaceLost,
+    SameBackup,
+    TakeOver,
+    TargetInUse,
+    Verify,
+    VerifyAll,
+    WriteConfig,
+}
+
+impl<T: Into<String>> From<T> for Hint {
+    fn from(words: T) -> Self {
+        Self::Words(words.into())
+    }
+}
+
 /// A failure: kind, message, cause and hint. A copy shares the cause, so that whoever meets it again knows as much.
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: Kind,
     message: String,
-    hint: Option<String>,
+    hint: Option<Hint>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -138,7 +190,7 @@ impl Error {
 
     /// Adds advice on which the reader can act.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -177,11 +229,11 @@ impl Error {
 
     /// The advice, if there is any, of this error or of the nearest cause that has one.
     #[must_use]
-    pub fn hint_text(&self) -> Option<&str> {
-        self.hint.as_deref().or_else(|| {
+    pub fn advice(&self) -> Option<&Hint> {
+        self.hint.as_ref().or_else(|| {
             let mut cause = std::error::Error::source(self);
             while let Some(error) = cause {
-                if let Some(hint) = error.downcast_ref::<Self>().and_then(|e| e.hint.as_deref()) {
+                if let Some(hint) = error.downcast_ref::<Self>().and_then(|e| e.hint.as_ref()) {
                     return Some(hint);
                 }
                 cause = error.source();
@@ -224,7 +276,7 @@ impl std::error::Error for Error {
 
 /// Turns a bare I/O error into one that names what was being done to which object.
 pub trait Context<T> {
-    /// `what` is a phrase like `cannot read`; the path is quoted behind it.
+    /// `what` is a phrase like `cannot read`; the path follows it.
     fn at(self, what: &str, path: impl AsRef<Path>) -> Result<T>;
     /// For objects without a path.
     fn doing(self, what: impl Into<String>) -> Result<T>;

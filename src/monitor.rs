@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 
 /// What long work tells whoever watches it, and asks. Called from many threads; must be quick, but for `throttle`.
 pub trait Monitor: Send + Sync + std::fmt::Debug {
@@ -14,6 +14,11 @@ pub trait Monitor: Send + Sync + std::fmt::Debug {
     fn advance(&self, bytes: u64, entries: u64);
     /// Something a person should read, not a failure.
     fn note(&self, text: &str);
+    /// A note with what the reader can do about it.
+    fn advise(&self, text: &str, _hint: &Hint) {
+        self.note(text);
+    }
+
     /// The number of the signal that asked to stop, or 0.
     fn stop_signal(&self) -> i32;
 

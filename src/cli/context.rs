@@ -65,9 +65,9 @@ impl Context {
     /// Where a configuration is looked for.
     #[must_use]
     pub fn lookup(&self) -> Lookup {
+        let named = [("--config", &self.global.config), ("CCBACKUP_CONFIG", &self.environment.config)];
         Lookup {
-            option: self.global.config.clone(),
-            variable: self.environment.config.clone(),
+            named: named.into_iter().filter_map(|(origin, file)| Some((origin, file.clone()?))).collect(),
             current: self.environment.current.clone(),
             xdg_config: self.environment.config_folder(),
             system: Some(PathBuf::from("/etc/ccbackup")),
@@ -153,6 +153,15 @@ mod tests {
         assert_eq!(identities, [PathBuf::from("/cwd/a"), PathBuf::from("/b")]);
         let global = Global { identity: vec!["c".into()], ..Default::default() };
         assert_eq!(context(global, environment).identities(), [PathBuf::from("/cwd/c")]);
+    }
+
+    #[test]
+    fn a_configuration_is_named_by_flag_or_variable() {
+        let environment = Environment { config: Some("v".into()), ..Default::default() };
+        let global = Global { config: Some("f".into()), ..Default::default() };
+        let named = context(global, environment.clone()).lookup().named;
+        assert_eq!(named, [("--config", PathBuf::from("f")), ("CCBACKUP_CONFIG", PathBuf::from("v"))]);
+        assert_eq!(context(Global::default(), environment).lookup().named.len(), 1);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The one place that prints errors and chooses their exit code.
 
-use super::Terminal;
+use super::{Terminal, worded};
 use crate::error::Error;
 
 /// Exit code of a run that was done, but with problems.
@@ -11,7 +11,7 @@ pub(crate) const DAMAGE_FOUND: u8 = 4;
 /// Prints an error with causes and hint to stderr, or as the JSON document on stdout; gives the exit code.
 pub fn report(terminal: &Terminal, error: &Error, json: bool) -> u8 {
     let (message, causes) = (error.to_string(), causes(error));
-    let hint = error.hint_text();
+    let hint = error.advice().map(worded);
     // A run that printed its document already has no room for another one on stdout.
     let printed = json && !terminal.has_document() && {
         let error = serde_json::json!({
@@ -25,7 +25,7 @@ pub fn report(terminal: &Terminal, error: &Error, json: bool) -> u8 {
             terminal.label("  caused by", "", cause);
         }
         if let Some(hint) = hint {
-            terminal.label("hint", "", hint);
+            terminal.label("hint", "", &hint);
         }
     }
     error.kind().exit_code()

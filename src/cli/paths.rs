@@ -108,7 +108,7 @@ mod tests {
         let home = HostDirs::new(&Environment::default());
         for error in [home.identity().unwrap_err(), home.state_dir().unwrap_err()] {
             assert!(error.to_string().contains("CCBACKUP_HOME"), "{error}");
-            assert!(error.hint_text().is_some());
+            assert!(error.advice().is_some());
         }
     }
 }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::{StopFlag, Terminal, shown};
+use super::{StopFlag, Terminal, shown, worded};
+use crate::error::Hint;
 use crate::monitor::Monitor;
 use crate::rate_limit::RateLimit;
 
@@ -160,6 +161,10 @@ impl Monitor for TerminalMonitor {
             View::Lines => self.progress.line(&ProgressLine::Note { text }),
             View::Nothing | View::Bar => self.progress.terminal.label("note", "", text),
         }
+    }
+
+    fn advise(&self, text: &str, hint: &Hint) {
+        self.note(&format!("{text}; {}", worded(hint)));
     }
 
     fn stop_signal(&self) -> i32 {

@@ -15,7 +15,7 @@ use super::values::{
     Cipher, ComponentKind, Percent, SignerRef, check_file_name, check_glob, check_recipient, resolve_location,
     resolve_path,
 };
-use crate::error::{Context as _, Error, Kind, Result, path_text};
+use crate::error::{Context as _, Error, Hint, Kind, Result, path_text};
 use crate::model::is_component_name;
 
 /// Name of the configuration file.
@@ -26,10 +26,8 @@ const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Where a configuration is looked for, in this order; the caller reads the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lookup {
-    /// `--config`
-    pub option: Option<PathBuf>,
-    /// `$CCBACKUP_CONFIG`
-    pub variable: Option<PathBuf>,
+    /// Files that were named, each with what named it; the first counts.
+    pub named: Vec<(&'static str, PathBuf)>,
     /// The current folder; relative paths above are relative to it.
     pub current: PathBuf,
     /// `$XDG_CONFIG_HOME`, or `.config` of the home folder.
@@ -42,15 +40,13 @@ pub struct Lookup {
 
 /// Reads the first configuration there is; none when there is no file. A file that was named must be there.
 pub fn load(lookup: &Lookup) -> Result<Option<Config>> {
-    for (named, origin) in [(&lookup.option, "--config"), (&lookup.variable, "CCBACKUP_CONFIG")] {
-        if let Some(file) = named {
-            let file = lookup.current.join(file);
-            let text = read(&file)?.ok_or_else(|| {
-                Error::new(Kind::NotFound, format!("the configuration {} of {origin} is not there", path_text(&file)))
-                    .hint("`ccbackup init` writes one")
-            })?;
-            return parse(&text, &file, lookup.home.as_deref()).map(Some);
-        }
+    if let Some((origin, file)) = lookup.named.first() {
+        let file = lookup.current.join(file);
+        let text = read(&file)?.ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("the configuration {} of {origin} is not there", path_text(&file)))
+                .hint(Hint::WriteConfig)
+        })?;
+        return parse(&text, &file, lookup.home.as_deref()).map(Some);
     }
     let folders = [
         Some(lookup.current.clone()),

@@ -27,7 +27,7 @@ impl ConfigText<'_> {
     /// Moves an error that knows nothing of files to a place of this one; its hint stays.
     pub(super) fn locate(&self, span: &Range<usize>, error: &Error) -> Error {
         let located = self.error(span, &error.one_line());
-        error.hint_text().map_or_else(|| self.error(span, &error.one_line()), |hint| located.hint(hint))
+        if let Some(hint) = error.advice() { located.hint(hint.clone()) } else { located }
     }
 }
 

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use super::near::nearest;
 use super::*;
-use crate::error::{Kind, Result};
+use crate::error::{Hint, Kind, Result};
 
 fn read(text: &str) -> Result<Config> {
     parse(text, Path::new("/site/ccbackup.toml"), Some(Path::new("/home/me")))
@@ -12,7 +12,8 @@ fn read(text: &str) -> Result<Config> {
 fn refused(text: &str) -> (String, String) {
     let error = read(text).expect_err("the configuration should be refused");
     assert_eq!(error.kind(), Kind::Usage, "{error}");
-    (error.one_line(), error.hint_text().unwrap_or_default().to_owned())
+    let Some(Hint::Words(hint)) = error.advice() else { return (error.one_line(), String::new()) };
+    (error.one_line(), hint.clone())
 }
 
 const COMPONENT: &str = "[[component]]\nname = \"configs\"\nkind = \"files\"\n";
@@ -181,7 +182,7 @@ fn a_tilde_without_a_home_is_an_error() {
     let error =
         parse("[repository]\nlocation = \"~/b\"\n", Path::new("/etc/ccbackup/ccbackup.toml"), None).unwrap_err();
     assert!(error.to_string().contains("needs a home folder"), "{error}");
-    assert!(error.hint_text().unwrap().contains("HOME"));
+    assert!(matches!(error.advice(), Some(Hint::Words(words)) if words.contains("HOME")));
 }
 
 #[test]
@@ -229,8 +230,10 @@ fn the_configuration_is_looked_up_in_order() {
         config_at(&root.join(place), "here");
     }
     let mut wanted = Lookup {
-        option: Some("../option/ccbackup.toml".into()),
-        variable: Some(root.join("variable").join(FILE_NAME)),
+        named: vec![
+            ("an option", "../option/ccbackup.toml".into()),
+            ("a variable", root.join("variable").join(FILE_NAME)),
+        ],
         xdg_config: Some(root.join("xdg")),
         system: Some(root.join("etc")),
         ..lookup(&root.join("current"))
@@ -238,9 +241,9 @@ fn the_configuration_is_looked_up_in_order() {
     let found = |wanted: &Lookup| load(wanted).unwrap().and_then(|c| c.repository.location);
     // `..` is kept: a link on the way may change what it means.
     assert_eq!(found(&wanted), Some(root.join("current/../option/here")));
-    wanted.option = None;
+    wanted.named.remove(0);
     assert_eq!(found(&wanted), Some(root.join("variable/here")));
-    wanted.variable = None;
+    wanted.named.clear();
     assert_eq!(found(&wanted), Some(root.join("current/here")));
     wanted.current = root.to_owned();
     assert_eq!(found(&wanted), Some(root.join("xdg/ccbackup/here")));
@@ -254,7 +257,7 @@ fn the_configuration_is_looked_up_in_order() {
 fn a_configuration_that_was_named_must_be_there() {
     let root = tempfile::tempdir().unwrap();
     config_at(root.path(), "here");
-    let wanted = Lookup { option: Some("other.toml".into()), ..lookup(root.path()) };
+    let wanted = Lookup { named: vec![("--config", "other.toml".into())], ..lookup(root.path()) };
     let error = load(&wanted).unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound);
     assert!(error.to_string().contains("--config"), "{error}");

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Hint, Kind};
 use crate::index::Loss;
 use crate::model::{BackupId, ComponentRecord, EntryPath};
 use crate::repo::REPOSITORY_FILE;
@@ -17,14 +17,15 @@ pub struct Finding {
     pub kind: FindingKind,
     /// The backup, or empty for the repository itself.
     pub backup: String,
-    /// The component, where one is concerned.
+    /// The component, where one is affected.
     pub component: Option<String>,
     /// File in the repository, or `component/path` of an entry.
     pub path: String,
     /// Expectation and fact.
     pub detail: String,
-    /// What the reader can do.
-    pub next: String,
+    /// What the reader can do; `cli` words it and adds it to documents.
+    #[serde(skip)]
+    pub next: Hint,
 }
 
 /// Sorts of damage (OUTPUT.md).
@@ -111,23 +112,12 @@ impl Finding {
         kind: FindingKind,
         detail: String,
     ) -> Self {
-        let next = match component {
-            Some(component) => format!(
-                "bring {id}/{name} back from another copy of the repository; `ccbackup verify {id} --deep` then tells \
-                 which files of {component} are concerned; the next `ccbackup create --full` does not depend on it"
-            ),
-            None => {
-                format!("bring {id}/{name} back from another copy of the repository, or run `ccbackup create --full`")
-            }
+        let (backup, file) = (id.to_string(), format!("{id}/{name}"));
+        let next = match component.map(Into::into) {
+            Some(component) => Hint::BringBackPart { backup: backup.clone(), file: file.clone(), component },
+            None => Hint::BringBack { file: file.clone() },
         };
-        Self {
-            kind,
-            backup: id.to_string(),
-            component: component.map(Into::into),
-            path: format!("{id}/{name}"),
-            detail,
-            next,
-        }
+        Self { kind, backup, component: component.map(Into::into), path: file, detail, next }
     }
 
     /// About a backup as a whole.
@@ -138,17 +128,15 @@ impl Finding {
             Kind::NewerFormat => FindingKind::NewerFormat,
             _ => kind,
         };
-        let next = error.hint_text().unwrap_or(
-            "do not restore from this backup unless you know why; bring its folder back from another copy, or use an \
-             earlier backup",
-        );
+        let careful = "do not restore from this backup unless you know why; bring its folder back from another copy, \
+                       or use an earlier backup";
         Self {
             kind,
             backup: id.to_string(),
             component: None,
             path: id.to_string(),
             detail: error.one_line(),
-            next: next.into(),
+            next: error.advice().cloned().unwrap_or_else(|| careful.into()),
         }
     }
 
@@ -178,7 +166,8 @@ impl Finding {
         finding.next = format!(
             "bring {id}/{} back from another copy of the repository; the archives can still be unpacked by hand",
             component.index.name
-        );
+        )
+        .into();
         finding
     }
 
@@ -197,9 +186,7 @@ impl Finding {
             component: Some(component.into()),
             path: format!("{component}/{}", loss.path),
             detail: loss.detail.clone(),
-            next:
-                "`ccbackup find` shows earlier versions of what was there; the archives can still be unpacked by hand"
-                    .into(),
+            next: Hint::FindEarlier { what: "what was there; the archives can still be unpacked by hand".into() },
         }
     }
 
@@ -211,7 +198,7 @@ impl Finding {
             component: Some(component.into()),
             path: format!("{component}/{path}"),
             detail: error.one_line(),
-            next: format!("`ccbackup find` shows earlier versions of this file; {id} cannot give it back"),
+            next: Hint::FindEarlier { what: format!("this file; {id} cannot give it back") },
         }
     }
 }

@@ -10,7 +10,7 @@ use super::content::check_digest;
 use super::finding::Finding;
 use super::select::Selection;
 use crate::archive::Scratch;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::index::Inventory;
 use crate::model::{BackupId, BackupKind, Digest, Entry, EntryKind, EntryPath, Hasher, Manifest, Moment};
 use crate::repo::Repository;
@@ -279,7 +279,7 @@ pub fn cat(chain: &Arc<Chain>, component: &str, path: &EntryPath, out: &mut dyn 
     let inventory = chain.inventory(component)?;
     let missing = |path: &EntryPath| {
         Error::new(Kind::NotFound, format!("backup {} has no {component}/{path}", chain.backup.manifest.id))
-            .hint("`ccbackup find` looks through all backups")
+            .hint(Hint::FindElsewhere)
     };
     let mut entry = inventory.find(path)?.ok_or_else(|| missing(path))?;
     if let EntryKind::Hardlink { target } = &entry.kind {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::time::Moment;
-use crate::error::{Error, Result};
+use crate::error::{Error, Hint, Result};
 
 /// Name of a backup and of its folder: a UTC second, `20260117-143000`, with `-2`, `-3`, … when that second is taken.
 ///
@@ -76,8 +76,7 @@ impl FromStr for BackupId {
             text[..bytes.len()].copy_from_slice(bytes);
             Ok(Self { text, length: bytes.len().try_into().unwrap_or(u8::MAX) })
         } else {
-            Err(Error::usage(format!("{s:?} is not a backup id"))
-                .hint("ids look like 20260117-143000; see `ccbackup list`"))
+            Err(Error::usage(format!("{s:?} is not a backup id")).hint(Hint::ListIds))
         }
     }
 }

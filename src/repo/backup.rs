@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 pub use super::layout::{MANIFEST_FILE, SIGNATURE_FILE, SUMS_FILE};
 use super::repository::Repository;
 use super::signing::{self, SignerKey};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::model::{BackupId, Digest, Manifest};
 
 /// Whom to believe.
@@ -60,25 +60,22 @@ impl Backup {
 }
 
 fn check_signature(repo: &Repository, id: &BackupId, sums: &[u8], trust: &Trust) -> Result<Option<SignerKey>> {
-    let hint = "--allow-unsigned goes on without a trusted signature; then nothing proves who made this backup";
     if let Err(missing) = repo.require_object(id, SIGNATURE_FILE) {
         if trust.allow_unsigned {
             return Ok(None);
         }
-        return Err(Error::new(Kind::Unsigned, format!("it is not signed: {missing}")).hint(hint));
+        return Err(Error::new(Kind::Unsigned, format!("it is not signed: {missing}")).hint(Hint::AllowUnsigned));
     }
     let signature = String::from_utf8(repo.signature(id)?)
         .map_err(|_| Error::damage(format!("{} is not a signature", repo.object_text(id, SIGNATURE_FILE))))?;
     if trust.signers.is_empty() && !trust.allow_unsigned {
-        return Err(Error::new(Kind::Unsigned, "no trusted signer is known here to check its signature against").hint(
-            "give the signer's public key with --signer, or an identity file that names it; the key must not come from the \
-             repository itself. --allow-unsigned goes on without",
-        ));
+        return Err(Error::new(Kind::Unsigned, "no trusted signer is known here to check its signature against")
+            .hint(Hint::NameSigner));
     }
     match signing::verify(sums, &signature, &trust.signers) {
         Ok(signer) => Ok(Some(signer)),
         Err(e) if matches!(e.kind(), Kind::WrongSigner | Kind::Unsigned) && trust.allow_unsigned => Ok(None),
-        Err(e) if e.kind() == Kind::WrongSigner => Err(e.hint(hint)),
+        Err(e) if e.kind() == Kind::WrongSigner => Err(e.hint(Hint::AllowUnsigned)),
         Err(e) => Err(e.within(format!("the signature of {SUMS_FILE} does not hold"))),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::backup::{Backup, Trust};
 use super::repository::Repository;
 use super::state::Head;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::model::{BackupId, MAX_SEQUENCE, Manifest};
 
 /// One backup folder as listed. The manifest is read, not yet checked against a signature.
@@ -151,7 +151,7 @@ impl Catalog {
         }
         let message =
             format!("the last backup has the number {last}; the largest that the format allows is {MAX_SEQUENCE}");
-        Err(Error::failed(message).hint("no backup can follow it here; begin a new repository with --repo"))
+        Err(Error::failed(message).hint(Hint::NewRepository))
     }
 
     /// What `latest` means: the newest backup that is trusted. What this host made itself is never passed over, nor what
@@ -167,8 +167,7 @@ impl Catalog {
             (Some((id, _)), _) => Ok(Latest { id, passed_over }),
             (None, Some(last)) => Ok(Latest { id: last.id.clone(), passed_over: Vec::new() }),
             (None, None) => {
-                Err(Error::new(Kind::NotFound, "the repository holds no backup yet")
-                    .hint("`ccbackup create` makes one"))
+                Err(Error::new(Kind::NotFound, "the repository holds no backup yet").hint(Hint::MakeBackup))
             }
         }
     }
@@ -183,10 +182,7 @@ impl Catalog {
         let matching: Vec<_> = self.backups.iter().filter(|b| b.id.as_str().starts_with(&plain)).collect();
         match matching.as_slice() {
             [one] if !plain.is_empty() => Ok(one.id.clone()),
-            [] => {
-                Err(Error::new(Kind::NotFound, format!("no backup is named {text:?}"))
-                    .hint("`ccbackup list` shows all"))
-            }
+            [] => Err(Error::new(Kind::NotFound, format!("no backup is named {text:?}")).hint(Hint::ListBackups)),
             many => {
                 let ids: Vec<_> = many.iter().take(5).map(|b| b.id.as_str()).collect();
                 Err(Error::usage(format!("{text:?} could be any of {} backups: {}", many.len(), ids.join(", "))))

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::repository::Repository;
 use super::untrusted::read_small;
 use crate::durable::Disk;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::model::{escape_path, pretty_json};
 
 /// The notes about places, in the state folder. They can be deleted at any time.
@@ -45,10 +45,7 @@ impl Places {
             Err(_) => return Ok(()),
         };
         let message = format!("{found} at {}, where this host has written to {}", root.display(), joined(&known));
-        Err(Error::new(Kind::OtherRepository, message).hint(
-            "mount the disk that belongs there, or name its place with --repo; --adopt accepts what is there now, and \
-             makes a new repository where none is",
-        ))
+        Err(Error::new(Kind::OtherRepository, message).hint(Hint::OtherRepository))
     }
 
     /// Remembers a repository, in addition to those that are known at this place: disks may take turns.

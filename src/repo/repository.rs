@@ -15,7 +15,7 @@ use super::signing::{SignerKey, allowed_signers};
 use super::untrusted::{digest_file, open_regular, read_small};
 use crate::archive::StoredFile;
 use crate::durable::Disk;
-use crate::error::{Context, Error, Kind, Result, path_text};
+use crate::error::{Context, Error, Hint, Kind, Result, path_text};
 use crate::keys;
 use crate::model::{BackupId, Digest, FORMAT_NAME, FORMAT_VERSION, Moment, RepositoryRecord, pretty_json};
 use crate::page_cache::Trail;
@@ -56,7 +56,7 @@ impl Repository {
         let bytes = match read_small(&path) {
             Err(_) if is_absent(root) => {
                 return Err(Error::new(Kind::NotFound, format!("there is no repository at {}", path_text(root)))
-                    .hint("`ccbackup create` makes one; --repo names another place"));
+                    .hint(Hint::MakeRepository));
             }
             Err(_) if is_absent(&path) => {
                 let has_backups = ids_in(root, "").is_ok_and(|names| !names.is_empty());
@@ -79,7 +79,7 @@ impl Repository {
             let repo = Self::open(root).map_err(|e| {
                 if e.kind() == Kind::NotFound {
                     Error::new(Kind::WouldOverwrite, format!("{} is not empty and not a repository", root.display()))
-                        .hint("name an empty or new folder with --repo")
+                        .hint(Hint::OtherFolder)
                 } else {
                     e
                 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ccbackup::Kind;
+use ccbackup::cli::worded;
 use ccbackup::engine::verify::{self, Depth, Finding, FindingKind};
 use ccbackup::keys::Keys;
 use ccbackup::model::BackupId;
@@ -149,7 +150,7 @@ fn findings(sandbox: &Sandbox, id: &BackupId) -> Vec<Finding> {
                 component: None,
                 path: text.clone(),
                 detail: text,
-                next: String::new(),
+                next: String::new().into(),
             }]
         }
     }
@@ -246,7 +247,7 @@ fn whatever_happens_to_a_file_of_a_backup_is_found_without_a_key_and_named() {
                         }
                 };
                 assert!(found.iter().any(names_it), "{about}");
-                assert!(found.iter().all(|f| !f.detail.is_empty() && !f.next.is_empty()), "{about}");
+                assert!(found.iter().all(|f| !f.detail.is_empty() && !worded(&f.next).is_empty()), "{about}");
             });
         }
     }
@@ -402,7 +403,7 @@ fn a_backup_signed_by_another_or_by_nobody_is_found_and_refused() {
             let error = chain.sandbox.chain(&chain.ids[number]).unwrap_err();
             assert_eq!(error.kind(), kind, "{}", error.one_line());
             assert_eq!(error.kind().exit_code(), 5);
-            assert!(error.hint_text().is_some_and(|h| h.contains("--allow-unsigned")));
+            assert!(error.advice().is_some_and(|h| worded(h).contains("--allow-unsigned")));
             if number < 2 {
                 // The signed manifest of the newest binds the others by digest.
                 assert!(chain.restores(2, "a dependency's signature is not needed"));

@@ -290,7 +290,7 @@ fn newest_manifest(sandbox: &Sandbox) -> Manifest {
 fn assert_full(sandbox: &mut Sandbox, why: &str) {
     let report = sandbox.create();
     assert_eq!(report.kind, BackupKind::Full);
-    let said = report.full_because.expect("a reason");
+    let said = report.full_because.expect("a reason").why;
     assert!(said.contains(why), "{said:?} does not say {why:?}");
     assert!(newest_manifest(sandbox).depends_on.is_empty());
     assert_same(&look(&sandbox.tree()), &look(&sandbox.restore(&report.id)), why);
@@ -306,7 +306,7 @@ fn a_run_that_cannot_build_on_the_last_one_is_full_and_says_why() {
     assert_eq!(sandbox.create().full_because, None, "a first backup needs no reason");
 
     sandbox.settings.full = true;
-    assert_full(&mut sandbox, "--full");
+    assert_full(&mut sandbox, "was asked for");
 
     let other = generate_identity(&sandbox.dir.path().join("other"), None, Moment::default()).unwrap();
     let (old_identity, new_identity) = (sandbox.identity(), sandbox.dir.path().join("other"));
@@ -342,7 +342,7 @@ fn a_run_that_cannot_build_on_the_last_one_is_full_and_says_why() {
 
     sandbox.settings.components[0].name = "renamed".into();
     let report = sandbox.create();
-    assert!(report.full_because.unwrap().contains("other components"));
+    assert!(report.full_because.unwrap().why.contains("other components"));
 }
 
 /// The host that backs up holds public keys only.

@@ -155,7 +155,7 @@ fn a_base_that_lost_a_file_is_noticed_and_a_full_backup_says_why() {
             harm(&sandbox.root().join(harmed.as_str()).join(name));
             let report = sandbox.create();
             assert_eq!(report.kind, BackupKind::Full, "{name}");
-            let why = report.full_because.as_deref().unwrap_or_default();
+            let why = report.full_because.as_ref().map(|full| full.why.as_str()).unwrap_or_default();
             // What cannot be read at all is not the newest any more.
             if (name, depth) != ("manifest.json", 0) {
                 assert!(why.contains(harmed.as_str()) && why.contains(name), "{why}");

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use ccbackup::cli::with_next;
 use ccbackup::engine::query;
 use ccbackup::engine::verify::{Depth, Finding};
 use ccbackup::error::{Error, Kind};
@@ -55,11 +56,11 @@ fn json_documents_are_those_that_are_promised() {
     write(&sandbox.root().join("lost+found/x"), b"x");
     let report = sandbox.verify_with(&created.id, Depth::Deep(100.0), false).unwrap();
     let finding: Finding = report.findings[0].clone();
-    check_output("verify", &report);
+    check_output("verify", &with_next(&report, &report.findings).unwrap());
     restored.findings.push(finding);
     restored.problems.push(problem);
     restored.deleted.push("files/tree/old".into());
-    check_output("restore", &restored);
+    check_output("restore", &with_next(&restored, &restored.findings).unwrap());
 
     let (terminal, out, _) = ccbackup::cli::Terminal::captured();
     let error = Error::failed("message").because(Error::failed("cause")).hint("hint");
@@ -162,7 +163,7 @@ fn a_manifest_that_was_changed_in_the_repository_is_not_built_upon() {
 
     let next = sandbox.create();
     assert_eq!(next.kind, BackupKind::Full);
-    assert!(next.full_because.unwrap().contains("manifest"));
+    assert!(next.full_because.unwrap().why.contains("manifest"));
 }
 
 #[test]

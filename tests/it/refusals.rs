@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ccbackup::cli::worded;
 use ccbackup::engine::chain::Chain;
 use ccbackup::engine::select::Selection;
 use ccbackup::engine::verify::{self, Depth};
@@ -66,7 +67,7 @@ fn without_a_key_or_with_a_wrong_one_nothing_is_restored() {
             let target = sandbox.scratch("out");
             let result = session.restore(&id, &target, options(), &Recorder::default());
             let error = assert_refused(result, kind, 1, &about);
-            assert!(error.hint_text().is_some(), "{about}: there must be advice");
+            assert!(error.advice().is_some(), "{about}: there must be advice");
             assert!(!target.join("files/tree").exists(), "{about}");
         }
         // Two keys of which one fits.
@@ -96,7 +97,7 @@ fn an_unsigned_or_foreign_backup_is_refused_unless_that_is_waived() {
     assert!(open(vec![other.public()], true).unwrap().backup.signer.is_none());
     fs::remove_file(sandbox.root().join(id.as_str()).join("SHA256SUMS.sig")).unwrap();
     let error = assert_refused(open(vec![sandbox.signer.public()], false), Kind::Unsigned, 5, "no signature");
-    assert!(error.hint_text().is_some_and(|h| h.contains("--allow-unsigned")));
+    assert!(error.advice().is_some_and(|h| worded(h).contains("--allow-unsigned")));
     assert!(open(vec![], true).unwrap().backup.signer.is_none());
 }
 
@@ -134,7 +135,7 @@ fn the_repository_of_another_host_is_refused_until_it_is_adopted() {
     sandbox.host.name = "stranger".into();
     sandbox.host.state_dir = sandbox.dir.path().join("stranger's state");
     let error = assert_refused(sandbox.try_create(), Kind::OtherHost, 5, "another host");
-    assert!(error.one_line().contains("\"test\"") && error.hint_text().is_some_and(|h| h.contains("--adopt")));
+    assert!(error.one_line().contains("\"test\"") && error.advice().is_some_and(|h| worded(h).contains("--adopt")));
     assert_eq!(visible_backups(&sandbox), 1);
     sandbox.adopt = true;
     let report = sandbox.create();
@@ -234,7 +235,7 @@ fn a_target_that_is_not_empty_is_refused_and_left_alone() {
     write(&target.join("files/tree/one"), b"mine");
     let before = look(&target);
     let error = assert_refused(sandbox.try_restore(&id, &target, |_| {}), Kind::WouldOverwrite, 5, "not empty");
-    assert!(error.hint_text().is_some_and(|h| h.contains("--overwrite")));
+    assert!(error.advice().is_some_and(|h| worded(h).contains("--overwrite")));
     assert_same(&before, &look(&target), "the target");
     let deleting = sandbox.try_restore(&id, &target, |o| o.delete = true);
     assert_refused(deleting, Kind::WouldOverwrite, 5, "--delete alone does not overwrite");
@@ -356,7 +357,11 @@ fn a_lost_or_damaged_state_folder_makes_a_full_backup_that_says_why() {
     fs::remove_dir_all(&sandbox.host.state_dir).unwrap();
     let report = sandbox.create();
     assert_eq!(report.kind, BackupKind::Full);
-    assert!(report.full_because.as_deref().is_some_and(|w| w.contains("index copy")), "{:?}", report.full_because);
+    assert!(
+        report.full_because.as_ref().is_some_and(|full| full.why.contains("index copy")),
+        "{:?}",
+        report.full_because
+    );
     assert_eq!(sandbox.create().kind, BackupKind::Incremental);
 
     for item in walkdir::WalkDir::new(&sandbox.host.state_dir) {
@@ -368,6 +373,6 @@ fn a_lost_or_damaged_state_folder_makes_a_full_backup_that_says_why() {
     }
     let report = sandbox.create();
     assert_eq!(report.kind, BackupKind::Full);
-    assert!(report.full_because.as_deref().is_some_and(|w| w.contains("damaged")), "{:?}", report.full_because);
+    assert!(report.full_because.as_ref().is_some_and(|full| full.why.contains("damaged")), "{:?}", report.full_because);
     assert_same(&look(&sandbox.tree()), &look(&sandbox.restore(&report.id)), "the full backup");
 }

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::stream::Cipher;
 use crate::archive::stored::ReadAt;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::keys::{self, AesKey, Keys};
 
 /// Longest header, in bytes: room for over 300 ssh-rsa or 2 000 X25519 recipients.
@@ -143,7 +143,7 @@ fn age_head(stored: &dyn ReadAt, name: &str) -> Result<Vec<u8>> {
 pub(super) fn open_age(stored: &dyn ReadAt, recipients: &[String], keys: &Keys, name: &str) -> Result<(u64, Cipher)> {
     if !keys.has_identities() {
         return Err(Error::new(Kind::NoKey, format!("{name} is sealed with age and no identity was given"))
-            .hint("give the identity file with --identity"));
+            .hint(Hint::GiveIdentity));
     }
     let head = age_head(stored, name)?;
     let secret = Secret::default();
@@ -186,7 +186,6 @@ pub(super) fn new_aes(key: &AesKey) -> Result<(Vec<u8>, Cipher)> {
 /// Opens an AES header; returns where the payload begins and its cipher. `key_id` is that of the manifest.
 pub(super) fn open_aes(stored: &dyn ReadAt, key_id: &str, keys: &Keys, name: &str) -> Result<(u64, Cipher)> {
     let Some(key) = keys.aes_key(key_id) else {
-        let hint = "give the file with the 32-byte key with --identity";
         return Err(if keys.has_aes_keys() {
             Error::new(
                 Kind::WrongKey,
@@ -195,7 +194,7 @@ pub(super) fn open_aes(stored: &dyn ReadAt, key_id: &str, keys: &Keys, name: &st
         } else {
             Error::new(Kind::NoKey, format!("{name} is sealed with the AES key {key_id} and no AES key was given"))
         }
-        .hint(hint));
+        .hint(Hint::GiveAesKey));
     };
     let line = aes_line(key_id);
     let start = (line.len() + SALT) as u64;

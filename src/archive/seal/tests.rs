@@ -221,7 +221,7 @@ fn no_key_and_a_wrong_key_are_told_apart() {
         let stored: Arc<dyn crate::archive::ReadAt> = Arc::new(seal(&sealer, b"secret", 10));
         let kind = |keys: &Keys| {
             let error = SealedReader::open(stored.clone(), &sealer.sealing(), keys, "the file").unwrap_err();
-            assert!(error.to_string().contains("the file") && error.hint_text().is_some(), "{error}");
+            assert!(error.to_string().contains("the file") && error.advice().is_some(), "{error}");
             error.kind()
         };
         assert_eq!(kind(&Keys::none()), Kind::NoKey);

@@ -25,5 +25,5 @@ mod work;
 
 pub use options::CreateOptions;
 pub use preview::{Preview, preview};
-pub use report::{ComponentReport, CreateReport};
+pub use report::{ComponentReport, CreateReport, FullBecause};
 pub use run::{Walks, identity_of};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::archive::seal::Sealer;
 use crate::archive::tar::PIECES_DIR;
 use crate::config::ComponentConfig;
-use crate::error::{Error, Result, path_text};
+use crate::error::{Error, Hint, Result, path_text};
 use crate::model::is_component_name;
 use crate::source::files::root_name;
 
@@ -54,8 +54,7 @@ impl CreateOptions {
     pub fn check(&self) -> Result<()> {
         let mut names = BTreeSet::new();
         if self.components.is_empty() {
-            return Err(Error::usage("there is nothing to back up")
-                .hint("name a folder with --path, or run `ccbackup init` to write a ccbackup.toml"));
+            return Err(Error::usage("there is nothing to back up").hint(Hint::FolderWithPath));
         }
         for spec in &self.components {
             if !is_component_name(&spec.name) {

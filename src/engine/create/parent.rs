@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use super::base::{LastIndex, Volumes};
 use super::options::CreateOptions;
+use super::report::FullBecause;
 use crate::engine::{Host, Session};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::model::{BackupId, Dependency, Digest, Manifest};
 use crate::repo::Repository;
 use crate::repo::backup::{MANIFEST_FILE, Trust, parse_sums};
@@ -21,8 +22,8 @@ pub(super) struct ParentChoice {
     pub(super) parent: Option<Dependency>,
     pub(super) parent_manifest: Option<Manifest>,
     /// Why nothing is built upon although there are earlier backups.
-    pub(super) full_because: Option<String>,
-    /// Backups that were passed over.
+    pub(super) full_because: Option<FullBecause>,
+    /// Backups that were passed over, to be verified.
     pub(super) notes: Vec<String>,
     last: BTreeMap<String, LastIndex>,
     /// The backups that may be referred to, with the digests of their SHA256SUMS.
@@ -53,7 +54,7 @@ impl ParentChoice {
         let standing = catalog.standing(repo, &trust, head.as_ref().map_or(0, |h| h.sequence))?;
         let notes = standing.passed_over.iter().take(SHOWN_PASSED_OVER).map(|p| {
             let why = p.why.one_line();
-            format!("backup {} does not count, though it claims to be newer: {why}; run `ccbackup verify --all`", p.id)
+            format!("backup {} does not count, though it claims to be newer: {why}", p.id)
         });
         let first = Self { next_sequence: standing.next_sequence, notes: notes.collect(), ..Self::first() };
         let is_other = |m: &Manifest| host.id().is_some_and(|id| id != m.host_id);
@@ -63,7 +64,10 @@ impl ParentChoice {
         }
         let Some(newest) = &standing.newest.or(standing.foreign) else {
             let gone = || head.is_some().then(|| "the backups that this host made here are gone".into());
-            let unusable = |why: String| format!("no earlier backup can be used: {why}; run `ccbackup verify --all`");
+            let unusable = |why: String| FullBecause {
+                why: format!("no earlier backup can be used: {why}"),
+                hint: Some(Hint::VerifyAll),
+            };
             let full_because = standing.passed_over.first().map(|p| unusable(p.why.one_line())).or_else(gone);
             return Ok(Self { full_because, ..first });
         };
@@ -76,8 +80,8 @@ impl ParentChoice {
             .hint("set the clock right; a backup from the future can be moved out of the repository"));
         }
         let Ok(sums) = repo.sums(&newest.id) else {
-            let why = format!("the newest backup {} has no readable SHA256SUMS; run `ccbackup verify`", newest.id);
-            return Ok(Self { full_because: Some(why), ..first });
+            let why = format!("the newest backup {} has no readable SHA256SUMS", newest.id);
+            return Ok(Self { full_because: Some(FullBecause { why, hint: Some(Hint::Verify) }), ..first });
         };
         let sums_sha256 = Digest::of(&sums);
         let mut choice = Self {
@@ -87,11 +91,11 @@ impl ParentChoice {
         };
         match choice.find_last(repo, newest, &sums, state, options) {
             Ok(()) => {}
-            Err(why) => {
+            Err(FullBecause { why, hint }) => {
                 choice.last.clear();
                 // What was passed over may be the one that this run would have been built on.
                 let passed_over = standing.passed_over.first().map(|p| format!("{}; ", p.why.one_line()));
-                choice.full_because = Some(passed_over.unwrap_or_default() + &why);
+                choice.full_because = Some(FullBecause { why: passed_over.unwrap_or_default() + &why, hint });
             }
         }
         Ok(choice)
@@ -105,12 +109,12 @@ impl ParentChoice {
         sums: &[u8],
         state: &LocalState,
         options: &CreateOptions,
-    ) -> std::result::Result<(), String> {
+    ) -> std::result::Result<(), FullBecause> {
         if options.full {
-            return Err("--full was given".into());
+            return Err("a full backup was asked for".into());
         }
         if newest.sealing != options.sealer.sealing() {
-            return Err(format!("keys or cipher are not those of backup {}", newest.id));
+            return Err(format!("keys or cipher are not those of backup {}", newest.id).into());
         }
         let sums_sha256 = Digest::of(sums);
         let copies = state
@@ -119,9 +123,12 @@ impl ParentChoice {
         // The copies vouch for SHA256SUMS. The manifest names digests that this run will sign, so it must be the listed one.
         let head = Dependency { id: newest.id.clone(), sums_sha256 };
         for base in std::iter::once(&head).chain(&newest.depends_on) {
-            let manifest = whole_base(repo, base).map_err(|why| match base.id == newest.id {
-                true => format!("the newest backup {} {why}; run `ccbackup verify`", base.id),
-                false => format!("backup {}, on which the last one depends, {why}; run `ccbackup verify`", base.id),
+            let manifest = whole_base(repo, base).map_err(|why| {
+                let why = match base.id == newest.id {
+                    true => format!("the newest backup {} {why}", base.id),
+                    false => format!("backup {}, on which the last one depends, {why}", base.id),
+                };
+                FullBecause { why, hint: Some(Hint::Verify) }
             })?;
             self.bases.insert(base.id.clone(), (base.sums_sha256, manifest));
         }
@@ -132,8 +139,8 @@ impl ParentChoice {
             let copy = state.copy(&newest.id, &spec.name);
             match copy.digest() {
                 Ok(digest) if digest == local.copy_sha256 => {}
-                Ok(_) => return Err(format!("the index copy of {} is damaged", spec.name)),
-                Err(_) => return Err(format!("the index copy of {} cannot be read", spec.name)),
+                Ok(_) => return Err(format!("the index copy of {} is damaged", spec.name).into()),
+                Err(_) => return Err(format!("the index copy of {} cannot be read", spec.name).into()),
             }
             let last = LastIndex {
                 copy,
@@ -145,7 +152,7 @@ impl ParentChoice {
             self.last.insert(spec.name.clone(), last);
         }
         if self.last.is_empty() {
-            return Err(format!("the newest backup {} holds other components", newest.id));
+            return Err(format!("the newest backup {} holds other components", newest.id).into());
         }
         Ok(())
     }
@@ -205,5 +212,5 @@ fn whole_base(repo: &Repository, base: &Dependency) -> std::result::Result<Manif
 fn other_host(repo: &Repository, newest: &Manifest, host: &Host) -> Error {
     let (root, theirs, ours) = (repo.location().display(), &newest.host, &host.name);
     Error::new(Kind::OtherHost, format!("the repository {root} was last written by host {theirs:?}, this is {ours:?}"))
-        .hint("give every host a repository of its own; --adopt takes this one over")
+        .hint(Hint::TakeOver)
 }

@@ -8,6 +8,7 @@ use super::component::start_walk;
 use super::join;
 use super::options::CreateOptions;
 use super::parent::ParentChoice;
+use super::report::FullBecause;
 use super::work::{BatchItem, Job, Slot, Work};
 use crate::engine::Session;
 use crate::error::Result;
@@ -35,7 +36,7 @@ pub struct Preview {
 
 /// Says what a run would do, and why it would be a full backup although there are earlier ones; changes nothing, takes no
 /// lock. Without a session it is about a repository that is not there yet.
-pub fn preview(session: Option<&Session>, options: &CreateOptions) -> Result<(Vec<Preview>, Option<String>)> {
+pub fn preview(session: Option<&Session>, options: &CreateOptions) -> Result<(Vec<Preview>, Option<FullBecause>)> {
     let choice = match session {
         Some(session) => ParentChoice::make(session, &Catalog::load(&session.repo)?, options)?,
         None => ParentChoice::first(),

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::error::Hint;
 use crate::model::{BackupId, BackupKind, Manifest, Moment, Problem};
 use crate::repo::state::FinishedComponent;
 
@@ -30,6 +31,23 @@ pub struct ComponentReport {
     pub problems: Vec<Problem>,
 }
 
+/// Why a backup is full although there are earlier ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct FullBecause {
+    /// The reason.
+    pub why: String,
+    /// What the reader can do; `cli` words it.
+    #[serde(skip)]
+    pub hint: Option<Hint>,
+}
+
+impl<T: Into<String>> From<T> for FullBecause {
+    fn from(why: T) -> Self {
+        Self { why: why.into(), hint: None }
+    }
+}
+
 /// A finished backup, as `create --json` shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct CreateReport {
@@ -41,7 +59,7 @@ pub struct CreateReport {
     pub parent: Option<BackupId>,
     /// Why it is a full backup although there are earlier ones.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub full_because: Option<String>,
+    pub full_because: Option<FullBecause>,
     /// Whether it is encrypted.
     pub encrypted: bool,
     /// Components.
@@ -62,7 +80,7 @@ pub struct CreateReport {
 pub(super) fn report(
     manifest: Manifest,
     finished: Vec<FinishedComponent>,
-    full_because: Option<String>,
+    full_because: Option<FullBecause>,
     begun: Instant,
 ) -> CreateReport {
     let problems = finished.iter().flat_map(|f| f.problems.clone()).collect();

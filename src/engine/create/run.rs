@@ -6,13 +6,13 @@ use std::time::Instant;
 use super::component;
 use super::options::CreateOptions;
 use super::parent::ParentChoice;
-use super::report::{CreateReport, report};
+use super::report::{CreateReport, FullBecause, report};
 use super::resume;
 use super::stream::CHUNKING;
 use super::texts::texts;
 use crate::config::ComponentConfig;
 use crate::engine::Session;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Hint, Result};
 use crate::model::{BackupId, BackupKind, ComponentRecord, FORMAT_NAME, FORMAT_VERSION, Manifest, Moment};
 use crate::monitor::Monitor;
 use crate::repo::catalog::Catalog;
@@ -54,9 +54,13 @@ impl Session {
             &CreateOptions { skip_identities: [&options.skip_identities[..], &own].concat(), ..options.clone() };
         let catalog = Catalog::load(&self.repo)?;
         let choice = ParentChoice::make(self, &catalog, options)?;
-        choice.notes.iter().for_each(|note| monitor.note(note));
-        if let Some(why) = &choice.full_because {
-            monitor.note(&format!("this is a full backup: {why}"));
+        choice.notes.iter().for_each(|note| monitor.advise(note, &Hint::VerifyAll));
+        match &choice.full_because {
+            Some(FullBecause { why, hint: Some(hint) }) => {
+                monitor.advise(&format!("this is a full backup: {why}"), hint);
+            }
+            Some(FullBecause { why, hint: None }) => monitor.note(&format!("this is a full backup: {why}")),
+            None => {}
         }
         let (staging, mut taken_over) = resume::stage(self, &catalog, &choice, options, now)?;
         let mut finished = Vec::new();

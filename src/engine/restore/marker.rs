@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable::Disk;
 use crate::engine::chain::Chain;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::model::{BackupId, Digest, pretty_json};
 use crate::repo::read_small;
 
@@ -48,9 +48,10 @@ pub(super) fn belongs_to(target: &Path, chain: &Chain, overwrite: bool) -> Resul
             Kind::WouldOverwrite,
             format!("a restore of backup {} was cut short in {}", found.id, target.display()),
         )
-        .hint("go on with that backup, name a new folder, or add --overwrite")),
-        None => Err(Error::new(Kind::WouldOverwrite, format!("{} cannot be read", path.display()))
-            .hint("name a new folder, or add --overwrite")),
+        .hint(Hint::SameBackup)),
+        None => {
+            Err(Error::new(Kind::WouldOverwrite, format!("{} cannot be read", path.display())).hint(Hint::OtherTarget))
+        }
     }
 }
 

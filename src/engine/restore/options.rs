@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::engine::finding::Finding;
 use crate::engine::select::Selection;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::model::{EntryPath, Problem, ProblemKind};
 
 /// What to restore, and how.
@@ -72,7 +72,7 @@ impl RestoreReport {
             return Ok(());
         }
         Err(Error::new(Kind::NotFound, format!("nothing in backup {} matches the selection", self.id))
-            .hint("patterns are about paths inside a component; `ccbackup ls` lists them"))
+            .hint(Hint::ListEntries))
     }
 
     /// What an unsettled file means for who restores it.

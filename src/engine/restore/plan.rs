@@ -14,7 +14,7 @@ use crate::durable::Disk;
 use crate::engine::Session;
 use crate::engine::chain::Chain;
 use crate::engine::finding::Finding;
-use crate::error::{Context, Error, Kind, Result, path_text};
+use crate::error::{Context, Error, Hint, Kind, Result, path_text};
 use crate::index::Inventory;
 use crate::model::{BackupId, ComponentRecord, escape_path};
 use crate::monitor::Monitor;
@@ -181,15 +181,15 @@ fn conclude(mut report: RestoreReport, chain: &Chain, took: Duration) -> Restore
 /// Checks that the target may be used, without touching it.
 fn begin(chain: &Arc<Chain>, target: &Path, options: &RestoreOptions) -> Result<RestoreReport> {
     if options.delete && !options.selection.is_everything() {
-        return Err(Error::usage("--delete cannot be combined with --include or --exclude")
+        return Err(Error::usage("a deletion cannot be combined with a selection")
             .hint("it would remove what was only not selected"));
     }
     chain.components(&options.components)?;
     let continued = marker::belongs_to(target, chain, options.overwrite)?;
     if !options.overwrite && !continued && !is_empty(target)? {
-        return Err(Error::new(Kind::WouldOverwrite, format!("{} is not empty", path_text(target))).hint(
-            "name a new folder, or add --overwrite: it rewrites what differs and keeps what the backup does not have",
-        ));
+        return Err(
+            Error::new(Kind::WouldOverwrite, format!("{} is not empty", path_text(target))).hint(Hint::TargetInUse)
+        );
     }
     let id: &BackupId = &chain.backup.manifest.id;
     Ok(RestoreReport { id: id.to_string(), target: target.to_owned(), ..RestoreReport::default() })

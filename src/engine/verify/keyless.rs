@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use crate::engine::finding::{Finding, FindingKind, Note};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::model::{BackupId, Digest};
 use crate::repo::backup::{Backup, SIGNATURE_FILE, SUMS_FILE, Trust};
 use crate::repo::catalog::Catalog;
@@ -60,7 +60,7 @@ impl<'a> KeylessChecker<'a> {
                     "this host made backup {} (number {}), it is not in the repository",
                     head.id, head.sequence
                 ),
-                next: "find out who removed it; bring it back from another copy, or run `ccbackup create`".into(),
+                next: Hint::ReplaceLost,
             });
         } else if self.repo.sums(&head.id).is_ok_and(|sums| Digest::of(&sums) != head.sums_sha256) {
             let detail = "its SHA256SUMS is not the one that this host wrote".into();
@@ -87,7 +87,7 @@ impl<'a> KeylessChecker<'a> {
                 "find out what took the place of the backup; bring its folder back from another copy of the repository",
             )),
             Err(_) if is_ours => {}
-            Err(_) if name == LOCK_FILE => self.note(&shown, "it is not a regular file; `ccbackup create` will refuse"),
+            Err(_) if name == LOCK_FILE => self.note(&shown, "it is not a regular file; no backup can be made"),
             Err(_) => self.note(&shown, "it does not belong to the repository; readers pass over it"),
         }
     }
@@ -100,7 +100,7 @@ impl<'a> KeylessChecker<'a> {
     /// The link is for people and moves when the new backup is visible already. Readers never follow it.
     fn latest(&mut self, newest: Option<&BackupId>) {
         let Ok(pointed) = self.repo.latest() else {
-            return self.note(LATEST_LINK, "it is not a link; `ccbackup create` makes it anew if it can");
+            return self.note(LATEST_LINK, "it is not a link; the next backup makes it anew if it can");
         };
         let newer = pointed.as_deref().and_then(|p| p.to_str()?.parse().ok());
         let is_right = pointed.as_deref() == newest.map(|id| Path::new(id.as_str()));
@@ -111,14 +111,13 @@ impl<'a> KeylessChecker<'a> {
         let newest = newest.map_or("none", |id| id.as_str());
         self.note(
             LATEST_LINK,
-            &format!("it points to {place}, the newest backup is {newest}; the next `ccbackup create` sets it right"),
+            &format!("it points to {place}, the newest backup is {newest}; the next backup sets it right"),
         );
     }
 
     /// The convenience copy should say exactly what is trusted, or somebody could be led to trust more.
     fn allowed_signers(&mut self) {
-        let next = "never check a signature with it; write it anew from a trusted copy of the signer's public key \
-                    (`ccbackup key list`)";
+        let next = "never check a signature with it; write it anew from a trusted copy of the signer's public key";
         match self.repo.allowed_signers() {
             Err(e) => self.note(ALLOWED_SIGNERS_FILE, &format!("{}; {next}", e.one_line())),
             Ok(bytes) => {

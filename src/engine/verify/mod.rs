@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::Session;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::model::BackupId;
 use crate::monitor::Monitor;
 use crate::repo::backup::Backup;
@@ -84,10 +84,7 @@ impl Session {
     pub fn verify(&self, id: &BackupId, options: &VerifyOptions, monitor: &dyn Monitor) -> Result<VerifyReport> {
         if self.trust.signers.is_empty() && !self.trust.allow_unsigned {
             let message = "no trusted signer is known here to check signatures against";
-            return Err(Error::new(Kind::Unsigned, message).hint(
-                "give the signer's public key with --signer, or an identity file that names it with --identity; \
-                 --allow-unsigned checks digests only",
-            ));
+            return Err(Error::new(Kind::Unsigned, message).hint(Hint::NameSignerToVerify));
         }
         let (checked, findings, notes) = self.check_links(id, options.all)?;
         let mut report = VerifyReport {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use super::values::{BackupRef, component_name, glob};
+use crate::error::{Error, Result};
 
 /// Restore a backup into a folder
 ///
@@ -44,4 +45,15 @@ pub struct Restore {
     /// Show what would be done, touch nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+impl Restore {
+    /// Refuses flags that contradict each other.
+    pub fn check(&self) -> Result<()> {
+        if self.delete && !(self.include.is_empty() && self.exclude.is_empty()) {
+            return Err(Error::usage("--delete cannot be combined with --include or --exclude")
+                .hint("it would remove what was only not selected"));
+        }
+        Ok(())
+    }
 }

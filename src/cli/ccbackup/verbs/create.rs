@@ -6,7 +6,7 @@ use super::entries::kind_name;
 use super::site::{host, make_identity, make_signer, named_signers, own_signer};
 use crate::archive::seal::Sealer;
 use crate::cli::ccbackup::args::Create;
-use crate::cli::{Align, Context, DONE_WITH_PROBLEMS, Table, Terminal, escaped, human_bytes};
+use crate::cli::{Align, Context, DONE_WITH_PROBLEMS, Table, Terminal, document, escaped, human_bytes, why_full};
 use crate::config::{Cipher, ComponentConfig, Config, discover};
 use crate::engine::Session;
 use crate::engine::create::{self as engine, CreateOptions, CreateReport, Preview, identity_of};
@@ -31,7 +31,7 @@ pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
         let mut session = Session::look(&location, host(context, own_signer(context)?)?, args.adopt)?;
         session.iter_mut().for_each(|session| session.trust.signers.extend(trusted.clone()));
         let (previews, full_because) = engine::preview(session.as_ref(), &options)?;
-        return show_preview(context, &location, &previews, full_because.as_deref());
+        return show_preview(context, &location, &previews, full_because.as_ref().map(why_full));
     }
     let (signer, new_signer) = make_signer(context)?;
     if new_signer {
@@ -47,7 +47,11 @@ pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
     session.trust.signers.extend(trusted);
     let report = session.create(&options, &context.monitor)?;
     context.monitor.finish();
-    context.result(&report, |terminal| print(terminal, &report, &location))?;
+    let mut shown = document(&report)?;
+    if let Some(full) = &report.full_because {
+        shown["full_because"] = why_full(full).into();
+    }
+    context.result(&shown, |terminal| print(terminal, &report, &location))?;
     let problems = report.problem_count;
     if problems == 0 {
         return Ok(0);
@@ -241,7 +245,7 @@ fn print(terminal: &Terminal, report: &CreateReport, root: &Path) -> Result<()> 
     terminal.print(format!("stored {} in {:.1} s", human_bytes(report.bytes_stored), report.duration_seconds))
 }
 
-fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_because: Option<&str>) -> Result<u8> {
+fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_because: Option<String>) -> Result<u8> {
     context.monitor.finish();
     let problems: usize = previews.iter().map(|p| p.problems.len()).sum();
     let document = serde_json::json!({
@@ -264,7 +268,7 @@ fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_becau
         if left_out > 0 {
             terminal.print(format!("left out by rules: {left_out}"))?;
         }
-        if let Some(why) = full_because {
+        if let Some(why) = &full_because {
             terminal.print(format!("it would be a full backup: {why}"))?;
         }
         terminal.print("nothing was changed (dry run)")

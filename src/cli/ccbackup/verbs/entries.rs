@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::{Context, DAMAGE_FOUND};
+use crate::cli::{Context, DAMAGE_FOUND, worded};
 use crate::engine::query::Change;
 use crate::engine::verify::Finding;
 use crate::model::{BackupKind, Digest, Entry, EntryKind};
@@ -52,7 +52,7 @@ impl ShownEntry {
 /// Says what could not be looked at; gives the exit code.
 pub(super) fn damage_of(context: &Context, findings: &[Finding]) -> u8 {
     for finding in findings {
-        context.terminal.warn(&format!("{}: {}\n{}", finding.path, finding.detail, finding.next));
+        context.terminal.warn(&format!("{}: {}\n{}", finding.path, finding.detail, worded(&finding.next)));
     }
     if findings.is_empty() { 0 } else { DAMAGE_FOUND }
 }

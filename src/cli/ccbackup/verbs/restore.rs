@@ -5,7 +5,7 @@ use rustix::process::umask;
 
 use super::site;
 use crate::cli::ccbackup::args::Restore;
-use crate::cli::{Context, DAMAGE_FOUND, DONE_WITH_PROBLEMS, Terminal, human_bytes, shown};
+use crate::cli::{Context, DAMAGE_FOUND, DONE_WITH_PROBLEMS, Terminal, human_bytes, shown, with_next};
 use crate::engine::restore::{RestoreOptions, RestoreReport};
 use crate::engine::select::Selection;
 use crate::error::{Result, path_text};
@@ -14,6 +14,7 @@ use crate::error::{Result, path_text};
 const SHOWN_PATHS: usize = 20;
 
 pub(super) fn restore(args: &Restore, context: &Context) -> Result<u8> {
+    args.check()?;
     let session = site::open(context)?;
     let id = site::resolve(context, &session, &args.id)?;
     let target = context.absolute(&args.target);
@@ -44,7 +45,7 @@ pub(super) fn restore(args: &Restore, context: &Context) -> Result<u8> {
 
 fn conclude(context: &Context, report: &RestoreReport) -> Result<u8> {
     context.monitor.finish();
-    context.result(report, |terminal| print(terminal, report))?;
+    context.result(&with_next(report, &report.findings)?, |terminal| print(terminal, report))?;
     for finding in &report.findings {
         context.terminal.warn(&format!("not restored: {}: {}", finding.path, finding.detail));
     }

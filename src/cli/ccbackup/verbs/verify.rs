@@ -2,7 +2,7 @@
 
 use super::site;
 use crate::cli::ccbackup::args::Verify;
-use crate::cli::{Context, DAMAGE_FOUND, Terminal, human_bytes, shown};
+use crate::cli::{Context, DAMAGE_FOUND, Terminal, human_bytes, shown, with_next, worded};
 use crate::engine::verify::{Depth, VerifyOptions, VerifyReport};
 use crate::error::{Kind, Result};
 use crate::monitor::Monitor as _;
@@ -28,7 +28,7 @@ pub(super) fn verify(args: &Verify, context: &Context) -> Result<u8> {
     {
         context.detail(&format!("the date of this verification was not noted: {}", error.one_line()));
     }
-    context.result(&report, |terminal| {
+    context.result(&with_next(&report, &report.findings)?, |terminal| {
         for note in report.notes.iter().take(SHOWN_FINDINGS) {
             context.monitor.note(&format!("{}: {}", shown(&note.path), shown(&note.detail)));
         }
@@ -53,7 +53,7 @@ fn print(terminal: &Terminal, report: &VerifyReport) -> Result<()> {
             terminal.print(format!("        in backup {}{component}", shown(&finding.backup)))?;
         }
         terminal.print(format!("        {}", shown(&finding.detail)))?;
-        terminal.print(format!("  next: {}", shown(&finding.next)))?;
+        terminal.print(format!("  next: {}", shown(&worded(&finding.next))))?;
     }
     if report.findings.len() > SHOWN_FINDINGS {
         terminal.print(format!("… and {} more; --json lists all", report.findings.len() - SHOWN_FINDINGS))?;

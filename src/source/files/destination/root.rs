@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::folders::FolderCache;
-use crate::error::{Context as _, Error, Kind, Result};
+use crate::error::{Context as _, Error, Hint, Kind, Result};
 use crate::model::EntryPath;
 use crate::source::files::descend::Descent;
 use crate::source::files::stat::{FileKind, Stat};
@@ -83,8 +83,7 @@ impl Destination {
                 if !is_folder && !replace {
                     let message =
                         format!("a link or another thing stands where the folder {} should be", dir.display());
-                    return Err(Error::new(Kind::WouldOverwrite, message)
-                        .hint("nothing is written through links in a target; --overwrite replaces it"));
+                    return Err(Error::new(Kind::WouldOverwrite, message).hint(Hint::OverwriteLink));
                 }
                 if !is_folder {
                     unlinkat(&parent, name, AtFlags::empty()).at("cannot replace", &dir)?;
@@ -184,6 +183,6 @@ impl Destination {
 
     pub(super) fn would_overwrite(&self, path: &EntryPath) -> Error {
         let message = format!("{} is there already and differs from the backup", self.shown(path));
-        Error::new(Kind::WouldOverwrite, message).hint("--overwrite replaces what differs")
+        Error::new(Kind::WouldOverwrite, message).hint(Hint::OverwriteWhatDiffers)
     }
 }
