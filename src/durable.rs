@@ -102,8 +102,12 @@ impl Disk {
         let mut file = self.create(&staged)?;
         file.write_all(bytes).at("cannot write", &staged)?;
         file.finish()?;
+        self.put_in_place(&staged, path)
+    }
+
+    fn put_in_place(&self, staged: &Path, path: &Path) -> Result<()> {
         self.before(DiskChange::Rename, path)
-            .and_then(|()| rustix::fs::renameat(CWD, &staged, CWD, path).map_err(io::Error::from))
+            .and_then(|()| rustix::fs::renameat(CWD, staged, CWD, path).map_err(io::Error::from))
             .at("cannot put in place", path)?;
         self.sync_parent(path)
     }
@@ -139,10 +143,7 @@ impl Disk {
         self.before(DiskChange::Symlink, path)
             .and_then(|()| std::os::unix::fs::symlink(target, &staged))
             .at("cannot make the link", &staged)?;
-        self.before(DiskChange::Rename, path)
-            .and_then(|()| rustix::fs::renameat(CWD, &staged, CWD, path).map_err(io::Error::from))
-            .at("cannot put in place", path)?;
-        self.sync_parent(path)
+        self.put_in_place(&staged, path)
     }
 
     /// Syncs a folder.

@@ -135,17 +135,12 @@ impl LastSegments {
 }
 
 /// Writes a local copy.
+#[derive(Debug)]
 pub(crate) struct LocalWriter {
     lines: DurableFile,
     table: Vec<u8>,
     segments: PathBuf,
     disk: Disk,
-}
-
-impl std::fmt::Debug for LocalWriter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LocalWriter").field("segments", &self.segments).finish_non_exhaustive()
-    }
 }
 
 impl LocalWriter {

@@ -32,12 +32,9 @@ pub(super) fn parse_line(line: &[u8]) -> Result<Problem> {
 }
 
 fn scan_line(scan: &mut Scan<'_>) -> Option<Problem> {
-    scan.expect("{\"problem\":{\"kind\":\"")?;
-    let kind = scan.text()?.as_ref().into();
-    scan.expect(",\"path\":\"")?;
-    let path = scan.escaped()?.into_owned();
-    scan.expect(",\"detail\":\"")?;
-    let detail = scan.text()?.into_owned();
+    let kind = scan.after("{\"problem\":{\"kind\":\"", Scan::text)?.as_ref().into();
+    let path = scan.after(",\"path\":\"", Scan::escaped)?.into_owned();
+    let detail = scan.after(",\"detail\":\"", Scan::text)?.into_owned();
     scan.end(&KEYS, "}")?;
     Some(Problem { kind, path, detail })
 }

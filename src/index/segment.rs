@@ -1,6 +1,5 @@
 //! Segments: where the index is cut, and how a cut piece is named (FORMAT.md §7).
 
-use std::borrow::Cow;
 use std::io::Write as _;
 
 use crate::error::{Error, Result};
@@ -59,38 +58,30 @@ impl Segment {
     /// The same of a local copy, where the length of the segment's frame may stand after it.
     pub(super) fn parse_local_line(line: &[u8]) -> Result<(Self, Option<u64>)> {
         let mut scan = Scan::new(line);
-        let (segment, stored) = Self::scan(&mut scan).ok_or_else(|| scan.fault("a segment line"))?;
-        let (backup, offset, length, sha256, entries, first) = segment;
-        let segment = Self { backup, offset, length, sha256, entries, first: EntryPath::from_escaped(&first)? };
+        let (segment, stored) = Self::scan(&mut scan).ok_or_else(|| scan.fault("a segment line"))??;
+        let Self { offset, length, entries, .. } = segment;
         if length == 0 || length > MAX_SEGMENT_BYTES || entries == 0 || entries > length || offset > MAX_OFFSET {
             return Err(Error::damage(format!("the segment at {} has impossible numbers", segment.first)));
         }
         Ok((segment, stored))
     }
 
-    fn scan<'a>(scan: &mut Scan<'a>) -> Option<(Raw<'a>, Option<u64>)> {
-        scan.expect("{\"segment\":[")?;
-        let backup = scan.quoted()?;
-        scan.expect(",")?;
-        let offset = scan.number()?;
-        scan.expect(",")?;
-        let length = scan.number()?;
-        scan.expect(",")?;
-        let sha256 = scan.quoted()?;
-        scan.expect(",")?;
-        let entries = scan.number()?;
-        scan.expect(",\"")?;
-        let first = scan.escaped()?;
+    /// None where the form is not that of the format.
+    fn scan(scan: &mut Scan<'_>) -> Option<Result<(Self, Option<u64>)>> {
+        let backup = scan.after("{\"segment\":[", Scan::quoted)?;
+        let offset = scan.after(",", Scan::number)?;
+        let length = scan.after(",", Scan::number)?;
+        let sha256 = scan.after(",", Scan::quoted)?;
+        let entries = scan.after(",", Scan::number)?;
+        let first = scan.after(",\"", Scan::escaped)?;
         scan.expect("]")?;
         let stored = scan.optional(",\"stored\":", Scan::number)?;
         scan.expect("}")?;
         scan.done()?;
-        Some(((backup, offset, length, sha256, entries, first), stored))
+        let first = EntryPath::from_escaped(&first);
+        Some(first.map(|first| (Self { backup, offset, length, sha256, entries, first }, stored)))
     }
 }
-
-/// Backup, offset, length, digest, number of lines, first path.
-type Raw<'a> = (BackupId, u64, u64, Digest, u64, Cow<'a, str>);
 
 /// Whether a segment of `entries` lines and `bytes` bytes ends after the line with this JSON path text.
 pub(crate) fn ends_after(line: &[u8], entries: u64, bytes: usize) -> bool {

@@ -43,12 +43,9 @@ impl End {
     }
 
     fn scan(scan: &mut Scan<'_>) -> Option<Self> {
-        scan.expect("{\"end\":{\"table_offset\":")?;
-        let table_offset = scan.number()?;
-        scan.expect(",\"segments\":")?;
-        let segments = scan.number()?;
-        scan.expect(",\"entries\":")?;
-        let entries = scan.number()?;
+        let table_offset = scan.after("{\"end\":{\"table_offset\":", Scan::number)?;
+        let segments = scan.after(",\"segments\":", Scan::number)?;
+        let entries = scan.after(",\"entries\":", Scan::number)?;
         scan.end(&["table_offset", "segments", "entries"], "}")?;
         Some(Self { table_offset, segments, entries })
     }

@@ -72,60 +72,32 @@ impl<'a> Fields<'a> {
     }
 
     fn scan(scan: &mut Scan<'a>) -> Option<Self> {
-        scan.expect("{\"path\":\"")?;
-        let path = scan.escaped()?;
-        scan.expect(",\"type\":\"")?;
-        let kind = scan.raw()?;
-        scan.expect(",\"mode\":\"")?;
-        let mode = scan.raw()?;
-        scan.expect(",\"uid\":")?;
-        let uid = scan.number()?;
-        scan.expect(",\"gid\":")?;
-        let gid = scan.number()?;
-        let user = scan.optional(",\"user\":\"", Scan::escaped)?;
-        let group = scan.optional(",\"group\":\"", Scan::escaped)?;
-        scan.expect(",\"mtime\":\"")?;
-        let mtime = scan.raw()?;
-        scan.expect(",\"ctime\":\"")?;
-        let ctime = scan.raw()?;
-        scan.expect(",\"inode\":")?;
-        let inode = scan.number()?;
-        scan.expect(",\"home\":")?;
-        let home = home(scan)?;
-        let size = scan.optional(",\"size\":", Scan::number)?;
-        let sha256 = scan.optional(",\"sha256\":\"", Scan::parsed)?;
-        let content = scan.optional(",\"content\":", |s| s.list(extent))?;
-        let pieces = scan.optional(",\"pieces\":", |s| s.list(extent))?;
-        let regions = scan.optional(",\"regions\":", |s| s.list(|s| s.pair(Scan::number, Scan::number)))?;
-        let chunks = scan.optional(",\"chunks\":", |s| s.filled_list(chunk))?;
-        let unsettled = scan.optional(",\"unsettled\":true", |_| Some(true))?;
-        let target = scan.optional(",\"target\":\"", Scan::escaped)?;
-        let device = scan.optional(",\"device\":", |s| s.pair(Scan::number, Scan::number))?;
-        let xattrs = scan.optional(",\"xattrs\":", |s| s.filled_list(xattr))?;
+        // Read in the order in which they are written here, which is that of the line.
+        let fields = Self {
+            path: scan.after("{\"path\":\"", Scan::escaped)?,
+            kind: scan.after(",\"type\":\"", Scan::raw)?,
+            mode: scan.after(",\"mode\":\"", Scan::raw)?,
+            uid: scan.after(",\"uid\":", Scan::number)?,
+            gid: scan.after(",\"gid\":", Scan::number)?,
+            user: scan.optional(",\"user\":\"", Scan::escaped)?,
+            group: scan.optional(",\"group\":\"", Scan::escaped)?,
+            mtime: scan.after(",\"mtime\":\"", Scan::raw)?,
+            ctime: scan.after(",\"ctime\":\"", Scan::raw)?,
+            inode: scan.after(",\"inode\":", Scan::number)?,
+            home: scan.after(",\"home\":", home)?,
+            size: scan.optional(",\"size\":", Scan::number)?,
+            sha256: scan.optional(",\"sha256\":\"", Scan::parsed)?,
+            content: scan.optional(",\"content\":", |s| s.list(extent))?,
+            pieces: scan.optional(",\"pieces\":", |s| s.list(extent))?,
+            regions: scan.optional(",\"regions\":", |s| s.list(|s| s.pair(Scan::number, Scan::number)))?,
+            chunks: scan.optional(",\"chunks\":", |s| s.filled_list(chunk))?,
+            unsettled: scan.optional(",\"unsettled\":true", |_| Some(true))?,
+            target: scan.optional(",\"target\":\"", Scan::escaped)?,
+            device: scan.optional(",\"device\":", |s| s.pair(Scan::number, Scan::number))?,
+            xattrs: scan.optional(",\"xattrs\":", |s| s.filled_list(xattr))?,
+        };
         scan.end(&KEYS, "")?;
-        Some(Self {
-            path,
-            kind,
-            mode,
-            uid,
-            gid,
-            user,
-            group,
-            mtime,
-            ctime,
-            inode,
-            home,
-            size,
-            sha256,
-            content,
-            pieces,
-            regions,
-            chunks,
-            unsettled,
-            target,
-            device,
-            xattrs,
-        })
+        Some(fields)
     }
 
     /// Whether the line has no key that belongs to another type than its own.
@@ -152,13 +124,11 @@ impl<'a> Fields<'a> {
 
 /// A position without the bracket that ends it: extents go on.
 fn position(scan: &mut Scan<'_>) -> Option<Position> {
-    scan.expect("[")?;
-    let backup = scan.quoted()?;
-    scan.expect(",")?;
-    let volume = scan.number()?;
-    scan.expect(",")?;
-    let offset = scan.number()?;
-    Some(Position { backup, volume, offset })
+    Some(Position {
+        backup: scan.after("[", Scan::quoted)?,
+        volume: scan.after(",", Scan::number)?,
+        offset: scan.after(",", Scan::number)?,
+    })
 }
 
 fn home(scan: &mut Scan<'_>) -> Option<Position> {
@@ -169,8 +139,7 @@ fn home(scan: &mut Scan<'_>) -> Option<Position> {
 
 fn extent(scan: &mut Scan<'_>) -> Option<Extent> {
     let Position { backup, volume, offset } = position(scan)?;
-    scan.expect(",")?;
-    let length = scan.number()?;
+    let length = scan.after(",", Scan::number)?;
     scan.expect("]")?;
     Some(Extent { backup, volume, offset, length })
 }
@@ -180,13 +149,5 @@ fn chunk(scan: &mut Scan<'_>) -> Option<Chunk> {
 }
 
 fn xattr<'a>(scan: &mut Scan<'a>) -> Option<(Cow<'a, str>, &'a str)> {
-    let name = |s: &mut Scan<'a>| {
-        s.expect("\"")?;
-        s.escaped()
-    };
-    let value = |s: &mut Scan<'a>| {
-        s.expect("\"")?;
-        s.raw()
-    };
-    scan.pair(name, value)
+    scan.pair(|s| s.after("\"", Scan::escaped), |s| s.after("\"", Scan::raw))
 }

@@ -42,6 +42,12 @@ impl<'a> Scan<'a> {
         Some(())
     }
 
+    /// A value after `key`, which must come next.
+    pub(crate) fn after<T>(&mut self, key: &str, value: impl Fn(&mut Self) -> Option<T>) -> Option<T> {
+        self.expect(key)?;
+        value(self)
+    }
+
     /// A value after `key`, if that comes next.
     pub(crate) fn optional<T>(&mut self, key: &str, value: impl Fn(&mut Self) -> Option<T>) -> Option<Option<T>> {
         if self.expect(key).is_none() { Some(None) } else { value(self).map(Some) }
@@ -95,8 +101,7 @@ impl<'a> Scan<'a> {
     }
 
     pub(crate) fn quoted<T: std::str::FromStr>(&mut self) -> Option<T> {
-        self.expect("\"")?;
-        self.parsed()
+        self.after("\"", Self::parsed)
     }
 
     /// Decimal digits without leading zeros.

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::stream::Cipher;
 use crate::archive::stored::ReadAt;
 use crate::error::{Error, Hint, Kind, Result};
-use crate::keys::{AesKey, Keys};
+use crate::keys::{self, AesKey, Keys};
 
 /// Longest header, in bytes: room for over 300 ssh-rsa or 2 000 X25519 recipients.
 const HEADER_MAX: u64 = 256 * 1024;
@@ -177,7 +177,7 @@ fn aes_cipher(key: &AesKey, salt: &[u8]) -> Cipher {
 /// A new AES header, and the cipher of the payload after it.
 pub(super) fn new_aes(key: &AesKey) -> Result<(Vec<u8>, Cipher)> {
     let mut salt = [0; SALT];
-    getrandom::fill(&mut salt).map_err(|e| Error::failed("the system gives no random numbers").because(e))?;
+    keys::random(&mut salt)?;
     let mut header = aes_line(&key.id()).into_bytes();
     header.extend_from_slice(&salt);
     Ok((header, aes_cipher(key, &salt)))

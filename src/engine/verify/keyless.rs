@@ -27,7 +27,7 @@ pub(super) struct KeylessChecker<'a> {
     notes: Vec<Note>,
     done: BTreeSet<BackupId>,
     /// Digest of each `SHA256SUMS` that a link led to, or why it cannot be read.
-    sums: BTreeMap<BackupId, std::result::Result<Digest, String>>,
+    sums: BTreeMap<BackupId, Result<Digest>>,
     opened: Vec<Backup>,
 }
 
@@ -62,11 +62,9 @@ impl<'a> KeylessChecker<'a> {
                 ),
                 next: Hint::ReplaceLost,
             });
-        } else {
-            if self.repo.sums(&head.id).is_ok_and(|sums| Digest::of(&sums) != head.sums_sha256) {
-                let detail = "its SHA256SUMS is not the one that this host wrote".into();
-                self.findings.push(Finding::of_file(&head.id, None, SUMS_FILE, FindingKind::Changed, detail));
-            }
+        } else if self.repo.sums(&head.id).is_ok_and(|sums| Digest::of(&sums) != head.sums_sha256) {
+            let detail = "its SHA256SUMS is not the one that this host wrote".into();
+            self.findings.push(Finding::of_file(&head.id, None, SUMS_FILE, FindingKind::Changed, detail));
         }
         Ok(())
     }
@@ -214,12 +212,12 @@ impl<'a> KeylessChecker<'a> {
         let found = self
             .sums
             .entry(link.id.clone())
-            .or_insert_with(|| self.repo.sums(&link.id).map(|bytes| Digest::of(&bytes)).map_err(|e| e.one_line()));
+            .or_insert_with(|| self.repo.sums(&link.id).map(|bytes| Digest::of(&bytes)));
         let detail = match found {
             Ok(found) if *found == link.sums_sha256 => return,
             Ok(_) => format!("it was built on another backup {} than the one that is there", link.id),
             Err(_) if !needed && !self.repo.is_taken(&link.id) => return,
-            Err(why) => format!("it depends on backup {}, which cannot be read: {why}", link.id),
+            Err(why) => format!("it depends on backup {}, which cannot be read: {}", link.id, why.one_line()),
         };
         let detail = Error::new(Kind::Damage, detail);
         let finding = Finding::of_backup(id, if needed { FindingKind::Chain } else { FindingKind::Parent }, &detail);

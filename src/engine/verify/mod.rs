@@ -16,6 +16,7 @@ use super::Session;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::model::BackupId;
 use crate::monitor::Monitor;
+use crate::repo::backup::Backup;
 use crate::repo::catalog::Catalog;
 use crate::repo::signing::SignerKey;
 use crate::threads;
@@ -51,7 +52,7 @@ impl Default for VerifyOptions {
 }
 
 /// What a verification found, as `verify --json` shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct VerifyReport {
     /// The backup; with `all` the newest.
     pub id: String,
@@ -81,17 +82,54 @@ impl Session {
     /// Verifies one backup with its chain, or all. With the newest backup that is trusted, those are looked at too that
     /// claim to be newer.
     pub fn verify(&self, id: &BackupId, options: &VerifyOptions, monitor: &dyn Monitor) -> Result<VerifyReport> {
-        let Self { repo, trust, state, .. } = self;
-        if trust.signers.is_empty() && !trust.allow_unsigned {
-            return Err(Error::new(Kind::Unsigned, "no trusted signer is known here to check signatures against")
-                .hint(Hint::NameSignerToVerify));
+        if self.trust.signers.is_empty() && !self.trust.allow_unsigned {
+            let message = "no trusted signer is known here to check signatures against";
+            return Err(Error::new(Kind::Unsigned, message).hint(Hint::NameSignerToVerify));
         }
-        let catalog = Catalog::load(repo)?;
-        let newest = catalog.newest(repo, trust);
+        let (checked, findings, notes) = self.check_links(id, options.all)?;
+        let mut report = VerifyReport {
+            id: id.to_string(),
+            depth: "keyless",
+            backups: checked.iter().map(|b| b.manifest.id.clone()).collect(),
+            captured_with_problems: checked.iter().fold(0, |sum, b| b.manifest.problems().saturating_add(sum)),
+            signers: checked.iter().filter_map(|b| b.signer.as_ref().map(SignerKey::fingerprint)).collect(),
+            findings,
+            notes,
+            ..VerifyReport::default()
+        };
+        let files = Files::of(&self.repo, &checked);
+        let Depth::Deep(percent) = options.depth else {
+            monitor.stage("verify", Some(files.bytes), None);
+            report.add(files.hash(options.threads, monitor)?);
+            return Ok(report);
+        };
+        report.depth = "deep";
+        let wanted: Vec<_> = if options.all { report.backups.clone() } else { vec![id.clone()] };
+        let (bytes, entries) = deep::extent(checked.iter().filter(|b| wanted.contains(&b.manifest.id)), percent);
+        monitor.stage("verify", Some(files.bytes.saturating_add(bytes)), Some(entries));
+        let mut deep = deep::Deep { percent, threads: options.threads, entries: 0, findings: Vec::new() };
+        // Side by side: hashing one large archive would leave all but one core idle.
+        let (hashed, opened) = std::thread::scope(|scope| -> Result<_> {
+            let hashing = threads::start(scope, "hash", || files.hash(options.threads, monitor))?;
+            let opened = wanted.iter().try_for_each(|id| self.open_all(id, &mut deep, &report, monitor));
+            Ok((threads::join(hashing), opened))
+        })?;
+        report.add(hashed?);
+        opened?;
+        report.entries = deep.entries;
+        report.findings.extend(deep.findings);
+        report.ok = report.findings.is_empty();
+        Ok(report)
+    }
+
+    /// What needs no key, but for the bytes of the files: the backups that could be opened, what is wrong, what is odd.
+    fn check_links(&self, id: &BackupId, all: bool) -> Result<(Vec<Backup>, Vec<Finding>, Vec<Note>)> {
+        let catalog = Catalog::load(&self.repo)?;
+        let newest = catalog.newest(&self.repo, &self.trust);
         let newest_id = newest.found.map(|(id, _)| id);
-        let mut checker = keyless::KeylessChecker::new(repo, &catalog, trust);
-        checker.repository(state, newest_id.as_ref())?;
-        if options.all {
+        let mut checker = keyless::KeylessChecker::new(&self.repo, &catalog, &self.trust);
+        checker.repository(&self.state, newest_id.as_ref())?;
+        if all {
             catalog.backups.iter().try_for_each(|b| checker.backup(&b.id).map(drop))?;
         } else {
             checker.chain(id)?;
@@ -100,57 +138,28 @@ impl Session {
                 newer.rev().try_for_each(|id| checker.backup(id).map(drop))?;
             }
         }
-        let (checked, findings, notes) = checker.finish();
-        let mut report = VerifyReport {
-            id: id.to_string(),
-            ok: false,
-            depth: "keyless",
-            backups: checked.iter().map(|b| b.manifest.id.clone()).collect(),
-            archives: 0,
-            bytes: 0,
-            entries: 0,
-            captured_with_problems: checked.iter().fold(0, |sum, b| b.manifest.problems().saturating_add(sum)),
-            signers: checked.iter().filter_map(|b| b.signer.as_ref().map(SignerKey::fingerprint)).collect(),
-            findings,
-            notes,
-        };
-        let files = Files::of(repo, &checked);
-        let Depth::Deep(percent) = options.depth else {
-            monitor.stage("verify", Some(files.bytes), None);
-            let hashed = files.hash(options.threads, monitor)?;
-            report.add(hashed);
-            return Ok(report);
-        };
-        report.depth = "deep";
-        let wanted: Vec<_> = if options.all { report.backups.clone() } else { vec![id.clone()] };
-        let (bytes, entries) = deep::extent(checked.iter().filter(|b| wanted.contains(&b.manifest.id)), percent);
-        monitor.stage("verify", Some(files.bytes.saturating_add(bytes)), Some(entries));
-        // Side by side: hashing one large archive would leave all but one core idle.
-        let (hashed, opened) = std::thread::scope(|scope| -> Result<_> {
-            let hashing = threads::start(scope, "hash", || files.hash(options.threads, monitor))?;
-            let mut deep = deep::Deep { percent, threads: options.threads, entries: 0, findings: Vec::new() };
-            let opened = wanted.iter().try_for_each(|id| match self.chain(id) {
-                Ok(chain) => deep.backup(&chain, monitor),
-                Err(e)
-                    if e.is_damage() || matches!(e.kind(), Kind::Unsigned | Kind::WrongSigner | Kind::NewerFormat) =>
-                {
-                    // The keyless half says so already, unless it is something only a chain shows.
-                    if report.findings.iter().all(|f| f.backup != id.to_string()) {
-                        deep.findings.push(Finding::of_backup(id, FindingKind::Chain, &e));
-                    }
-                    Ok(())
+        Ok(checker.finish())
+    }
+
+    /// Opens everything that a backup holds.
+    fn open_all(
+        &self,
+        id: &BackupId,
+        deep: &mut deep::Deep,
+        report: &VerifyReport,
+        monitor: &dyn Monitor,
+    ) -> Result<()> {
+        match self.chain(id) {
+            Ok(chain) => deep.backup(&chain, monitor)?,
+            Err(e) if e.is_damage() || matches!(e.kind(), Kind::Unsigned | Kind::WrongSigner | Kind::NewerFormat) => {
+                // The keyless half says so already, unless it is something only a chain shows.
+                if report.findings.iter().all(|f| f.backup != id.to_string()) {
+                    deep.findings.push(Finding::of_backup(id, FindingKind::Chain, &e));
                 }
-                Err(e) => Err(e),
-            });
-            let hashed = threads::join(hashing);
-            Ok((hashed, opened.map(|()| deep)))
-        })?;
-        report.add(hashed?);
-        let deep = opened?;
-        report.entries = deep.entries;
-        report.findings.extend(deep.findings);
-        report.ok = report.findings.is_empty();
-        Ok(report)
+            }
+            Err(e) => return Err(e),
+        }
+        Ok(())
     }
 }
 
