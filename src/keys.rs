@@ -108,12 +108,6 @@ impl Keys {
         Ok(Self(Arc::new(held)))
     }
 
-    /// Whether there is nothing that opens a sealed file.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        !self.has_identities() && !self.has_aes_keys()
-    }
-
     /// Public keys of trusted signers, `ssh-ed25519 AAAA…` without a comment, in the order of the files.
     #[must_use]
     pub fn signers(&self) -> &[String] {

@@ -2,8 +2,10 @@
 //! inside it. What its backups are worth is `catalog`'s.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{DirEntry, FileType, Metadata};
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::layout::{
@@ -31,6 +33,13 @@ pub struct Repository {
 
 /// Stands for the id of a repository whose record is lost.
 const UNKNOWN_ID: &str = "unknown";
+
+/// Its place, for people.
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&path_text(&self.root))
+    }
+}
 
 impl Repository {
     /// Opens an existing repository to read from it. A `repository.json` that is damaged, or that is missing beside
@@ -110,10 +119,15 @@ impl Repository {
         lock(&self.root)
     }
 
-    /// The folder, to show it to people and to leave it out of walks; what lies in it is asked of this type.
-    #[must_use]
-    pub fn location(&self) -> &Path {
+    /// The folder. Nobody outside of this module may know it: what lies in it is asked of this type.
+    pub(super) fn location(&self) -> &Path {
         &self.root
+    }
+
+    /// Device and inode of its folder, by which a walk stays out of it.
+    pub fn identity(&self) -> Result<(u64, u64)> {
+        let meta = std::fs::metadata(&self.root).at("cannot stat", &self.root)?;
+        Ok((meta.dev(), meta.ino()))
     }
 
     /// Why `repository.json` says nothing, if it was opened to be read and that is so.

@@ -210,7 +210,7 @@ fn whole_base(repo: &Repository, base: &Dependency) -> std::result::Result<Manif
 }
 
 fn other_host(repo: &Repository, newest: &Manifest, host: &Host) -> Error {
-    let (root, theirs, ours) = (repo.location().display(), &newest.host, &host.name);
-    Error::new(Kind::OtherHost, format!("the repository {root} was last written by host {theirs:?}, this is {ours:?}"))
+    let (theirs, ours) = (&newest.host, &host.name);
+    Error::new(Kind::OtherHost, format!("the repository {repo} was last written by host {theirs:?}, this is {ours:?}"))
         .hint(Hint::TakeOver)
 }

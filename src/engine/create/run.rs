@@ -45,7 +45,7 @@ impl Session {
         let signer = self.host.signer()?;
         let _lock = if self.lock.is_none() { Some(self.repo.lock()?) } else { None };
         let now = self.host.clock.now();
-        let own = [identity_of(self.repo.location())?, identity_of(&self.host.state_dir)?];
+        let own = [self.repo.identity()?, identity_of(&self.host.state_dir)?];
         let options =
             &CreateOptions { skip_identities: [&options.skip_identities[..], &own].concat(), ..options.clone() };
         let catalog = Catalog::load(&self.repo)?;

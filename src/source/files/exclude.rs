@@ -94,12 +94,6 @@ impl Exclude {
         self.any.is_empty() && self.folders.is_empty()
     }
 
-    /// Whether a glob matches this path itself; its parents are not asked.
-    #[must_use]
-    pub fn matches(&self, path: &EntryPath, is_dir: bool) -> bool {
-        self.matches_bytes(path.as_bytes(), is_dir)
-    }
-
     /// Whether a glob matches the path or a folder above it: for selections, where a folder stands for all in it.
     #[must_use]
     pub fn matches_or_parent(&self, path: &EntryPath, is_dir: bool) -> bool {
@@ -108,6 +102,7 @@ impl Exclude {
         self.matches_bytes(bytes, is_dir) || parents.into_iter().any(|parent| self.matches_bytes(parent, true))
     }
 
+    /// Whether a glob matches this path itself; its parents are not asked.
     pub(super) fn matches_bytes(&self, path: &[u8], is_dir: bool) -> bool {
         self.any.matches(path) || (is_dir && self.folders.matches(path))
     }
@@ -166,7 +161,7 @@ mod tests {
             ("gr\u{fc}n", "app/gr\u{fc}n".as_bytes(), false, true),
         ];
         for &(glob, bytes, is_dir, expected) in table {
-            assert_eq!(globs(&[glob]).matches(&path(bytes), is_dir), expected, "{glob} on {bytes:?}");
+            assert_eq!(globs(&[glob]).matches_bytes(bytes, is_dir), expected, "{glob} on {bytes:?}");
         }
     }
 

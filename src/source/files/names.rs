@@ -19,10 +19,7 @@ pub struct Names {
 }
 
 #[derive(Debug, Default)]
-struct Table {
-    names: HashMap<u32, String>,
-    numbers: HashMap<String, u32>,
-}
+struct Table(HashMap<u32, String>);
 
 impl Table {
     fn read(path: &str) -> Self {
@@ -36,7 +33,7 @@ impl Table {
         Self::parse(&bytes)
     }
 
-    /// Lines `name:password:number:…`; the first line that names a number or a name counts.
+    /// Lines `name:password:number:…`; the first line that names a number counts.
     fn parse(bytes: &[u8]) -> Self {
         let mut table = Self::default();
         for line in bytes.split(|&b| b == b'\n').filter_map(|line| std::str::from_utf8(line).ok()) {
@@ -46,14 +43,13 @@ impl Table {
             if name.is_empty() || name.starts_with(['#', '+', '-']) {
                 continue;
             }
-            table.names.entry(number).or_insert_with(|| name.to_owned());
-            table.numbers.entry(name.to_owned()).or_insert(number);
+            table.0.entry(number).or_insert_with(|| name.to_owned());
         }
         table
     }
 
     fn name(&self, number: u32) -> &str {
-        self.names.get(&number).map_or("", String::as_str)
+        self.0.get(&number).map_or("", String::as_str)
     }
 }
 
@@ -75,18 +71,6 @@ impl Names {
     pub fn group(&self, gid: u32) -> &str {
         self.groups.name(gid)
     }
-
-    /// Number of a user.
-    #[must_use]
-    pub fn uid_of(&self, user: &str) -> Option<u32> {
-        self.users.numbers.get(user).copied()
-    }
-
-    /// Number of a group.
-    #[must_use]
-    pub fn gid_of(&self, group: &str) -> Option<u32> {
-        self.groups.numbers.get(group).copied()
-    }
 }
 
 #[cfg(test)]
@@ -99,14 +83,13 @@ mod tests {
             b"root:x:0:0::/:/bin/sh\ntoor:x:0:0\n\nbad\nx:y\nn:x:-1:\n+::0:\nbig:x:4294967294:\nroot:x:7:\n\xff:x:9:\n";
         let names = Names { users: Table::parse(text), groups: Table::default() };
         assert_eq!(names.user(0), "root");
-        assert_eq!((names.uid_of("root"), names.uid_of("toor")), (Some(0), Some(0)));
         assert_eq!(names.user(4_294_967_294), "big");
-        assert_eq!((names.user(9), names.uid_of("n"), names.group(0), names.gid_of("root")), ("", None, "", None));
+        assert_eq!((names.user(7), names.user(9), names.group(0)), ("root", "", ""));
     }
 
     #[test]
     fn the_host_knows_its_root() {
         let names = Names::system();
-        assert_eq!((names.user(0), names.uid_of("root"), names.gid_of("root")), ("root", Some(0), Some(0)));
+        assert_eq!((names.user(0), names.group(0)), ("root", "root"));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -62,9 +61,11 @@ impl fmt::Debug for Destination {
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Destination {
-    /// Opens `dir`; it and its parents are created with mode 0700 where they are missing. `dir` itself may be reached
+    /// For tests: opens `dir`; it and its parents are created with mode 0700 where they are missing. `dir` itself may be reached
     /// through symbolic links, nothing below it may.
-    pub fn open(dir: &Path, options: DestinationOptions) -> Result<Self> {
+    #[cfg(test)]
+    pub(super) fn open(dir: &Path, options: DestinationOptions) -> Result<Self> {
+        use std::os::unix::fs::DirBuilderExt as _;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).at("cannot create the folder", dir)?;
         let root = openat(CWD, dir, FOLDER, Mode::empty()).at("cannot open the folder", dir)?;
         Ok(Self::at(dir.to_owned(), root, options))
