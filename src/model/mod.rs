@@ -32,5 +32,5 @@ pub(crate) use path::{serialize_path, tree_order};
 pub use problem::{Problem, ProblemKind};
 pub(crate) use scan::Scan;
 pub(crate) use text::double_backslashes;
-pub(crate) use time::unix_seconds;
 pub use time::{Moment, Timestamp};
+pub(crate) use time::{serialize_seconds, unix_seconds};

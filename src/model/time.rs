@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
@@ -92,6 +93,18 @@ impl Moment {
     pub fn unix_seconds(self) -> i64 {
         self.0
     }
+
+    /// The time between two moments, whichever is the later.
+    #[must_use]
+    pub fn distance(self, other: Self) -> Duration {
+        Duration::from_secs(self.0.abs_diff(other.0))
+    }
+
+    /// So much earlier, in whole seconds.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub_unsigned(by.as_secs()))
+    }
 }
 
 impl FromStr for Moment {
@@ -134,6 +147,11 @@ impl<'de> Deserialize<'de> for Moment {
 
 fn bad(text: &str) -> Error {
     Error::damage(format!("{:?} is not a time in seconds", text.chars().take(64).collect::<String>()))
+}
+
+/// A wall time in a report: seconds, to the thousandth.
+pub(crate) fn serialize_seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((time.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 
 /// Moments that notes of this host keep as numbers.

@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -210,11 +211,11 @@ impl Joiner<'_> {
 
 /// How long before the last capture a file must have changed for its timestamps to be believed. A page that is written
 /// through a memory map becomes dirty once, and later writes to it leave no trace until the kernel has written it back,
-/// which it does after 30 seconds or a little more. Being wrong costs one reading. In seconds.
-const FILE_SLACK_SECONDS: i64 = 60;
+/// which it does after 30 seconds or a little more. Being wrong costs one reading.
+const FILE_SLACK: Duration = Duration::from_secs(60);
 /// The same for all else. Timestamps of the kernel and of network file systems may lie this far behind the clock; FAT
 /// counts in steps of 2 seconds.
-const SLACK_SECONDS: i64 = 2;
+const SLACK: Duration = Duration::from_secs(2);
 
 /// Same type, metadata, size, mtime, ctime and inode, and timestamps old enough to be believed.
 fn is_unchanged(line: &Fields<'_>, stat: &Stat, link_to: Option<&EntryPath>, last: &LastIndex) -> bool {
@@ -226,12 +227,12 @@ fn is_unchanged(line: &Fields<'_>, stat: &Stat, link_to: Option<&EntryPath>, las
         ("char", None, FileKind::Char) | ("block", None, FileKind::Block) => line.device == Some(stat.rdev),
         _ => false,
     };
-    let slack = if line.size.is_some() { FILE_SLACK_SECONDS } else { SLACK_SECONDS };
+    let slack = if line.size.is_some() { FILE_SLACK } else { SLACK };
     let is_time = |text: &str, time| Timestamp::parse(text).is_ok_and(|t| t == time);
     same_kind
         && (line.uid, line.gid, line.inode) == (stat.uid, stat.gid, stat.inode)
         && u32::from_str_radix(line.mode, 8) == Ok(stat.mode)
         && is_time(line.mtime, stat.mtime)
         && is_time(line.ctime, stat.ctime)
-        && stat.mtime.seconds.max(stat.ctime.seconds) < last.captured_from.unix_seconds().saturating_sub(slack)
+        && stat.mtime.seconds.max(stat.ctime.seconds) < last.captured_from.before(slack).unix_seconds()
 }

@@ -1,11 +1,11 @@
 //! What a backup came to, as `create --json` shows it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::error::Hint;
-use crate::model::{BackupId, BackupKind, Manifest, Moment, Problem};
+use crate::model::{BackupId, BackupKind, Manifest, Moment, Problem, serialize_seconds};
 use crate::repo::state::FinishedComponent;
 
 /// What one component came to, as `create --json` shows it.
@@ -67,7 +67,8 @@ pub struct CreateReport {
     /// Bytes stored.
     pub bytes_stored: u64,
     /// Wall time.
-    pub duration_seconds: f64,
+    #[serde(rename = "duration_seconds", serialize_with = "serialize_seconds")]
+    pub duration: Duration,
     /// What rules left out of all components.
     pub left_out: u64,
     /// How many problems there were, listed or not.
@@ -105,7 +106,7 @@ pub(super) fn report(
         kind: manifest.kind,
         parent: manifest.parent.map(|p| p.id),
         full_because,
-        duration_seconds: (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+        duration: begun.elapsed(),
         left_out,
         problem_count,
         problems,

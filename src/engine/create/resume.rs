@@ -1,6 +1,7 @@
 //! What a killed run left: its staging folder, and the components that it finished there.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::options::CreateOptions;
 use super::parent::ParentChoice;
@@ -13,7 +14,7 @@ use crate::repo::publish::Staging;
 use crate::repo::state::FinishedComponent;
 
 /// Components of a killed run are taken over only this long: a recovery point should be of one time.
-const MAX_RESUMED_SECONDS: i64 = 6 * 3600;
+const MAX_RESUMED: Duration = Duration::from_secs(6 * 3600);
 
 /// Finds a staging folder of a killed run to go on with, removes all others, or begins a new one. With the components
 /// that need not be captured again, by name: their files were compared with their digests here, and are not again.
@@ -28,7 +29,7 @@ pub(super) fn stage(
     let mut reusable = None;
     for id in repo.incomplete_ids()? {
         let staging = Staging::adopt(repo, id.clone(), disk);
-        let young = (now.unix_seconds() - id.moment().unix_seconds()).abs() <= MAX_RESUMED_SECONDS;
+        let young = now.distance(id.moment()) <= MAX_RESUMED;
         // What somebody else put there does not count.
         let newer = choice.parent.as_ref().is_none_or(|p| p.id.moment() < id.moment());
         if young && newer && reusable.is_none() {

@@ -1,13 +1,14 @@
 //! What a restore is asked for, and what it says it did.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::engine::finding::Finding;
 use crate::engine::select::Selection;
 use crate::error::{Error, Hint, Kind, Result};
-use crate::model::{EntryPath, Problem, ProblemKind};
+use crate::model::{EntryPath, Problem, ProblemKind, serialize_seconds};
 
 /// What to restore, and how.
 #[derive(Debug)]
@@ -62,7 +63,8 @@ pub struct RestoreReport {
     /// What was restored, but not with everything it had, or not cleanly captured.
     pub problems: Vec<Problem>,
     /// Wall time.
-    pub duration_seconds: f64,
+    #[serde(rename = "duration_seconds", serialize_with = "serialize_seconds")]
+    pub duration: Duration,
 }
 
 impl RestoreReport {

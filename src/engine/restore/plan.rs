@@ -174,7 +174,7 @@ impl Component {
 
 fn conclude(mut report: RestoreReport, chain: &Chain, took: Duration) -> RestoreReport {
     report.findings.extend(chain.repository_fault().map(Finding::of_record));
-    report.duration_seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0;
+    report.duration = took;
     report
 }
 

@@ -210,7 +210,7 @@ fn print(terminal: &Terminal, report: &CreateReport, root: &Path) -> Result<()> 
     if report.left_out > 0 {
         terminal.print(format!("left out by rules: {}; `ccbackup show` lists them", report.left_out))?;
     }
-    terminal.print(format!("stored {} in {:.1} s", human_bytes(report.bytes_stored), report.duration_seconds))
+    terminal.print(format!("stored {} in {:.1} s", human_bytes(report.bytes_stored), report.duration.as_secs_f64()))
 }
 
 fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_because: Option<String>) -> Result<u8> {

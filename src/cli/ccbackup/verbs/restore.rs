@@ -75,5 +75,5 @@ fn print(terminal: &Terminal, report: &RestoreReport) -> Result<()> {
     if report.dry_run {
         return terminal.print("nothing was changed (dry run)");
     }
-    terminal.print(format!("done in {:.1} s", report.duration_seconds))
+    terminal.print(format!("done in {:.1} s", report.duration.as_secs_f64()))
 }
