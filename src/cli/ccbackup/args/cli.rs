@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use super::{Cat, Completions, Create, Demo, Diff, Find, Init, Key, List, Ls, Man, Restore, Show, Verify};
+use super::verbs::{Cat, Completions, Create, Demo, Diff, Find, Init, Key, List, Ls, Man, Restore, Show, Verify};
 use crate::cli::{Global, Program};
 
 const EXAMPLES: &str = "\
