@@ -3,6 +3,7 @@
 //! Invariant: secrets are wiped when dropped, never shown by `Debug` or an error, and a key file that is made here is
 //! readable by its owner only, never replaces another file, and is on the disk when the call returns.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -265,12 +266,8 @@ pub fn generate_identity(path: &Path, signer_public: Option<&str>, created_at: M
 /// The public keys of an identity file or ssh key, without repetitions.
 pub fn recipients_of(path: &Path) -> Result<Vec<String>> {
     let keys = Keys::load(&[path.to_owned()])?;
-    let mut recipients: Vec<String> = Vec::new();
-    for recipient in keys.recipients() {
-        if !recipients.iter().any(|r| r == recipient) {
-            recipients.push(recipient.to_owned());
-        }
-    }
+    let mut seen = BTreeSet::new();
+    let recipients: Vec<_> = keys.recipients().filter(|r| seen.insert(*r)).map(str::to_owned).collect();
     if recipients.is_empty() {
         return Err(Error::usage(format!("{} holds no identity, so it has no public key", path_text(path))));
     }

@@ -85,7 +85,7 @@ impl TerminalMonitor {
     /// stderr goes; `quiet` drops notes and the bar. `rate_limit` holds the work back.
     #[must_use]
     pub fn new(terminal: Terminal, lines: bool, quiet: bool, stop: StopFlag, rate_limit: Option<RateLimit>) -> Self {
-        let show = match (lines, !quiet && terminal.can_draw()) {
+        let show = match (lines, !quiet && terminal.traits().can_draw) {
             (true, _) => View::Lines,
             (false, true) => View::Bar,
             (false, false) => View::Nothing,

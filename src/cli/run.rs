@@ -71,7 +71,7 @@ fn asks_for_json(arguments: &[OsString]) -> bool {
 fn answer(terminal: &Terminal, error: &clap::Error, json: bool) -> u8 {
     let text = error.render();
     if !error.use_stderr() {
-        let text = if terminal.out_has_color() { text.ansi().to_string() } else { text.to_string() };
+        let text = if terminal.traits().out_color { text.ansi().to_string() } else { text.to_string() };
         return conclude(terminal, terminal.print_bytes(text.as_bytes()).map(|()| 0), false);
     }
     let text = text.to_string();
@@ -83,7 +83,7 @@ fn answer(terminal: &Terminal, error: &clap::Error, json: bool) -> u8 {
     }
     let text = shown_lines(text.trim_end());
     match text.strip_prefix("error: ") {
-        Some(rest) if terminal.has_color() => terminal.say(&format!("\x1b[1;31merror:\x1b[0m {rest}")),
+        Some(rest) if terminal.traits().color => terminal.say(&format!("\x1b[1;31merror:\x1b[0m {rest}")),
         _ => terminal.say(&text),
     }
     Kind::Usage.exit_code()

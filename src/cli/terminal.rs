@@ -32,13 +32,17 @@ struct Streams {
 
 /// What is known about the streams; by default they are no terminals, and nobody's.
 #[derive(Debug, Default)]
-struct Traits {
+pub(super) struct Traits {
     out_is_terminal: bool,
     can_ask: bool,
-    attended: bool,
-    color: bool,
-    out_color: bool,
-    can_draw: bool,
+    /// Any stream of the process leads to a person.
+    pub(super) attended: bool,
+    /// Messages on stderr are coloured.
+    pub(super) color: bool,
+    /// Help on stdout is coloured.
+    pub(super) out_color: bool,
+    /// A bar can be drawn on stderr.
+    pub(super) can_draw: bool,
 }
 
 /// Collects what a terminal of a test is told.
@@ -88,28 +92,10 @@ impl Terminal {
         Self::new(out, err, Traits { attended: true, ..Traits::default() })
     }
 
-    /// Whether any stream of the process leads to a person.
+    /// What is known about the streams.
     #[must_use]
-    pub(super) fn is_attended(&self) -> bool {
-        self.0.traits.attended
-    }
-
-    /// Whether a bar can be drawn on stderr.
-    #[must_use]
-    pub(super) fn can_draw(&self) -> bool {
-        self.0.traits.can_draw
-    }
-
-    /// Whether messages on stderr are coloured.
-    #[must_use]
-    pub(super) fn has_color(&self) -> bool {
-        self.0.traits.color
-    }
-
-    /// Whether help on stdout is coloured.
-    #[must_use]
-    pub(super) fn out_has_color(&self) -> bool {
-        self.0.traits.out_color
+    pub(super) fn traits(&self) -> &Traits {
+        &self.0.traits
     }
 
     /// Whether the reader of stdout went away.
@@ -190,9 +176,7 @@ impl Terminal {
 
     /// Brings all that was printed to its reader. Called by `run` at the end.
     pub fn flush(&self) -> Result<()> {
-        let mut out = lock(&self.0.out);
-        let mut watched = Watched { out: &mut **out, is_gone: &self.0.out_is_gone };
-        watched.flush().doing(CANNOT_PRINT)
+        self.write_out(|out| out.flush().doing(CANNOT_PRINT))
     }
 
     /// Writes a line to stderr as it is. A stderr that is gone is nobody's error.

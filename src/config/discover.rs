@@ -1,6 +1,6 @@
 //! Looks around a folder for what a backup should hold, for `init` and for runs without a configuration.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,41 +15,32 @@ const CONFIG_FOLDERS: [&str; 5] = ["config", "configs", "conf", "provisioning", 
 pub fn discover(folder: &Path, home: Option<&Path>) -> Result<Vec<ComponentConfig>> {
     let mut configs = Vec::new();
     for name in COMPOSE_FILES.iter().chain([&".env"]) {
-        configs.extend(existing(folder.join(name), Wanted::File)?);
+        configs.extend(existing(folder.join(name), Metadata::is_file)?);
     }
     for name in CONFIG_FOLDERS {
-        configs.extend(existing(folder.join(name), Wanted::Folder)?);
+        configs.extend(existing(folder.join(name), Metadata::is_dir)?);
     }
     let mut found = Vec::new();
     // Roots of a component are told apart by their last names, so a second `provisioning` is a component of its own.
-    let grafana = existing(folder.join("grafana/provisioning"), Wanted::Folder)?;
+    let grafana = existing(folder.join("grafana/provisioning"), Metadata::is_dir)?;
     let mut apart = Vec::new();
     let taken = configs.iter().any(|path| path.ends_with("provisioning"));
     if taken { &mut apart } else { &mut configs }.extend(grafana);
     found.extend(component("configs", configs));
     found.extend(component("grafana-provisioning", apart));
-    found.extend(component("data", existing(folder.join("data"), Wanted::Folder)?.into_iter().collect()));
+    found.extend(component("data", existing(folder.join("data"), Metadata::is_dir)?.into_iter().collect()));
     if let Some(home) = home {
         for (name, path) in [("contextcore", ".contextcore"), ("vectorstore", ".config/contextd/vectorstore")] {
-            let path = existing(home.join(path), Wanted::Folder)?;
+            let path = existing(home.join(path), Metadata::is_dir)?;
             found.extend(component(name, path.into_iter().collect()));
         }
     }
     Ok(found)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    File,
-    Folder,
-}
-
-fn existing(path: PathBuf, wanted: Wanted) -> Result<Option<PathBuf>> {
+fn existing(path: PathBuf, is_wanted: fn(&Metadata) -> bool) -> Result<Option<PathBuf>> {
     match fs::metadata(&path) {
-        Ok(data) if wanted == Wanted::File && data.is_file() || wanted == Wanted::Folder && data.is_dir() => {
-            Ok(Some(path))
-        }
-        Ok(_) => Ok(None),
+        Ok(data) => Ok(is_wanted(&data).then_some(path)),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(e).at("cannot stat", path),
     }

@@ -60,31 +60,10 @@ pub enum FindingKind {
     Repository,
 }
 
-impl FindingKind {
-    /// The word in documents.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Changed => "changed",
-            Self::Unexpected => "unexpected",
-            Self::Unreadable => "unreadable",
-            Self::Unsigned => "unsigned",
-            Self::WrongSigner => "wrong-signer",
-            Self::NewerFormat => "newer-format",
-            Self::Manifest => "manifest",
-            Self::Chain => "chain",
-            Self::Parent => "parent",
-            Self::Index => "index",
-            Self::Content => "content",
-            Self::Repository => "repository",
-        }
-    }
-}
-
+/// The word in documents.
 impl fmt::Display for FindingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.serialize(f)
     }
 }
 
@@ -130,26 +109,14 @@ impl Finding {
         };
         let careful = "do not restore from this backup unless you know why; bring its folder back from another copy, \
                        or use an earlier backup";
-        Self {
-            kind,
-            backup: id.to_string(),
-            component: None,
-            path: id.to_string(),
-            detail: error.one_line(),
-            next: error.advice().cloned().unwrap_or_else(|| careful.into()),
-        }
+        let next = error.advice().cloned().unwrap_or_else(|| careful.into());
+        Self { kind, backup: id.to_string(), component: None, path: id.to_string(), detail: error.one_line(), next }
     }
 
     /// About the repository's own files.
     pub(crate) fn of_repository(path: &str, detail: String, next: &str) -> Self {
-        Self {
-            kind: FindingKind::Repository,
-            backup: String::new(),
-            component: None,
-            path: path.into(),
-            detail,
-            next: next.into(),
-        }
+        let (kind, backup) = (FindingKind::Repository, String::new());
+        Self { kind, backup, component: None, path: path.into(), detail, next: next.into() }
     }
 
     /// About a `repository.json` that cannot be read.
@@ -180,25 +147,26 @@ impl Finding {
 
     /// About lines of an index.
     pub(crate) fn lines(id: &BackupId, component: &str, loss: &Loss) -> Self {
-        Self {
-            kind: FindingKind::Index,
-            backup: id.to_string(),
-            component: Some(component.into()),
-            path: format!("{component}/{}", loss.path),
-            detail: loss.detail.clone(),
-            next: Hint::FindEarlier { what: "what was there; the archives can still be unpacked by hand".into() },
-        }
+        let what = "what was there; the archives can still be unpacked by hand".into();
+        Self::of_entry(id, component, &loss.path, FindingKind::Index, loss.detail.clone(), what)
     }
 
     /// About the content of an entry.
     pub(crate) fn content(id: &BackupId, component: &str, path: &EntryPath, error: &Error) -> Self {
-        Self {
-            kind: if error.kind() == Kind::Unreadable { FindingKind::Unreadable } else { FindingKind::Content },
-            backup: id.to_string(),
-            component: Some(component.into()),
-            path: format!("{component}/{path}"),
-            detail: error.one_line(),
-            next: Hint::FindEarlier { what: format!("this file; {id} cannot give it back") },
-        }
+        let kind = if error.kind() == Kind::Unreadable { FindingKind::Unreadable } else { FindingKind::Content };
+        Self::of_entry(id, component, path, kind, error.one_line(), format!("this file; {id} cannot give it back"))
+    }
+
+    /// About an entry, of which `what` may be found in earlier backups.
+    fn of_entry(
+        id: &BackupId,
+        component: &str,
+        path: &dyn fmt::Display,
+        kind: FindingKind,
+        detail: String,
+        what: String,
+    ) -> Self {
+        let (backup, path, next) = (id.to_string(), format!("{component}/{path}"), Hint::FindEarlier { what });
+        Self { kind, backup, component: Some(component.into()), path, detail, next }
     }
 }

@@ -315,7 +315,7 @@ pub fn cat(chain: &Arc<Chain>, component: &str, path: &EntryPath, out: &mut dyn 
     }
     check_digest(&entry, hasher.finish(), *sha256)?;
     output.write(&held)?;
-    output.finish(*size)?;
+    output.zeros_to(*size)?;
     Ok(!*unsettled)
 }
 
@@ -357,9 +357,5 @@ impl Sparse<'_> {
             self.position += n as u64;
         }
         Ok(())
-    }
-
-    fn finish(mut self, size: u64) -> Result<()> {
-        self.zeros_to(size)
     }
 }

@@ -27,7 +27,7 @@ pub use manifest::{
     ArchiveRecord, BackupKind, ComponentRecord, Dependency, FORMAT_NAME, FORMAT_VERSION, IndexRecord, Manifest,
     ProblemCount, RepositoryRecord, Sealing, TableRecord, archive_file_name, index_file_name, is_component_name,
 };
-pub use path::{EntryPath, escape_path};
+pub use path::{EntryPath, escape as escape_path};
 pub(crate) use path::{serialize_path, tree_order};
 pub use problem::{Problem, ProblemKind};
 pub(crate) use scan::Scan;

@@ -137,16 +137,7 @@ pub(crate) fn tree_order(a: &[u8], b: &[u8]) -> Ordering {
 /// C-escapes bytes: `\\`, `\n`, and three octal digits for everything that is not printable UTF-8, for `"`, and for a
 /// dash or space at an end (GNU tar would take a leading dash in a `-T` list for an option and trim spaces).
 #[must_use]
-pub fn escape_path(bytes: &[u8]) -> Cow<'_, str> {
-    escape(bytes)
-}
-
-/// Writes a path of this host into a document, C-escaped; documents are UTF-8, paths are bytes.
-pub(crate) fn serialize_path<S: serde::Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&escape(path.as_os_str().as_bytes()))
-}
-
-pub(crate) fn escape(bytes: &[u8]) -> Cow<'_, str> {
+pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
     let plain = |b: u8| matches!(b, 0x21..=0x7e) && b != b'\\' && b != b'"';
     let inner_space = |i: usize| i > 0 && i + 1 < bytes.len();
     let clean = bytes.first() != Some(&b'-')
@@ -173,6 +164,11 @@ pub(crate) fn escape(bytes: &[u8]) -> Cow<'_, str> {
         at += piece.invalid().len();
     }
     Cow::Owned(out)
+}
+
+/// Writes a path of this host into a document, C-escaped; documents are UTF-8, paths are bytes.
+pub(crate) fn serialize_path<S: serde::Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&escape(path.as_os_str().as_bytes()))
 }
 
 /// Whether this is how [`escape`] writes some bytes: each has one escaped form only, or two lines could say the same.
@@ -208,12 +204,6 @@ fn printable(c: char) -> bool {
 
 /// Reads what [`escape`] writes.
 pub(crate) fn unescape(text: &str) -> Result<Vec<u8>> {
-    let bad = || {
-        Error::damage(format!(
-            "the escaped text {:?} has an unknown escape",
-            text.chars().take(200).collect::<String>()
-        ))
-    };
     let bytes = text.as_bytes();
     if !bytes.contains(&b'\\') {
         return Ok(bytes.to_vec());
@@ -226,21 +216,19 @@ pub(crate) fn unescape(text: &str) -> Result<Vec<u8>> {
             out.push(b);
             continue;
         }
-        match rest {
-            [b'\\', tail @ ..] => {
-                out.push(b'\\');
-                rest = tail;
-            }
-            [b'n', tail @ ..] => {
-                out.push(b'\n');
-                rest = tail;
-            }
+        let (byte, tail) = match rest {
+            [b'\\', tail @ ..] => (b'\\', tail),
+            [b'n', tail @ ..] => (b'\n', tail),
             [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] => {
-                out.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = tail;
+                ((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), tail)
             }
-            _ => return Err(bad()),
-        }
+            _ => {
+                let shown: String = text.chars().take(200).collect();
+                return Err(Error::damage(format!("the escaped text {shown:?} has an unknown escape")));
+            }
+        };
+        out.push(byte);
+        rest = tail;
     }
     Ok(out)
 }

@@ -43,41 +43,35 @@ pub enum ProblemKind {
     Other(Box<str>),
 }
 
+/// All that this program knows, with their words.
+const WORDS: [(ProblemKind, &str); 10] = [
+    (ProblemKind::Unreadable, "unreadable"),
+    (ProblemKind::Vanished, "vanished"),
+    (ProblemKind::Changed, "changed"),
+    (ProblemKind::Unsupported, "unsupported"),
+    (ProblemKind::TooLong, "too-long"),
+    (ProblemKind::LeftOut, "left-out"),
+    (ProblemKind::Metadata, "metadata"),
+    (ProblemKind::Unsettled, "unsettled"),
+    (ProblemKind::NotRestored, "not-restored"),
+    (ProblemKind::NotRemoved, "not-removed"),
+];
+
 impl ProblemKind {
     /// The word in documents and indexes.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
-            Self::Unreadable => "unreadable",
-            Self::Vanished => "vanished",
-            Self::Changed => "changed",
-            Self::Unsupported => "unsupported",
-            Self::TooLong => "too-long",
-            Self::LeftOut => "left-out",
-            Self::Metadata => "metadata",
-            Self::Unsettled => "unsettled",
-            Self::NotRestored => "not-restored",
-            Self::NotRemoved => "not-removed",
             Self::Other(word) => word,
+            known => WORDS.iter().find(|(kind, _)| kind == known).map_or("", |(_, word)| word),
         }
     }
 }
 
 impl From<&str> for ProblemKind {
     fn from(word: &str) -> Self {
-        match word {
-            "unreadable" => Self::Unreadable,
-            "vanished" => Self::Vanished,
-            "changed" => Self::Changed,
-            "unsupported" => Self::Unsupported,
-            "too-long" => Self::TooLong,
-            "left-out" => Self::LeftOut,
-            "metadata" => Self::Metadata,
-            "unsettled" => Self::Unsettled,
-            "not-restored" => Self::NotRestored,
-            "not-removed" => Self::NotRemoved,
-            other => Self::Other(other.into()),
-        }
+        let known = WORDS.iter().find(|(_, known)| *known == word);
+        known.map_or_else(|| Self::Other(word.into()), |(kind, _)| kind.clone())
     }
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::Serializer;
 
-use super::text::push_number;
+use super::text::{push_number, serde_as_text};
 use crate::error::{Error, Result};
 
 /// A moment as whole seconds since 1970 (any sign) and nanoseconds (0 to 999 999 999) after them.
@@ -133,17 +133,7 @@ impl fmt::Display for Moment {
     }
 }
 
-impl Serialize for Moment {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Moment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
+serde_as_text!(Moment);
 
 fn bad(text: &str) -> Error {
     Error::damage(format!("{:?} is not a time in seconds", text.chars().take(64).collect::<String>()))

@@ -360,7 +360,7 @@ fn a_missing_backup_is_found_when_it_is_needed_or_was_the_newest() {
     std::os::unix::fs::symlink(chain.ids[1].as_str(), chain.root().join("latest")).unwrap();
     let found = chain.findings();
     assert_eq!(found.len(), 1, "{found:#?}");
-    assert_eq!((found[0].kind.as_str(), found[0].backup.as_str()), ("missing", chain.ids[2].as_str()));
+    assert_eq!((found[0].kind.to_string().as_str(), found[0].backup.as_str()), ("missing", chain.ids[2].as_str()));
 }
 
 #[test]
@@ -399,7 +399,7 @@ fn a_backup_signed_by_another_or_by_nobody_is_found_and_refused() {
                 write(&signature, other.sign(&sums).unwrap().as_bytes());
             }
             let found = chain.findings();
-            assert!(found.iter().any(|f| f.kind.as_str() == word && f.backup == id), "{found:#?}");
+            assert!(found.iter().any(|f| f.kind.to_string() == word && f.backup == id), "{found:#?}");
             let error = chain.sandbox.chain(&chain.ids[number]).unwrap_err();
             assert_eq!(error.kind(), kind, "{}", error.one_line());
             assert_eq!(error.kind().exit_code(), 5);

@@ -438,7 +438,7 @@ fn a_manifest_that_lies_is_refused() {
         let report = forge.sandbox.verify_with(&forge.id, Depth::Deep(100.0), true).unwrap();
         assert!(!report.ok, "{about}");
         assert!(
-            report.findings.iter().all(|f| (f.kind.as_str() == "newer-format") == (kind == Kind::NewerFormat)),
+            report.findings.iter().all(|f| (f.kind.to_string() == "newer-format") == (kind == Kind::NewerFormat)),
             "{about}"
         );
         // A listing shows it, and does not fall over.

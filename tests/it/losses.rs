@@ -78,7 +78,7 @@ fn a_flipped_bit_in_an_index_costs_the_entries_of_its_segments_alone() {
         flip(&index, size / 3, 4);
         let (report, found) = restored(&sandbox, &id, &tree);
         assert!(
-            !report.findings.is_empty() && report.findings.iter().all(|f| f.kind.as_str() == "index"),
+            !report.findings.is_empty() && report.findings.iter().all(|f| f.kind.to_string() == "index"),
             "{report:#?}"
         );
         assert!(report.findings.iter().all(|f| f.path.starts_with("files/tree")), "{:#?}", report.findings);
@@ -151,7 +151,7 @@ fn only_segments_and_their_table_are_needed_of_an_index() {
     flip(&index, table.0 + table.1 / 2, 1);
     let (report, found) = restored(&sandbox, &id, &tree);
     let [finding] = report.findings.as_slice() else { panic!("{:?}", report.findings) };
-    assert_eq!((finding.kind.as_str(), finding.path.ends_with(INDEX)), ("index", true));
+    assert_eq!((finding.kind.to_string().as_str(), finding.path.ends_with(INDEX)), ("index", true));
     assert!(finding.detail.contains("signed digest") && found.is_empty(), "{}", finding.detail);
 }
 
@@ -175,7 +175,7 @@ fn frames_of_an_index_are_found_without_its_seek_table() {
             // Its end holds the table too.
             fs::OpenOptions::new().write(true).open(&index).unwrap().set_len(size - 1).unwrap();
             let (report, _) = restored(&sandbox, &id, &tree);
-            assert!(report.findings.iter().all(|f| f.kind.as_str() == "index") && !report.findings.is_empty());
+            assert!(report.findings.iter().all(|f| f.kind.to_string() == "index") && !report.findings.is_empty());
         }
     }
 }
@@ -206,7 +206,7 @@ fn a_line_that_is_none_costs_itself() {
     let out = forge.sandbox.scratch("out");
     let report = forge.sandbox.try_restore(&forge.id, &out, |_| {}).unwrap();
     let [finding] = report.findings.as_slice() else { panic!("{:#?}", report.findings) };
-    assert_eq!((finding.kind.as_str(), finding.path.as_str()), ("index", "files/tree/dir/b"));
+    assert_eq!((finding.kind.to_string().as_str(), finding.path.as_str()), ("index", "files/tree/dir/b"));
     assert!(out.join("files/tree/z").exists() && !out.join("files/tree/dir/b").exists());
 }
 
@@ -318,7 +318,7 @@ fn a_missing_dependency_costs_only_what_needs_it() {
     let lost: BTreeSet<_> = report.findings.iter().map(|f| f.path.as_str()).collect();
     assert!((0..50).all(|n| lost.contains(format!("files/tree/old {n}").as_str())), "{lost:?}");
     let verified = sandbox.verify(&second, Depth::Deep(100.0));
-    assert!(verified.findings.iter().any(|f| f.kind.as_str() == "chain"), "{:#?}", verified.findings);
+    assert!(verified.findings.iter().any(|f| f.kind.to_string() == "chain"), "{:#?}", verified.findings);
     assert!(verified.findings.iter().all(|f| f.path != "files/tree/new 1"), "{:#?}", verified.findings);
 }
 
@@ -334,7 +334,7 @@ fn a_missing_dependency_with_segments_of_the_index_leaves_the_others() {
     let (report, found) = restored(&sandbox, &id, &expected);
     assert!(found.len() > 60 && found.len() < 2000, "{}", found.len());
     assert!(
-        report.findings.len() > 3 && report.findings.iter().all(|f| f.kind.as_str() == "index"),
+        report.findings.len() > 3 && report.findings.iter().all(|f| f.kind.to_string() == "index"),
         "{:?}",
         report.findings
     );
@@ -356,7 +356,7 @@ fn components_behind_one_with_a_damaged_index_are_restored() {
     let target = sandbox.scratch("out");
     let restored = sandbox.try_restore(&report.id, &target, |_| {}).unwrap();
     let [finding] = restored.findings.as_slice() else { panic!("{:?}", restored.findings) };
-    assert_eq!((finding.kind.as_str(), finding.component.as_deref()), ("index", Some("a")));
+    assert_eq!((finding.kind.to_string().as_str(), finding.component.as_deref()), ("index", Some("a")));
     assert_eq!(fs::read(target.join("b/b/file")).unwrap(), b"b");
 }
 
@@ -490,9 +490,9 @@ fn restores_without_privileges() {
     close(&first, "files.tar.zst.age", 0);
     let (report, found) = restored(&sandbox, &second, &tree);
     assert_eq!((found.len(), report.findings.len()), (20, 50));
-    assert!(report.findings.iter().all(|f| f.kind.as_str() == "unreadable"), "{:#?}", report.findings);
+    assert!(report.findings.iter().all(|f| f.kind.to_string() == "unreadable"), "{:#?}", report.findings);
     close(&second, "files.index.zst.age", 0);
     let (report, _) = restored(&sandbox, &second, &tree);
     let [finding] = report.findings.as_slice() else { panic!("{:?}", report.findings) };
-    assert_eq!(finding.kind.as_str(), "unreadable", "{}", finding.detail);
+    assert_eq!(finding.kind.to_string(), "unreadable", "{}", finding.detail);
 }

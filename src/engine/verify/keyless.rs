@@ -51,17 +51,10 @@ impl<'a> KeylessChecker<'a> {
         let head = state.head()?.filter(|head| !self.was_made_meanwhile(&head.id));
         let Some(head) = head else { return Ok(()) };
         if self.catalog.backups.iter().all(|b| b.id != head.id) {
-            self.findings.push(Finding {
-                kind: FindingKind::Missing,
-                backup: head.id.to_string(),
-                component: None,
-                path: head.id.to_string(),
-                detail: format!(
-                    "this host made backup {} (number {}), it is not in the repository",
-                    head.id, head.sequence
-                ),
-                next: Hint::ReplaceLost,
-            });
+            let number = head.sequence;
+            let lost = format!("this host made backup {} (number {number}), it is not in the repository", head.id);
+            let lost = Error::damage(lost).hint(Hint::ReplaceLost);
+            self.findings.push(Finding::of_backup(&head.id, FindingKind::Missing, &lost));
         } else if self.repo.sums(&head.id).is_ok_and(|sums| Digest::of(&sums) != head.sums_sha256) {
             let detail = "its SHA256SUMS is not the one that this host wrote".into();
             self.findings.push(Finding::of_file(&head.id, None, SUMS_FILE, FindingKind::Changed, detail));

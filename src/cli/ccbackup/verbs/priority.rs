@@ -16,7 +16,7 @@ const BACKGROUND: i32 = 10;
 pub(super) fn set(command: &Command, context: &Context) -> Result<()> {
     let Some(nice) = context.global.nice else {
         let background = matches!(command, Command::Create(_) | Command::Verify(_));
-        if background && !context.terminal.is_attended() && getpriority_process(None).is_ok_and(|now| now == 0) {
+        if background && !context.terminal.traits().attended && getpriority_process(None).is_ok_and(|now| now == 0) {
             // A machine that does not allow it runs the backup all the same.
             setpriority_process(None, BACKGROUND).ok();
         }
