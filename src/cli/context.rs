@@ -89,7 +89,7 @@ impl Context {
                 .to_str()
                 .map_or_else(|| Ok(current.join(named)), |text| config::resolve_location(text, current, home));
         }
-        Ok(config.repository.location.clone().unwrap_or_else(|| current.join(DEFAULT_REPOSITORY)))
+        Ok(config.location.clone().unwrap_or_else(|| current.join(DEFAULT_REPOSITORY)))
     }
 
     /// Key files that were named: by `--identity`, else by `CCBACKUP_IDENTITY`. Empty when none was; then
@@ -107,7 +107,7 @@ impl Context {
         let file = |path: &OsString| Ok(SignerRef::File(current.join(path)));
         let parse = |text: &str| SignerRef::parse(text, current, home);
         let named = self.global.signer.iter().map(|named| named.to_str().map_or_else(|| file(named), parse));
-        named.chain(config.trust.signers.iter().cloned().map(Ok)).collect()
+        named.chain(config.signers.iter().cloned().map(Ok)).collect()
     }
 
     /// Worker threads: `--threads`, the configuration, one a processor.
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn the_repository_is_named_by_flag_variable_configuration_or_default() {
         let mut config = Config::default();
-        config.repository.location = Some("/configured".into());
+        config.location = Some("/configured".into());
         let flag = Global { repo: Some("flag".into()), ..Default::default() };
         let variable = Environment { repository: Some("/variable".into()), ..Default::default() };
         let at = |context: &Context, config: &Config| context.repository(config).unwrap();
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn signers_of_flags_and_configuration_are_joined() {
         let mut config = Config::default();
-        config.trust.signers.push(SignerRef::File("/etc/signers".into()));
+        config.signers.push(SignerRef::File("/etc/signers".into()));
         let global = Global { signer: vec!["ssh-ed25519 AAAA".into(), "here.pub".into()], ..Default::default() };
         let signers = context(global, Environment::default()).signers(&config).unwrap();
         let expected = [

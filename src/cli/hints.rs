@@ -18,9 +18,8 @@ pub fn worded(hint: &Hint) -> Cow<'_, str> {
             "--allow-unsigned goes on without a trusted signature; then nothing proves who made this backup"
         }
         Hint::BringBack { file } => {
-            let text =
-                format!("bring {file} back from another copy of the repository, or run `ccbackup create --full`");
-            return text.into();
+            return format!("bring {file} back from another copy of the repository, or run `ccbackup create --full`")
+                .into();
         }
         Hint::BringBackPart { backup, file, component } => {
             let text = format!(

@@ -8,9 +8,7 @@ use toml::de::DeTable;
 
 use super::near;
 use super::section::{At, ConfigText, Section};
-use super::types::{
-    ComponentConfig, Config, Defaults, EncryptionConfig, ExcludeRules, Expect, RepositoryConfig, TrustConfig,
-};
+use super::types::{ComponentConfig, Config, Defaults, EncryptionConfig, ExcludeRules, Expect};
 use super::values::{
     Cipher, ComponentKind, Percent, SignerRef, check_file_name, check_glob, check_recipient, resolve_location,
     resolve_path,
@@ -88,14 +86,14 @@ pub fn parse(text: &str, file: &Path, home: Option<&Path>) -> Result<Config> {
         document.error(&e.span().unwrap_or_default(), &format!("not valid TOML: {}", e.message()))
     })?;
     let reader = Reader { document, folder: file.parent().unwrap_or(Path::new("/")), home };
-    let top = Section::new(document, "the file", table.get_ref(), 0..0);
+    let top = Section::new(document, "the file", Some(table.get_ref()), 0..0);
     let top = top.only(&["repository", "encryption", "trust", "defaults", "component"])?;
     let defaults = reader.defaults(&top)?;
     Ok(Config {
         file: Some(file.to_owned()),
-        repository: reader.repository(&top)?,
+        location: reader.location(&top)?,
         encryption: reader.encryption(&top)?,
-        trust: reader.trust(&top)?,
+        signers: reader.signers(&top)?,
         components: reader.components(&top, &defaults)?,
         defaults,
     })
@@ -112,17 +110,13 @@ impl Reader<'_> {
         read(text.value).map_err(|e| self.document.locate(&text.span, &e))
     }
 
-    fn repository(&self, top: &Section<'_>) -> Result<RepositoryConfig> {
-        let Some(section) = top.table("repository", "[repository]")? else { return Ok(RepositoryConfig::default()) };
-        let section = section.only(&["location"])?;
-        let location = section.string("location")?;
-        let location = location.map(|text| self.located(&text, |t| resolve_location(t, self.folder, self.home)));
-        Ok(RepositoryConfig { location: location.transpose()? })
+    fn location(&self, top: &Section<'_>) -> Result<Option<PathBuf>> {
+        let location = top.table("repository", "[repository]")?.only(&["location"])?.string("location")?;
+        location.map(|text| self.located(&text, |t| resolve_location(t, self.folder, self.home))).transpose()
     }
 
     fn encryption(&self, top: &Section<'_>) -> Result<EncryptionConfig> {
-        let Some(section) = top.table("encryption", "[encryption]")? else { return Ok(EncryptionConfig::default()) };
-        let section = section.only(&["recipients", "cipher", "level"])?;
+        let section = top.table("encryption", "[encryption]")?.only(&["recipients", "cipher", "level"])?;
         let recipients = section.strings("recipients")?;
         for recipient in &recipients {
             self.located(recipient, check_recipient)?;
@@ -132,18 +126,14 @@ impl Reader<'_> {
         Ok(EncryptionConfig { recipients: recipients.iter().map(|r| r.value.to_owned()).collect(), cipher, level })
     }
 
-    fn trust(&self, top: &Section<'_>) -> Result<TrustConfig> {
-        let Some(section) = top.table("trust", "[trust]")? else { return Ok(TrustConfig::default()) };
-        let section = section.only(&["signers"])?;
-        let signers = section.strings("signers")?;
-        let signers = signers.iter().map(|text| self.located(text, |t| SignerRef::parse(t, self.folder, self.home)));
-        Ok(TrustConfig { signers: signers.collect::<Result<_>>()? })
+    fn signers(&self, top: &Section<'_>) -> Result<Vec<SignerRef>> {
+        let signers = top.table("trust", "[trust]")?.only(&["signers"])?.strings("signers")?;
+        signers.iter().map(|text| self.located(text, |t| SignerRef::parse(t, self.folder, self.home))).collect()
     }
 
     fn defaults(&self, top: &Section<'_>) -> Result<Defaults> {
-        let Some(section) = top.table("defaults", "[defaults]")? else { return Ok(Defaults::default()) };
-        let section =
-            section.only(&["exclude", "exclude_caches", "exclude_if_present", "one_file_system", "threads"])?;
+        let known = ["exclude", "exclude_caches", "exclude_if_present", "one_file_system", "threads"];
+        let section = top.table("defaults", "[defaults]")?.only(&known)?;
         Ok(Defaults {
             rules: self.rules(&section, &ExcludeRules::default())?,
             threads: section.integer("threads", 1..=256)?.and_then(|n| usize::try_from(n).ok()),
@@ -195,16 +185,11 @@ impl Reader<'_> {
             return Err(section.error(&section.span, &format!("the component `{name}` has no `paths`")));
         }
         let paths = paths.iter().map(|text| self.located(text, |t| resolve_path(t, self.folder, self.home)));
-        let expect = match section.table("expect", "`expect`")? {
-            None => Expect::default(),
-            Some(expect) => {
-                let expect = expect.only(&["min_entries", "max_shrink"])?;
-                let shrink = expect.string("max_shrink")?;
-                Expect {
-                    min_entries: expect.integer("min_entries", 0..=u64::MAX)?,
-                    max_shrink: shrink.map(|text| self.located(&text, str::parse::<Percent>)).transpose()?,
-                }
-            }
+        let expect = section.table("expect", "`expect`")?.only(&["min_entries", "max_shrink"])?;
+        let shrink = expect.string("max_shrink")?;
+        let expect = Expect {
+            min_entries: expect.integer("min_entries", 0..=u64::MAX)?,
+            max_shrink: shrink.map(|text| self.located(&text, str::parse::<Percent>)).transpose()?,
         };
         Ok(ComponentConfig {
             name: name.to_owned(),

@@ -17,8 +17,6 @@ mod values;
 pub use discover::discover;
 pub use load::{FILE_NAME, Lookup, load, parse};
 pub use render::{Rendering, render};
-pub use types::{
-    ComponentConfig, Config, Defaults, EncryptionConfig, ExcludeRules, Expect, RepositoryConfig, TrustConfig,
-};
+pub use types::{ComponentConfig, Config, Defaults, EncryptionConfig, ExcludeRules, Expect};
 pub use values::{Cipher, ComponentKind, Percent, SignerRef, check_recipient};
 pub(crate) use values::{check_file_name, check_glob, resolve_location};

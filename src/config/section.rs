@@ -43,25 +43,36 @@ pub(super) struct At<T> {
 pub(super) struct Section<'a> {
     document: ConfigText<'a>,
     title: String,
-    table: &'a DeTable<'a>,
+    /// None where it is absent, which is as if it was empty.
+    table: Option<&'a DeTable<'a>>,
     pub(super) span: Range<usize>,
 }
 
 impl<'a> Section<'a> {
     /// Takes a table without looking at its keys; see [`Section::only`].
-    pub(super) fn new(document: ConfigText<'a>, title: &str, table: &'a DeTable<'a>, span: Range<usize>) -> Self {
+    pub(super) fn new(
+        document: ConfigText<'a>,
+        title: &str,
+        table: Option<&'a DeTable<'a>>,
+        span: Range<usize>,
+    ) -> Self {
         Self { document, title: title.to_owned(), table, span }
     }
 
     /// Refuses the first key of the file that is not in `known`.
     pub(super) fn only(self, known: &[&str]) -> Result<Self> {
-        let unknown = self.table.keys().filter(|key| !known.contains(&key.get_ref().as_ref()));
+        let unknown =
+            self.table.iter().flat_map(|table| table.keys()).filter(|key| !known.contains(&key.get_ref().as_ref()));
         let Some(key) = unknown.min_by_key(|key| key.span().start) else { return Ok(self) };
         let name = key.get_ref();
         let near = nearest(name, known).unwrap_or_default();
         let title = &self.title;
         let message = format!("unknown key `{name}` in {title}; the nearest known key is `{near}`");
         Err(self.document.error(&key.span(), &message).hint(format!("known keys of {title}: {}", known.join(", "))))
+    }
+
+    fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.table.and_then(|table| table.get(key))
     }
 
     /// A usage error at a place of this section.
@@ -84,7 +95,7 @@ impl<'a> Section<'a> {
 
     /// A string; may be absent.
     pub(super) fn string(&self, key: &str) -> Result<Option<At<&'a str>>> {
-        self.table.get(key).map(|value| self.as_string(key, value, "a string")).transpose()
+        self.get(key).map(|value| self.as_string(key, value, "a string")).transpose()
     }
 
     fn as_string(&self, key: &str, value: &'a Spanned<DeValue<'a>>, expected: &str) -> Result<At<&'a str>> {
@@ -100,7 +111,7 @@ impl<'a> Section<'a> {
     /// A list of strings; empty when absent.
     pub(super) fn strings(&self, key: &str) -> Result<Vec<At<&'a str>>> {
         const EXPECTED: &str = "a list of strings";
-        let Some(value) = self.table.get(key) else { return Ok(Vec::new()) };
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
         let list = value.get_ref().as_array().ok_or_else(|| self.wrong(key, value, EXPECTED))?;
         list.iter().map(|item| self.as_string(key, item, EXPECTED)).collect()
     }
@@ -110,12 +121,12 @@ impl<'a> Section<'a> {
         let read = |value: &Spanned<DeValue<'_>>| {
             value.get_ref().as_bool().ok_or_else(|| self.wrong(key, value, "true or false"))
         };
-        self.table.get(key).map(read).transpose()
+        self.get(key).map(read).transpose()
     }
 
     /// A whole number within `range`; may be absent.
     pub(super) fn integer(&self, key: &str, range: RangeInclusive<u64>) -> Result<Option<u64>> {
-        let Some(value) = self.table.get(key) else { return Ok(None) };
+        let Some(value) = self.get(key) else { return Ok(None) };
         let expected = if *range.end() == u64::MAX {
             format!("a whole number of at least {}", range.start())
         } else {
@@ -127,22 +138,22 @@ impl<'a> Section<'a> {
         number.map(Some).ok_or_else(|| self.error(&value.span(), &message()))
     }
 
-    /// A table; may be absent.
-    pub(super) fn table(&self, key: &str, title: &str) -> Result<Option<Self>> {
-        let Some(value) = self.table.get(key) else { return Ok(None) };
+    /// A table; empty when absent.
+    pub(super) fn table(&self, key: &str, title: &str) -> Result<Self> {
+        let Some(value) = self.get(key) else { return Ok(Self::new(self.document, title, None, 0..0)) };
         let table = value.get_ref().as_table().ok_or_else(|| self.wrong(key, value, "a table"))?;
-        Ok(Some(Self::new(self.document, title, table, value.span())))
+        Ok(Self::new(self.document, title, Some(table), value.span()))
     }
 
     /// An array of tables, `[[key]]`; empty when absent.
     pub(super) fn tables(&self, key: &str) -> Result<Vec<Self>> {
-        let Some(value) = self.table.get(key) else { return Ok(Vec::new()) };
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
         let expected = format!("written as [[{key}]]");
         let list = value.get_ref().as_array().ok_or_else(|| self.wrong(key, value, &expected))?;
         list.iter()
             .map(|item| {
                 let table = item.get_ref().as_table().ok_or_else(|| self.wrong(key, item, &expected))?;
-                Ok(Self::new(self.document, &format!("[[{key}]]"), table, item.span()))
+                Ok(Self::new(self.document, &format!("[[{key}]]"), Some(table), item.span()))
             })
             .collect()
     }

@@ -52,12 +52,12 @@ exclude_caches = false
 "#,
     )
     .unwrap();
-    assert_eq!(config.repository.location, Some(PathBuf::from("/site/backups")));
+    assert_eq!(config.location, Some(PathBuf::from("/site/backups")));
     assert_eq!(config.encryption.level, Some(9));
     assert_eq!(config.encryption.cipher, Some(Cipher::Age));
     assert_eq!(config.encryption.recipients.len(), 2);
     assert_eq!(
-        config.trust.signers,
+        config.signers,
         [SignerRef::Key("ssh-ed25519 AAAA host".into()), SignerRef::File("/site/signers.pub".into())]
     );
     assert_eq!(config.defaults.threads, Some(2));
@@ -170,8 +170,8 @@ fn a_secret_key_among_the_recipients_is_refused_and_not_repeated() {
 #[test]
 fn repositories_are_folders() {
     let at = |text: &str| read(&format!("[repository]\nlocation = \"{text}\"\n"));
-    assert_eq!(at("file:///mnt/b").unwrap().repository.location, Some("/mnt/b".into()));
-    assert_eq!(at("~/b").unwrap().repository.location, Some("/home/me/b".into()));
+    assert_eq!(at("file:///mnt/b").unwrap().location, Some("/mnt/b".into()));
+    assert_eq!(at("~/b").unwrap().location, Some("/home/me/b".into()));
     let message = at("s3://bucket/x").unwrap_err().to_string();
     assert!(message.ends_with(":2: repositories at `s3://` are not built yet; built: folders"), "{message}");
     assert!(at("").is_err());
@@ -238,7 +238,7 @@ fn the_configuration_is_looked_up_in_order() {
         system: Some(root.join("etc")),
         ..lookup(&root.join("current"))
     };
-    let found = |wanted: &Lookup| load(wanted).unwrap().and_then(|c| c.repository.location);
+    let found = |wanted: &Lookup| load(wanted).unwrap().and_then(|c| c.location);
     // `..` is kept: a link on the way may change what it means.
     assert_eq!(found(&wanted), Some(root.join("current/../option/here")));
     wanted.named.remove(0);
@@ -339,9 +339,9 @@ fn what_is_rendered_reads_back_as_the_same() {
             let text = render(&wanted).unwrap();
             let read = parse(&text, &folder.join(FILE_NAME), Some(&home)).unwrap_or_else(|e| panic!("{e}\n{text}"));
             assert_eq!(read.components, components, "{text}");
-            assert_eq!(read.repository.location.as_deref(), Some(&*location));
+            assert_eq!(read.location.as_deref(), Some(&*location));
             assert_eq!(read.encryption.recipients, recipients);
-            assert_eq!(read.trust.signers.len(), signers.len());
+            assert_eq!(read.signers.len(), signers.len());
         }
     }
 }

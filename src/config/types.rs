@@ -12,23 +12,16 @@ use crate::model::escape_path;
 pub struct Config {
     /// The file this was read from; none when there is no file.
     pub file: Option<PathBuf>,
-    /// `[repository]`
-    pub repository: RepositoryConfig,
+    /// `[repository]`: its folder, absolute.
+    pub location: Option<PathBuf>,
     /// `[encryption]`
     pub encryption: EncryptionConfig,
-    /// `[trust]`
-    pub trust: TrustConfig,
+    /// `[trust]`: signers whose backups are accepted.
+    pub signers: Vec<SignerRef>,
     /// `[defaults]`
     pub defaults: Defaults,
     /// `[[component]]`, in the order of the file. Names are valid and distinct.
     pub components: Vec<ComponentConfig>,
-}
-
-/// `[repository]`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RepositoryConfig {
-    /// Folder of the repository, absolute.
-    pub location: Option<PathBuf>,
 }
 
 /// `[encryption]`
@@ -40,13 +33,6 @@ pub struct EncryptionConfig {
     pub cipher: Option<Cipher>,
     /// zstd level, 1 to 19.
     pub level: Option<i32>,
-}
-
-/// `[trust]`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustConfig {
-    /// Signers whose backups are accepted.
-    pub signers: Vec<SignerRef>,
 }
 
 /// `[defaults]`: what holds for every component, those of `--path` included.

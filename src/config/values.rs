@@ -46,16 +46,6 @@ impl Cipher {
     pub const NAMES: [&'static str; 3] = ["age", "aes-256-gcm", "none"];
 }
 
-impl fmt::Display for Cipher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Age => "age",
-            Self::Aes256Gcm => "aes-256-gcm",
-            Self::None => "none",
-        })
-    }
-}
-
 impl FromStr for Cipher {
     type Err = Error;
 

@@ -188,13 +188,20 @@ pub fn diff(
             };
             match order {
                 std::cmp::Ordering::Less => {
-                    left.take().filter(|e| !right.lost(e)).map_or(Ok(()), |e| each(Change::Removed, &name, &e))?;
+                    left.pending
+                        .pop_front()
+                        .filter(|e| !right.lost(e))
+                        .map_or(Ok(()), |e| each(Change::Removed, &name, &e))?;
                 }
                 std::cmp::Ordering::Greater => {
-                    right.take().filter(|e| !left.lost(e)).map_or(Ok(()), |e| each(Change::Added, &name, &e))?;
+                    right
+                        .pending
+                        .pop_front()
+                        .filter(|e| !left.lost(e))
+                        .map_or(Ok(()), |e| each(Change::Added, &name, &e))?;
                 }
                 std::cmp::Ordering::Equal => {
-                    if let (Some(x), Some(y)) = (left.take(), right.take()) {
+                    if let (Some(x), Some(y)) = (left.pending.pop_front(), right.pending.pop_front()) {
                         change_between(&x, &y).map_or(Ok(()), |change| each(change, &name, &y))?;
                     }
                 }
@@ -264,10 +271,6 @@ impl<'a> Cursor<'a> {
     /// Whether nobody knows if this side has the entry too.
     fn lost(&self, entry: &Entry) -> bool {
         self.inventory.is_some_and(|inventory| inventory.is_lost(&entry.path))
-    }
-
-    fn take(&mut self) -> Option<Entry> {
-        self.pending.pop_front()
     }
 }
 

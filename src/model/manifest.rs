@@ -1,5 +1,6 @@
 //! The manifest: a backup's signed table of contents in clear text (FORMAT.md §4). Holds no file names.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
@@ -254,10 +255,7 @@ pub struct Manifest {
 impl Manifest {
     /// Reads and checks a manifest; `bytes` are untrusted.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        check_version(bytes, "manifest.json")?;
-        check_twins(bytes, "manifest.json")?;
-        let manifest: Self =
-            serde_json::from_slice(bytes).map_err(|e| Error::damage("manifest.json cannot be read").because(e))?;
+        let manifest: Self = read(bytes, "manifest.json")?;
         let bad = |what: String| Error::damage(format!("manifest.json of {} {what}", manifest.id));
         let mut names = std::collections::BTreeSet::new();
         for component in &manifest.components {
@@ -359,10 +357,7 @@ impl ComponentRecord {
 impl RepositoryRecord {
     /// Reads and checks `repository.json`; `bytes` are untrusted.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        check_version(bytes, "repository.json")?;
-        check_twins(bytes, "repository.json")?;
-        let record: Self =
-            serde_json::from_slice(bytes).map_err(|e| Error::damage("repository.json cannot be read").because(e))?;
+        let record: Self = read(bytes, "repository.json")?;
         if !is_lower_hex(&record.repository_id, 32) {
             return Err(Error::damage("repository.json has a repository_id that is not 32 lower-case hex digits"));
         }
@@ -370,8 +365,9 @@ impl RepositoryRecord {
     }
 }
 
-/// The version is looked at before the rest, so that a newer format gives its own error and not a riddle.
-fn check_version(bytes: &[u8], what: &str) -> Result<()> {
+/// Reads an untrusted document. The version is looked at before the rest, so that a newer format gives its own error and
+/// not a riddle.
+fn read<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
     #[derive(Deserialize)]
     struct Head {
         format: String,
@@ -383,13 +379,13 @@ fn check_version(bytes: &[u8], what: &str) -> Result<()> {
         return Err(Error::damage(format!("{what} is not of the format {FORMAT_NAME:?}")));
     }
     if head.version > FORMAT_VERSION {
-        return Err(Error::new(
-            Kind::NewerFormat,
-            format!("{what} has format version {}, this program reads up to version {FORMAT_VERSION}", head.version),
-        )
-        .hint("use a newer ccbackup, or restore by hand as the backup's README.txt says"));
+        let version = head.version;
+        let newer = format!("{what} has format version {version}, this program reads up to version {FORMAT_VERSION}");
+        return Err(Error::new(Kind::NewerFormat, newer)
+            .hint("use a newer ccbackup, or restore by hand as the backup's README.txt says"));
     }
-    Ok(())
+    check_twins(bytes, what)?;
+    serde_json::from_slice(bytes).map_err(|e| Error::damage(format!("{what} cannot be read")).because(e))
 }
 
 /// Component names are file names: 1 to 64 lower-case letters, digits, `-`, `_`, starting with a letter or digit.

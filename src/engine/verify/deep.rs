@@ -231,8 +231,7 @@ fn check_member(entry: &Entry, frame: &Frame<'_>) -> Result<()> {
 
 impl Sink for ContentChecker<'_> {
     fn anchor(&self, entry: &Entry) -> Option<Position> {
-        let home = &entry.home;
-        Some(Position { backup: home.backup.clone(), volume: home.volume, offset: home.offset })
+        Some(entry.home.clone())
     }
 
     fn frame(&self, entries: Vec<Entry>, frame: &Frame<'_>, streams: &mut Streams<'_>) -> Result<()> {

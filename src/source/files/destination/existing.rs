@@ -12,7 +12,7 @@ use super::metadata::is_of_kind;
 use super::pending::PendingFile;
 use super::root::Destination;
 use crate::error::Result;
-use crate::model::{Digest, Entry, EntryKind, EntryPath, Hasher, Timestamp};
+use crate::model::{Digest, Entry, EntryKind, EntryPath, Hasher};
 use crate::source::files::stat::{FileKind, Stat};
 
 const BUFFER_BYTES: usize = 1 << 20;
@@ -33,12 +33,6 @@ pub enum Existing {
 /// A regular file that is already there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileState {
-    /// Size in bytes.
-    pub size: u64,
-    /// Time of the last change of its content.
-    pub mtime: Timestamp,
-    /// Count of its names.
-    pub links: u64,
     /// Mode, owner, time and attributes are those of the entry, as far as the options restore them.
     pub metadata_equal: bool,
 }
@@ -59,11 +53,8 @@ impl Destination {
         let metadata_equal = self.has_metadata(&handle, entry, &stat);
         let same = match &entry.kind {
             EntryKind::File { size, .. } => {
-                if *size != stat.size {
-                    return Ok(Existing::Other);
-                }
-                let Stat { size, mtime, nlink: links, .. } = stat;
-                return Ok(Existing::SameShape(FileState { size, mtime, links, metadata_equal }));
+                let same = Existing::SameShape(FileState { metadata_equal });
+                return Ok(if *size == stat.size { same } else { Existing::Other });
             }
             EntryKind::Symlink { target } => {
                 readlinkat(&handle.fd, c"", Vec::new()).is_ok_and(|text| text.as_bytes() == &**target)

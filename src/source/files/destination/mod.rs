@@ -4,7 +4,7 @@
 //! goes down without following symbolic links, never writes into a file that it did not create itself, and changes
 //! metadata only of inodes that have no other name (FORMAT.md §6).
 //!
-//! `root` opens it, `resolve` finds folders, `metadata` gives entries their attributes, `extras` lists what no inventory
+//! `root` opens it and finds folders, `metadata` gives entries their attributes, `extras` lists what no inventory
 //! has, `remove` removes that, `pending` writes large files, `create` makes entries, `existing` compares with what is
 //! there and corrects it.
 
@@ -17,7 +17,6 @@ mod layout;
 mod metadata;
 mod pending;
 mod remove;
-mod resolve;
 mod root;
 #[cfg(test)]
 mod tests;

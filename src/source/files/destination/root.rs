@@ -1,4 +1,7 @@
 //! The open root of a destination: what is there is reached from here, and what goes wrong is kept here.
+//!
+//! Invariant: every descriptor of a folder was reached from the root through plain folders only, without following any
+//! symbolic link.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -8,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
-use super::folders::FolderCache;
+use super::folders::{FolderCache, OpenFolder};
 use crate::error::{Context as _, Error, Hint, Kind, Result};
 use crate::model::EntryPath;
 use crate::source::files::descend::Descent;
@@ -58,19 +61,9 @@ impl fmt::Debug for Destination {
     }
 }
 
-const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+pub(super) const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Destination {
-    /// For tests: opens `dir`; it and its parents are created with mode 0700 where they are missing. `dir` itself may be reached
-    /// through symbolic links, nothing below it may.
-    #[cfg(test)]
-    pub(super) fn open(dir: &Path, options: DestinationOptions) -> Result<Self> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).at("cannot create the folder", dir)?;
-        let root = openat(CWD, dir, FOLDER, Mode::empty()).at("cannot open the folder", dir)?;
-        Ok(Self::at(dir.to_owned(), root, options))
-    }
-
     /// Opens the folder `name` in `base`, which is there, and makes it where it is missing. `base` may be reached through
     /// links. A link or another thing with that name is never followed: with `replace` it makes room for a folder,
     /// otherwise it is refused.
@@ -110,7 +103,7 @@ impl Destination {
         }
     }
 
-    fn at(dir: PathBuf, root: OwnedFd, options: DestinationOptions) -> Self {
+    pub(super) fn at(dir: PathBuf, root: OwnedFd, options: DestinationOptions) -> Self {
         let shared = Shared {
             dir,
             root,
@@ -150,6 +143,39 @@ impl Destination {
     /// Makes everything that was written durable, by one `syncfs` of the target's file system.
     pub fn sync(&self) -> Result<()> {
         rustix::fs::syncfs(&self.shared.root).at("cannot sync the file system of", &self.shared.dir)
+    }
+
+    /// The folder that holds `path`, or an error that says what is wrong with it.
+    pub(super) fn folder(&self, path: &EntryPath) -> Result<Arc<OpenFolder>> {
+        self.try_folder(path).map_err(|errno| {
+            let shown = self.shown(path);
+            let error = match errno {
+                Errno::NOENT => Error::failed(format!("the folder that should hold {shown} is not there")),
+                Errno::LOOP | Errno::NOTDIR => Error::failed(format!(
+                    "cannot restore {shown}: a symbolic link or another thing stands where one of its folders should be"
+                ))
+                .hint("nothing is written through links in a target; remove the link, or choose another target"),
+                _ => Error::failed(format!("cannot open the folder that should hold {shown}")),
+            };
+            error.because(std::io::Error::from(errno))
+        })
+    }
+
+    /// The folder that holds `path`.
+    pub(super) fn try_folder(&self, path: &EntryPath) -> Result<Arc<OpenFolder>, Errno> {
+        let parent = path.parent().unwrap_or_default();
+        let cache = &self.shared.folders;
+        if let Some(folder) = cache.get(parent) {
+            return Ok(folder);
+        }
+        let folder = Arc::new(OpenFolder::new(self.reach(parent)?));
+        cache.put(parent, &folder);
+        Ok(folder)
+    }
+
+    /// Opens the folder at `path` for path operations; the empty path is the target itself.
+    pub(super) fn reach(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        self.shared.descent.open(&self.shared.root, path)
     }
 
     pub(super) fn problem(&self, path: &EntryPath, text: impl Into<String>) {

@@ -6,17 +6,30 @@ mod sweeping;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::Ordering;
 
+use rustix::fs::{CWD, Mode, openat};
+
+use super::root::FOLDER;
 use super::*;
-use crate::error::{Kind, Result};
+use crate::error::{Context as _, Kind, Result};
 use crate::model::{BackupId, Digest, Entry, EntryKind, EntryPath, Position, Timestamp, Xattr};
 
 const TIME: Timestamp = Timestamp { seconds: 1_700_000_000, nanoseconds: 123_456_789 };
+
+impl Destination {
+    /// Opens `dir`; it and its parents are created with mode 0700 where they are missing. `dir` itself may be reached
+    /// through symbolic links, nothing below it may.
+    fn open(dir: &Path, options: DestinationOptions) -> Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).at("cannot create the folder", dir)?;
+        let root = openat(CWD, dir, FOLDER, Mode::empty()).at("cannot open the folder", dir)?;
+        Ok(Self::at(dir.to_owned(), root, options))
+    }
+}
 
 fn path(text: impl AsRef<[u8]>) -> EntryPath {
     EntryPath::new(text.as_ref()).expect("a valid path")
