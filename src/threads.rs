@@ -1,9 +1,15 @@
 //! Starts threads. The system may refuse one at any moment, which is an error like any other and never a panic.
 
 use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 use crate::error::{Error, Hint, Result};
+
+/// Locks what stays right whenever its holder stops, so that a panic elsewhere is not one here too.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// As many as the host has cores for.
 pub(crate) fn available() -> usize {

@@ -73,11 +73,8 @@ impl FramedReader {
     /// The frame that holds the byte at `offset` of the stream.
     pub fn find(&self, offset: u64) -> Result<usize> {
         self.table.find(offset).ok_or_else(|| {
-            Error::damage(format!(
-                "{} has {} bytes of stream, byte {offset} was asked for",
-                self.name,
-                self.table.size()
-            ))
+            let (name, size) = (&self.name, self.table.size());
+            Error::damage(format!("{name} has {size} bytes of stream, byte {offset} was asked for"))
         })
     }
 
@@ -183,11 +180,8 @@ fn measure(sealed: &SealedReader, at: u64) -> Result<(u64, u64)> {
         end += 3 + if is_run { 1 } else { block >> 3 };
         if is_last {
             end += if header.has_checksum { 4 } else { 0 };
-            return if end <= sealed.size() {
-                Ok((end - at, header.content))
-            } else {
-                Err(Error::damage("a frame was cut"))
-            };
+            let whole = (end <= sealed.size()).then_some((end - at, header.content));
+            return whole.ok_or_else(|| Error::damage("a frame was cut"));
         }
     }
     Err(Error::damage("a frame has too many blocks"))

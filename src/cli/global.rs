@@ -16,56 +16,45 @@ pub struct Global {
     /// Without it: ./ccbackup.toml, then ccbackup/ccbackup.toml in $XDG_CONFIG_HOME, then /etc/ccbackup/ccbackup.toml.
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-
     /// Folder of the repository [env: CCBACKUP_REPO]
     ///
     /// Wins over the configuration. Without either it is ./backups.
     #[arg(long, global = true, value_name = "DIR")]
     pub repo: Option<OsString>,
-
     /// Secret key file to open backups with; may be repeated [env: CCBACKUP_IDENTITY]
     ///
     /// The variable may name several, with `:` between them. Without either it is identity.txt in $CCBACKUP_HOME or
     /// ~/.config/ccbackup.
     #[arg(long, global = true, value_name = "FILE")]
     pub identity: Vec<PathBuf>,
-
     /// Trusted signer: an `ssh-ed25519 …` public key, or a file of them; may be repeated
     ///
     /// Only backups of these signers and those of the configuration are accepted.
     #[arg(long, global = true, value_name = "KEY|FILE")]
     pub signer: Vec<OsString>,
-
     /// Accept backups without a signature of a trusted signer
     #[arg(long, global = true)]
     pub allow_unsigned: bool,
-
     /// Print exactly one JSON document on stdout
     #[arg(long, global = true)]
     pub json: bool,
-
     /// Write progress as JSON lines to stderr
     #[arg(long, global = true)]
     pub json_progress: bool,
-
     /// Write no notes and no progress; warnings and errors stay
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-
     /// Say more
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub verbose: u8,
-
     /// Worker threads, 1 to 256 [default: one a processor]
     #[arg(long, global = true, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
-
     /// Read at most this many bytes per second: 800K, 50M, 1.5G
     ///
     /// `create` is held to it where it reads files, `verify` and `restore` where they read archives.
     #[arg(long, global = true, value_name = "RATE", value_parser = rate)]
     pub limit_rate: Option<u64>,
-
     /// Niceness to run with, 0 to 19 [default: 10 for create and verify without a terminal, else as it is]
     ///
     /// On disks whose scheduler knows priorities it also lowers that of reading and writing.

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use super::{StopFlag, Terminal, shown, worded};
 use crate::error::Hint;
 use crate::monitor::Monitor;
 use crate::rate_limit::RateLimit;
+use crate::threads::lock;
 
 const SILENCE: Duration = Duration::from_millis(250);
 const PAINT_EVERY: Duration = Duration::from_millis(100);
@@ -108,12 +109,12 @@ impl TerminalMonitor {
     /// Ends the progress: the bar disappears, the last JSON line is written. Further stages show nothing.
     pub fn finish(&self) {
         {
-            let mut state = self.progress.lock();
+            let mut state = lock(&self.progress.state);
             self.progress.end_stage(&mut state);
             state.is_over = true;
         }
         self.progress.wake.notify_all();
-        let painter = self.painter.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let painter = lock(&self.painter).take();
         // A painter that panicked has said so; there is nothing to be saved here.
         drop(painter.map(JoinHandle::join));
     }
@@ -121,7 +122,7 @@ impl TerminalMonitor {
 
 impl Monitor for TerminalMonitor {
     fn stage(&self, name: &str, total_bytes: Option<u64>, total_entries: Option<u64>) {
-        let mut state = self.progress.lock();
+        let mut state = lock(&self.progress.state);
         if state.is_over || self.progress.show == View::Nothing {
             return;
         }
@@ -131,7 +132,7 @@ impl Monitor for TerminalMonitor {
         let name = shown(name).into_owned();
         state.stage = Some(Stage { name, total_bytes, total_entries, begun: Instant::now(), bar: None });
         drop(state);
-        let mut painter = self.painter.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut painter = lock(&self.painter);
         if painter.is_none() {
             let progress = Arc::clone(&self.progress);
             // Without a thread there is no progress to be seen, which is no reason to fail.
@@ -173,13 +174,9 @@ impl Monitor for TerminalMonitor {
 }
 
 impl Progress {
-    fn lock(&self) -> MutexGuard<'_, Current> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn paint(&self) {
         let interval = if self.show == View::Lines { REPORT_EVERY } else { PAINT_EVERY };
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         while !state.is_over {
             state = self.wake.wait_timeout(state, interval).unwrap_or_else(PoisonError::into_inner).0;
             let Some(stage) = state.stage.as_mut() else { continue };

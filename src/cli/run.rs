@@ -1,6 +1,5 @@
 //! The frame around every program: prepares the process, parses the command line, runs, prints errors, gives the code.
 
-use std::any::Any;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::panic::{self, AssertUnwindSafe};
@@ -119,7 +118,10 @@ fn defect() -> Error {
 fn install_panic_message() {
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
-        let text = format!("error: this is a defect in ccbackup: {}{place}\n", shown_lines(&said(info.payload())));
+        let text = format!(
+            "error: this is a defect in ccbackup: {}{place}\n",
+            shown_lines(info.payload_as_str().unwrap_or("no message"))
+        );
         let trace = std::backtrace::Backtrace::capture();
         let mut err = io::stderr().lock();
         drop(err.write_all(text.as_bytes()));
@@ -129,11 +131,6 @@ fn install_panic_message() {
             drop(err.write_all(b"hint: please report this; RUST_BACKTRACE=1 shows where it came from\n"));
         }
     }));
-}
-
-fn said(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
 fn raise_open_files() {

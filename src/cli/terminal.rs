@@ -6,7 +6,7 @@
 use std::fmt::{self, Display};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::Environment;
 use super::text::{Table, shown, shown_lines};
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::threads::lock;
 
 const CANNOT_PRINT: &str = "cannot write to standard output";
 
@@ -48,11 +49,6 @@ pub(super) struct Traits {
 /// Collects what a terminal of a test is told.
 #[derive(Clone, Debug, Default)]
 pub struct Captured(Arc<Mutex<Vec<u8>>>);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic elsewhere must not keep its own message from being printed.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Terminal {
     /// The streams of this process.

@@ -47,15 +47,12 @@ impl Chain {
 
     /// The digests of the files of one of the backups of the chain.
     fn sums(&self, id: &BackupId) -> Result<Option<&Sums>> {
-        if *id == self.backup.manifest.id {
+        let own = &self.backup.manifest.id;
+        if id == own {
             return Ok(Some(&self.backup.sums));
         }
-        self.others.get(id).map(Option::as_ref).ok_or_else(|| {
-            Error::damage(format!(
-                "the index of {} refers to backup {id}, its manifest does not",
-                self.backup.manifest.id
-            ))
-        })
+        let unknown = || Error::damage(format!("the index of {own} refers to backup {id}, its manifest does not"));
+        self.others.get(id).map(Option::as_ref).ok_or_else(unknown)
     }
 
     /// The record of a component.

@@ -1,5 +1,7 @@
 //! The manifest: a backup's signed table of contents in clear text (FORMAT.md §4). Holds no file names.
 
+use std::fmt;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +39,13 @@ pub enum BackupKind {
     Full,
     /// Holds what is new and refers to earlier backups for the rest.
     Incremental,
+}
+
+/// The word in documents.
+impl fmt::Display for BackupKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// How the archives and indexes of a backup are sealed.
@@ -78,13 +87,8 @@ impl TryFrom<RawSealing> for Sealing {
                 let sorted = !recipients.is_empty() && recipients.windows(2).all(|w| w[0] < w[1]);
                 if sorted { Ok(Self::Age { recipients }) } else { Err("the recipients are none or not sorted") }
             }
-            ("aes-256-gcm", None, Some(key_id)) => {
-                if is_lower_hex(&key_id, 16) {
-                    Ok(Self::Aes256Gcm { key_id })
-                } else {
-                    Err("that is no id of a key")
-                }
-            }
+            ("aes-256-gcm", None, Some(key_id)) if is_lower_hex(&key_id, 16) => Ok(Self::Aes256Gcm { key_id }),
+            ("aes-256-gcm", None, Some(_)) => Err("that is no id of a key"),
             ("none", None, None) => Ok(Self::None),
             _ => Err("the cipher is unknown, or has not its own keys"),
         }

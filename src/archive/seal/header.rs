@@ -186,15 +186,13 @@ pub(super) fn new_aes(key: &AesKey) -> Result<(Vec<u8>, Cipher)> {
 /// Opens an AES header; returns where the payload begins and its cipher. `key_id` is that of the manifest.
 pub(super) fn open_aes(stored: &dyn ReadAt, key_id: &str, keys: &Keys, name: &str) -> Result<(u64, Cipher)> {
     let Some(key) = keys.aes_key(key_id) else {
-        return Err(if keys.has_aes_keys() {
-            Error::new(
-                Kind::WrongKey,
-                format!("{name} is sealed with the AES key {key_id}, which is not among the given"),
-            )
+        let (kind, why) = if keys.has_aes_keys() {
+            (Kind::WrongKey, ", which is not among the given")
         } else {
-            Error::new(Kind::NoKey, format!("{name} is sealed with the AES key {key_id} and no AES key was given"))
-        }
-        .hint(Hint::GiveAesKey));
+            (Kind::NoKey, " and no AES key was given")
+        };
+        let message = format!("{name} is sealed with the AES key {key_id}{why}");
+        return Err(Error::new(kind, message).hint(Hint::GiveAesKey));
     };
     let line = aes_line(key_id);
     let start = (line.len() + SALT) as u64;
@@ -205,9 +203,8 @@ pub(super) fn open_aes(stored: &dyn ReadAt, key_id: &str, keys: &Keys, name: &st
     read(stored, &mut header, 0, name)?;
     let (text, salt) = header.split_at(line.len());
     if text != line.as_bytes() {
-        return Err(Error::damage(format!(
-            "the header of {name} does not say that it is sealed with the key {key_id}"
-        )));
+        let fault = format!("the header of {name} does not say that it is sealed with the key {key_id}");
+        return Err(Error::damage(fault));
     }
     Ok((start, aes_cipher(key, salt)))
 }

@@ -99,10 +99,8 @@ impl SealedReader {
 
     fn fill(&self, offset: u64, buffer: &mut Vec<u8>, length: usize) -> Result<()> {
         let end = offset.checked_add(length as u64).filter(|end| *end <= self.size).ok_or_else(|| {
-            Error::damage(format!(
-                "{} holds {} bytes, and {length} bytes from {offset} were asked for",
-                self.name, self.size
-            ))
+            let (name, size) = (&self.name, self.size);
+            Error::damage(format!("{name} holds {size} bytes, and {length} bytes from {offset} were asked for"))
         })?;
         if length == 0 {
             buffer.clear();
@@ -145,13 +143,9 @@ impl SealedReader {
             let stored = &mut buffer[at..length.min(at + SEALED_CHUNK)];
             let step = stored.len();
             let opened = cipher.open(number, number + 1 == layout.chunks, stored).map_err(|_| {
-                let byte = start + number * SEALED_CHUNK as u64;
-                Error::damage(format!(
-                    "{} is damaged in bytes {byte} to {}: chunk {number} of {} fails its check",
-                    self.name,
-                    byte + step as u64,
-                    layout.chunks
-                ))
+                let (name, chunks, byte) = (&self.name, layout.chunks, start + number * SEALED_CHUNK as u64);
+                let range = format!("bytes {byte} to {}", byte + step as u64);
+                Error::damage(format!("{name} is damaged in {range}: chunk {number} of {chunks} fails its check"))
             })?;
             buffer.copy_within(at..at + opened, kept);
             (at, kept) = (at + step, kept + opened);

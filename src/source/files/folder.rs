@@ -5,13 +5,12 @@
 //! comparing the identity at each step. So neither depth nor the number of entries in flight needs descriptors.
 
 use std::collections::VecDeque;
-use std::ffi::CStr;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -19,6 +18,7 @@ use rustix::io::Errno;
 use super::descend::{FOLDER, open_to_read, step};
 use super::stat::{Stat, identity};
 use crate::model::ProblemKind;
+use crate::threads::lock;
 
 /// Folders that are kept open for a walk.
 const MAX_OPEN: usize = 64;
@@ -53,10 +53,6 @@ pub fn problem_kind(error: &io::Error) -> ProblemKind {
     } else {
         ProblemKind::Unreadable
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The folders of a walk that are open, oldest first.

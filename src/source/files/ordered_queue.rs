@@ -6,7 +6,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::folder::lock;
+use crate::threads::lock;
 
 /// Units of finished work that may wait for the consumer.
 const MAX_AHEAD: usize = 128;

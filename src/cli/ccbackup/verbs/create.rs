@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::entries::kind_name;
 use super::site::{host, make_signer, named_signers, own_recipients, own_signer};
 use crate::archive::seal::Sealer;
 use crate::cli::ccbackup::args::Create;
@@ -196,7 +195,7 @@ fn aes_key_file(context: &Context) -> Result<PathBuf> {
 }
 
 fn print(terminal: &Terminal, report: &CreateReport, root: &Path) -> Result<()> {
-    let kind = kind_name(report.kind);
+    let kind = report.kind;
     let sealed = if report.encrypted { "encrypted" } else { "not encrypted" };
     let parent = report.parent.as_ref().filter(|_| report.kind == BackupKind::Incremental);
     let parent = parent.map(|p| format!(", on top of {p}")).unwrap_or_default();

@@ -2,6 +2,7 @@
 //!
 //! The steps are run by the same code as typed commands, in this process, in a scratch folder with keys of its own.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
@@ -140,10 +141,8 @@ impl Tour<'_> {
         let exit_code = run_in(&arguments, self.environment.clone(), terminal, StopFlag::default(), self.dispatch);
         self.say(&format!("(exit code {exit_code})"))?;
         if exit_code != expected {
-            let said = errors.text();
-            return Err(Error::failed(format!(
-                "the demo expected `{command}` to end with {expected}, it ended with {exit_code} {said}"
-            )));
+            let ended = format!("it ended with {exit_code} {}", errors.text());
+            return Err(Error::failed(format!("the demo expected `{command}` to end with {expected}, {ended}")));
         }
         self.steps.push(Step { title: title.into(), command: command.into(), exit_code });
         Ok(())
@@ -171,8 +170,8 @@ fn flip(path: &Path) -> Result<()> {
 
 /// Compares every file of every restored component with its original, both ways; returns their number.
 fn compare(stack: &Path, restored: &Path) -> Result<usize> {
-    let files = |root: &Path| -> Result<std::collections::BTreeMap<PathBuf, Vec<u8>>> {
-        let mut found = std::collections::BTreeMap::new();
+    let files = |root: &Path| -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+        let mut found = BTreeMap::new();
         for item in WalkDir::new(root) {
             let item = item.map_err(|e| Error::failed("cannot walk the demo's folders").because(e))?;
             if item.file_type().is_file() {
@@ -185,11 +184,8 @@ fn compare(stack: &Path, restored: &Path) -> Result<usize> {
     let mut originals = files(stack)?;
     // Neither the repository nor the configuration that `init` wrote is part of what was found.
     originals.retain(|path, _| !path.starts_with("backups") && path != Path::new("ccbackup.toml"));
-    let mut back = std::collections::BTreeMap::new();
-    for (path, bytes) in files(restored)? {
-        let inside: PathBuf = path.components().skip(1).collect();
-        back.insert(inside, bytes);
-    }
+    let inside = |path: PathBuf| path.components().skip(1).collect::<PathBuf>();
+    let back: BTreeMap<_, _> = files(restored)?.into_iter().map(|(path, bytes)| (inside(path), bytes)).collect();
     if originals == back {
         return Ok(back.len());
     }

@@ -1,18 +1,11 @@
-//! Kinds, entries and damage as several verbs show them.
+//! Entries and damage as several verbs show them.
 
 use serde::Serialize;
 
 use crate::cli::{Context, DAMAGE_FOUND, worded};
 use crate::engine::query::Change;
 use crate::engine::verify::Finding;
-use crate::model::{BackupKind, Digest, Entry, EntryKind};
-
-pub(super) fn kind_name(kind: BackupKind) -> &'static str {
-    match kind {
-        BackupKind::Full => "full",
-        BackupKind::Incremental => "incremental",
-    }
-}
+use crate::model::{Digest, Entry, EntryKind};
 
 /// An entry as `--json` shows it.
 #[derive(Serialize)]

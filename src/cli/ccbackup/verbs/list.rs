@@ -1,6 +1,5 @@
 //! `ccbackup list`.
 
-use super::entries::kind_name;
 use super::site;
 use crate::cli::{Context, DAMAGE_FOUND, Table, human_bytes};
 use crate::engine::query;
@@ -52,9 +51,9 @@ pub(super) fn list(context: &Context) -> Result<u8> {
 
 fn listed_kind(b: &query::BackupSummary) -> String {
     let kind = match b.kind {
-        Some(kind) => kind_name(kind),
-        None if b.newer_format.is_some() => "NEWER",
-        None => "DAMAGED",
+        Some(kind) => kind.to_string(),
+        None if b.newer_format.is_some() => "NEWER".into(),
+        None => "DAMAGED".into(),
     };
     format!("{kind}{}", if b.trusted == Some(false) { ", NOT TRUSTED" } else { "" })
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::entries::kind_name;
 use super::site;
 use crate::cli::ccbackup::args::Show;
 use crate::cli::{Context, Table, Terminal, human_bytes, shown};
@@ -22,7 +21,7 @@ pub(super) fn show(args: &Show, context: &Context) -> Result<u8> {
     context.result(&document, |terminal| {
         let line = |name: &str, value: String| terminal.print(format!("{name:<12}{}", shown(&value)));
         line("backup", format!("{} (number {})", manifest.id, manifest.sequence))?;
-        line("kind", kind_name(manifest.kind).into())?;
+        line("kind", manifest.kind.to_string())?;
         line("made", format!("{} to {}", manifest.created_at, manifest.finished_at))?;
         line("host", manifest.host.clone())?;
         line("parent", manifest.parent.as_ref().map_or_else(|| "-".into(), |p| p.id.to_string()))?;

@@ -28,10 +28,8 @@ impl Destination {
         for (at, _) in path.as_bytes().iter().enumerate().filter(|(_, b)| **b == b'/') {
             let folder = EntryPath::new(&path.as_bytes()[..at])?;
             if self.make_folder(&folder)? {
-                self.problem(
-                    &folder,
-                    "its line in the index is lost: it was made with mode 0700 and no other metadata",
-                );
+                let what = "its line in the index is lost: it was made with mode 0700 and no other metadata";
+                self.problem(&folder, what);
             }
         }
         Ok(())
@@ -62,12 +60,8 @@ impl Destination {
     pub fn write_file(&self, entry: &Entry, content: &[u8]) -> Result<()> {
         let layout = Layout::of(entry)?;
         if content.len() as u64 != layout.stored {
-            return Err(Error::damage(format!(
-                "the content of {} has {} bytes, its entry says {}",
-                entry.path,
-                content.len(),
-                layout.stored
-            )));
+            let (path, has, says) = (&entry.path, content.len(), layout.stored);
+            return Err(Error::damage(format!("the content of {path} has {has} bytes, its entry says {says}")));
         }
         let folder = self.folder(&entry.path)?;
         let name = entry.path.name();

@@ -3,10 +3,11 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::handle::ACL_DEFAULT;
 use crate::source::files::xattrs::{Inode, proc_path};
+use crate::threads::lock;
 
 const SHARDS: usize = 16;
 const FOLDERS_PER_SHARD: usize = 8;
@@ -40,7 +41,7 @@ impl FolderCache {
         let mut hasher = DefaultHasher::new();
         path.hash(&mut hasher);
         let index = usize::try_from(hasher.finish() % SHARDS as u64).unwrap_or(0);
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shards[index])
     }
 
     pub(super) fn get(&self, path: &[u8]) -> Option<Arc<OpenFolder>> {
@@ -65,8 +66,6 @@ impl FolderCache {
 
     /// Drops everything; called when folders were removed.
     pub(super) fn clear(&self) {
-        for shard in &self.shards {
-            shard.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        }
+        self.shards.iter().for_each(|shard| lock(shard).clear());
     }
 }

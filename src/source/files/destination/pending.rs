@@ -99,12 +99,9 @@ impl PendingFile<'_> {
     pub fn write_at(&self, stored_offset: u64, bytes: &[u8]) -> Result<()> {
         let end = stored_offset.checked_add(bytes.len() as u64);
         if end.is_none_or(|end| end > self.layout.stored) {
-            return Err(Error::damage(format!(
-                "{} bytes at {stored_offset} lie after the {} stored bytes of {}",
-                bytes.len(),
-                self.layout.stored,
-                self.entry.path
-            )));
+            let (length, stored, path) = (bytes.len(), self.layout.stored, &self.entry.path);
+            let fault = format!("{length} bytes at {stored_offset} lie after the {stored} stored bytes of {path}");
+            return Err(Error::damage(fault));
         }
         self.layout
             .write(&self.handle.fd, stored_offset, bytes)
@@ -115,12 +112,9 @@ impl PendingFile<'_> {
 
     /// Sets size and metadata and gives the file its name. Nothing is left of it when that fails.
     pub fn commit(mut self) -> Result<()> {
-        let written = self.written.load(Ordering::Relaxed);
-        if written != self.layout.stored {
-            return Err(Error::failed(format!(
-                "only {written} of the {} stored bytes of {} were written",
-                self.layout.stored, self.entry.path
-            )));
+        let (written, stored, path) = (self.written.load(Ordering::Relaxed), self.layout.stored, &self.entry.path);
+        if written != stored {
+            return Err(Error::failed(format!("only {written} of the {stored} stored bytes of {path} were written")));
         }
         let (target, entry) = (self.target, self.entry);
         self.layout.set_size(&self.handle.fd).map_err(|e| target.failed("set the size of", &entry.path, e))?;

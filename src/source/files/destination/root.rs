@@ -6,7 +6,7 @@
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
@@ -16,6 +16,7 @@ use crate::error::{Context as _, Error, Hint, Kind, Result};
 use crate::model::EntryPath;
 use crate::source::files::descend::Descent;
 use crate::source::files::stat::{FileKind, Stat};
+use crate::threads::lock;
 
 /// What a [`Destination`] may do and what it restores beside content, mode and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +138,7 @@ impl Destination {
     /// system), since the last call.
     #[must_use]
     pub fn take_problems(&self) -> Vec<(EntryPath, String)> {
-        std::mem::take(&mut *self.shared.problems.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.shared.problems))
     }
 
     /// Makes everything that was written durable, by one `syncfs` of the target's file system.
@@ -179,7 +180,7 @@ impl Destination {
     }
 
     pub(super) fn problem(&self, path: &EntryPath, text: impl Into<String>) {
-        self.shared.problems.lock().unwrap_or_else(PoisonError::into_inner).push((path.clone(), text.into()));
+        lock(&self.shared.problems).push((path.clone(), text.into()));
     }
 
     /// Notes a problem about a place that need not be a possible path of an entry.
