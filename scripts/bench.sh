@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Compares whole tools on the same trees in one run: full backup, unchanged, 1 % changed, verification, restore.
 #
-#   scripts/bench.sh [--rounds N] [--tree DIR]... [--tools ccbackup,pipe,bupstash,conserve,restic,borg,rustic]
+#   scripts/bench.sh [--rounds N] [--tree DIR]... [--tools ccbackup,before,pipe,bupstash,conserve,restic,borg,rustic]
+#                    [--before PROGRAM]
+#
+# --before names an earlier build of ccbackup, which takes turns with the others.
 #
 # Without --tree there are two: a source tree (the kernel's, if Debian's package linux-source-6.1 is installed, else 80 000
 # generated text files) and a generated mixed one (36 000 files, about 570 MB). One file in a hundred is changed on the way,

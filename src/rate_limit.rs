@@ -1,4 +1,4 @@
-//! Holds long work to a number of bytes a second, so that it leaves room for others on a disk or a network.
+//! Holds long work to this many bytes per second, so that it leaves room for others on a disk or a network.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -14,6 +14,8 @@ GOALS = [
     # For honesty only: we sync at the end of a restore, the others do not.
     ("restore + sync", "pipe", None), ("restore + sync", "bupstash", None),
     ("size", "pipe", 1.03),
+    # An earlier build, if one was named.
+    *((phase, "before", 1.03) for phase in ("full", "unchanged", "changed", "deep verify", "keyless verify", "restore")),
 ]
 
 
@@ -61,6 +63,8 @@ def goals(results, out):
     row(["goal", "against", "ours / theirs", "at most", "met"], out)
     row(["---"] * 5, out)
     for phase, peer, most in GOALS:
+        if peer not in results:
+            continue
         ours, theirs = results.get("ccbackup", {}).get(phase, []), results.get(peer, {}).get(phase, [])
         ratio = median([seconds(one) / seconds(other) for one, other in zip(ours, theirs)])
         met = "–" if ratio is None or most is None else "yes" if ratio <= most else "**no**"

@@ -38,7 +38,21 @@ def key(work):
         return next(line.split(": ")[1].strip() for line in file if "public key" in line)
 
 
-def all_tools(tree, work, ours):
+def our_tool(name, program, tree, work):
+    """ccbackup, or an earlier build of it under another name."""
+    quoted, repo, home = shlex.quote(program), f"{work}/repo-{name}", f"{work}/home-{name}"
+    with_key, call = f"--identity {work}/identity.txt", f"{quoted} --repo {repo} -q"
+    create = f"{call} create --recipient {key(work)} --path {tree}"
+    return Tool(
+        name, name, program, f"{quoted} --version",
+        {"full": create, "unchanged": create, "changed": create,
+         "deep verify": f"{call} verify --deep {with_key}",
+         "keyless verify": f"{call} verify",
+         "restore": f"{call} restore --target {work}/out {with_key}"},
+        env={"CCBACKUP_HOME": home}, repo=repo, state=(home,))
+
+
+def all_tools(tree, work, ours, before):
     """The tools, set up to back up `tree`, to keep all they write below `work` and to restore into `work`/out."""
     out, identity, recipient = f"{work}/out", f"{work}/identity.txt", key(work)
     parent, name = os.path.split(tree)
@@ -46,15 +60,10 @@ def all_tools(tree, work, ours):
     def repeated(command):
         return {"full": command, "unchanged": command, "changed": command}
 
+    yield our_tool("ccbackup", ours, tree, work)
     repo = f"{work}/repo-ccbackup"
-    program = f"{shlex.quote(ours)} --repo {repo} -q"
-    yield Tool(
-        "ccbackup", "ccbackup", ours, f"{shlex.quote(ours)} --version",
-        repeated(f"{program} create --recipient {recipient} --path {tree}") | {
-            "deep verify": f"{program} verify --deep --identity {identity}",
-            "keyless verify": f"{program} verify",
-            "restore": f"{program} restore --target {out} --identity {identity}"},
-        env={"CCBACKUP_HOME": f"{work}/home-ccbackup"}, repo=repo, state=(f"{work}/home-ccbackup",))
+    if before:
+        yield our_tool("before", before, tree, work)
 
     # The least that checks the files of our repository without a key.
     yield Tool("sha256sum", "sha256sum of ccbackup's files", "sha256sum", "sha256sum --version",

@@ -5,15 +5,12 @@
 
 use std::sync::Arc;
 
-use super::frame::{Decompressor, FrameSpan, MAX_FRAME_BYTES, SeekTable, frame_header};
+use super::frame::{Decompressor, FOOTER_BYTES, FrameSpan, MAX_FRAME_BYTES, SeekTable, frame_header};
 use super::seal::SealedReader;
 use super::stored::ReadAt;
 use crate::error::{Error, Result};
 use crate::keys::Keys;
 use crate::model::Sealing;
-
-/// Size of the footer of zstd's seek table, in bytes.
-const FOOTER_BYTES: u64 = 9;
 
 /// An open archive or index file. Shared by threads; each brings its own [`Scratch`].
 #[derive(Debug)]
@@ -131,12 +128,12 @@ impl FramedReader {
 /// The seek table at the end of a file.
 fn seek_table(sealed: &SealedReader, name: &str) -> Result<SeekTable> {
     let size = sealed.size();
-    if size < FOOTER_BYTES {
+    let Some(footer_at) = size.checked_sub(FOOTER_BYTES as u64) else {
         return Err(Error::damage(format!("{name} is too short to hold a seek table")));
-    }
+    };
     let mut buffer = Vec::new();
-    sealed.read_at(size - FOOTER_BYTES, &mut buffer, 9)?;
-    let footer: &[u8; 9] = buffer.as_slice().try_into().map_err(|_| Error::damage("a footer was cut"))?;
+    sealed.read_at(footer_at, &mut buffer, FOOTER_BYTES)?;
+    let footer: &[u8; FOOTER_BYTES] = buffer.as_slice().try_into().map_err(|_| Error::damage("a footer was cut"))?;
     let about = |e: Error| e.within(format!("the seek table of {name} is damaged"));
     let table_bytes = SeekTable::table_size_from_footer(footer).map_err(about)?;
     let payload = size

@@ -39,7 +39,7 @@ impl Hasher {
 
     /// Adds all that a reader still gives.
     pub fn read(&mut self, reader: &mut impl io::Read) -> io::Result<()> {
-        let mut buffer = vec![0; 1 << 20];
+        let mut buffer = vec![0; 64 << 10];
         loop {
             match reader.read(&mut buffer)? {
                 0 => return Ok(()),

@@ -100,7 +100,7 @@ pub(super) fn capture_other(
     problems: &mut Vec<Problem>,
 ) -> io::Result<(Entry, bool)> {
     match (link_to, found.stat.kind) {
-        // The attributes of a further name are those of the first.
+        // The attributes of a hard link are those of the first name.
         (Some(target), _) => {
             let kind = EntryKind::Hardlink { target };
             Ok((entry_of(found, &found.stat, kind, Vec::new(), context), true))
@@ -149,7 +149,7 @@ fn capture_special(
         let settled = found.stat_by_name()? == stat;
         if settled || attempt == 2 {
             if !settled {
-                problems.push(changed(found, "it was replaced or changed while it was looked at, twice"));
+                problems.push(changed(found, "it was replaced or changed while its attributes were read, twice"));
             }
             return Ok((entry_of(found, &stat, kind, xattrs, context), stat.is_same_file(&found.stat)));
         }

@@ -1,5 +1,5 @@
 //! The collector's half of `create`: takes what the workers made in the order of the walk, gives it its place in the
-//! archive, seals it, and writes the index behind it.
+//! archive, seals it, and writes the index after it.
 
 use std::collections::{BTreeSet, HashSet};
 

@@ -89,7 +89,7 @@ impl Joiner<'_> {
     fn entry(&mut self, found: Found) -> Result<bool> {
         let name = self.name_of(&found);
         let previous = self.find_previous(&found.path)?;
-        // A further name of something that is being captured just now cannot be kept as it is.
+        // A hard link to something that is being captured just now cannot be kept as it is.
         let first = name.as_ref().map_or(Some(None), Name::known_first);
         if let Some(first) = first.as_ref().filter(|_| previous)
             && self.keep_if_unchanged(&found.stat, first.as_ref())
@@ -213,7 +213,7 @@ impl Joiner<'_> {
 /// through a memory map becomes dirty once, and later writes to it leave no trace until the kernel has written it back,
 /// which it does after 30 seconds or a little more. Being wrong costs one reading.
 const FILE_SLACK: Duration = Duration::from_secs(60);
-/// The same for all else. Timestamps of the kernel and of network file systems may lie this far behind the clock; FAT
+/// The same for all else. Timestamps of the kernel and of network file systems may be this much earlier than the clock; FAT
 /// counts in steps of 2 seconds.
 const SLACK: Duration = Duration::from_secs(2);
 

@@ -161,7 +161,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
         entry
     }
 
-    /// The whole content behind one header.
+    /// The whole content after one header.
     fn store_inline(&mut self, entry: &mut Entry, stream: &mut StoredStream<'_>) -> Result<(), Halt> {
         entry.home.offset = self.before + self.raw.len() as u64;
         let length = tar::write_member_header(entry, &mut self.raw);
@@ -298,6 +298,6 @@ fn trouble_of(stream: &mut StoredStream<'_>, before: &Stat, found: &Found, file:
     Ok(match found.stat_again(file) {
         Ok(after) if before.same_content(&after) => None,
         Ok(_) => Some(changed(found, "it was written to while it was read, twice")),
-        Err(error) => Some(changed(found, &format!("it could not be looked at after it was read: {error}"))),
+        Err(error) => Some(changed(found, &format!("cannot stat it after it was read: {error}"))),
     })
 }

@@ -20,7 +20,7 @@ const MAX_CHUNKED_BYTES: u64 = 512 << 30;
 pub(super) trait ReadAt: std::fmt::Debug + Sync {
     /// Reads at an offset; 0 at the end.
     fn read_at(&self, part: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Reads what fits into the spare room behind `out`, which nobody has cleared before.
+    /// Reads what fits into the spare room after `out`, which nobody has cleared before.
     fn append_at(&self, out: &mut Vec<u8>, offset: u64) -> io::Result<usize>;
 }
 
@@ -39,7 +39,7 @@ const GAP_BYTES: usize = 4096;
 /// After this many places a disk that fails is left in peace; the rest of the file counts as a gap.
 const MAX_FAULTS: usize = 1024;
 
-/// Reads the data regions of a file one after the other. What cannot be read, and what lies behind an end that comes too
+/// Reads the data regions of a file one after the other. What cannot be read, and what lies after an end that comes too
 /// early, is filled with zeros: the member's header has already promised its length.
 #[derive(Debug)]
 pub(super) struct StoredStream<'a> {
@@ -110,7 +110,7 @@ impl<'a> StoredStream<'a> {
         // One region is read straight into memory that nobody has cleared before.
         while self.regions.len() == 1 && out.len() < end {
             let offset = self.regions[0].0 + (out.len() - start) as u64;
-            // What lies behind the end, in a file that grows, is cut off below.
+            // What lies after the end, in a file that grows, is cut off below.
             match self.file.append_at(out, offset) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Ok(n) if n > 0 => {}

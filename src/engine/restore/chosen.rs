@@ -44,7 +44,7 @@ pub(super) fn selected<'a>(
     }))
 }
 
-/// A further name of a file whose first name is not selected becomes the file itself; `known` says which name did so, for
+/// A hard link to a file whose first name is not selected becomes the file itself; `known` says which name did so, for
 /// those that follow.
 fn chosen(
     mut entry: Entry,
