@@ -155,10 +155,7 @@ impl Disk {
     }
 
     fn sync_parent(&self, path: &Path) -> Result<()> {
-        match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent),
-            _ => self.sync_dir(Path::new(".")),
-        }
+        self.sync_dir(parent(path))
     }
 
     /// Removes a file or link; a missing one is fine.
@@ -174,6 +171,11 @@ impl Disk {
         self.before(DiskChange::Remove, path).and_then(|()| fs::remove_dir_all(path)).at("cannot remove", path)?;
         self.sync_parent(path)
     }
+}
+
+/// The folder that holds `path`.
+pub(crate) fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// `.staged-NAME` beside `path`; names that start so are never looked at as data.

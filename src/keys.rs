@@ -5,15 +5,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use age::secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
+use crate::durable::{Disk, parent};
 use crate::error::{Context, Error, Kind, Result, path_text};
 use crate::model::{Digest, Moment};
 
@@ -297,9 +298,8 @@ pub(crate) fn read_file(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Option<u32>)
 /// Writes a new file of mode 0600 and syncs it and its folder; folders that are missing are made with mode 0700.
 /// Fails with [`Kind::WouldOverwrite`] if there is something already.
 pub(crate) fn create_secret_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = parent(path);
-    let missing: Vec<_> = folder.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists()).collect();
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).at("cannot make the folder", folder)?;
+    let (disk, folder) = (Disk::default(), parent(path));
+    disk.make_dirs(folder)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|e| {
         if e.kind() == io::ErrorKind::AlreadyExists {
             Error::new(Kind::WouldOverwrite, format!("{} exists already and is not replaced", path_text(path)))
@@ -313,14 +313,7 @@ pub(crate) fn create_secret_file(path: &Path, bytes: &[u8]) -> Result<()> {
         drop(fs::remove_file(path));
         return Err(Error::failed(format!("cannot write {}", path_text(path))).because(e));
     }
-    for folder in std::iter::once(folder).chain(missing.into_iter().map(parent)) {
-        File::open(folder).and_then(|f| f.sync_all()).at("cannot sync the folder", folder)?;
-    }
-    Ok(())
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    disk.sync_dir(folder)
 }
 
 #[cfg(test)]

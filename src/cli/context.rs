@@ -129,8 +129,7 @@ mod tests {
 
     #[test]
     fn the_repository_is_named_by_flag_variable_configuration_or_default() {
-        let mut config = Config::default();
-        config.location = Some("/configured".into());
+        let config = Config { location: Some("/configured".into()), ..Config::default() };
         let flag = Global { repo: Some("flag".into()), ..Default::default() };
         let variable = Environment { repository: Some("/variable".into()), ..Default::default() };
         let at = |context: &Context, config: &Config| context.repository(config).unwrap();

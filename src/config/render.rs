@@ -100,10 +100,7 @@ fn component(text: &mut String, wanted: &Rendering<'_>, component: &ComponentCon
 }
 
 fn line(text: &mut String, key: &str, value: &str) {
-    text.push_str(key);
-    text.push_str(" = ");
-    text.push_str(value);
-    text.push('\n');
+    *text += &format!("{key} = {value}\n");
 }
 
 /// The shortest way to write a path that reads back as the same.

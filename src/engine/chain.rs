@@ -80,10 +80,10 @@ impl Chain {
         self.repo.require_object(&id, &record.name)?;
         let fault = match self.repo.digest_object(&id, &record.name) {
             Ok(found) if found == record.sha256 => None,
-            Ok(_) => Some(Error::damage(format!(
-                "{} does not match its signed digest",
-                self.repo.object_text(&id, &record.name)
-            ))),
+            Ok(_) => {
+                let shown = self.repo.object_text(&id, &record.name);
+                Some(Error::damage(format!("{shown} does not match its signed digest")))
+            }
             Err(e) => Some(of_repository(e)),
         };
         let name = format!("the index of {component} in backup {id}");

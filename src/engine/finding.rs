@@ -130,11 +130,8 @@ impl Finding {
     pub(crate) fn index(id: &BackupId, component: &ComponentRecord, error: &Error) -> Self {
         let kind = if error.kind() == Kind::Unreadable { FindingKind::Unreadable } else { FindingKind::Index };
         let mut finding = Self::of_file(id, Some(&component.name), &component.index.name, kind, error.one_line());
-        finding.next = format!(
-            "bring {id}/{} back from another copy of the repository; the archives can still be unpacked by hand",
-            component.index.name
-        )
-        .into();
+        let back = format!("bring {} back from another copy of the repository", finding.path);
+        finding.next = format!("{back}; the archives can still be unpacked by hand").into();
         finding
     }
 

@@ -1,5 +1,6 @@
 //! Verbs that only read: `list`, `show`, `ls`, `find`, `diff`, `cat`.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -168,7 +169,7 @@ pub fn diff(
     each: &mut dyn FnMut(Change, &str, &Entry) -> Result<()>,
 ) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    let names: std::collections::BTreeSet<_> =
+    let names: BTreeSet<_> =
         [a, b].iter().flat_map(|c| c.backup.manifest.components.iter().map(|c| c.name.clone())).collect();
     for name in names {
         let before = findings.len();
@@ -232,13 +233,13 @@ fn change_between(x: &Entry, y: &Entry) -> Option<Change> {
 struct Cursor<'a> {
     inventory: Option<&'a Inventory>,
     segment: usize,
-    pending: std::collections::VecDeque<Entry>,
+    pending: VecDeque<Entry>,
     scratch: Scratch,
 }
 
 impl<'a> Cursor<'a> {
     fn new(inventory: Option<&'a Inventory>) -> Result<Self> {
-        Ok(Self { inventory, segment: 0, pending: std::collections::VecDeque::new(), scratch: Scratch::new()? })
+        Ok(Self { inventory, segment: 0, pending: VecDeque::new(), scratch: Scratch::new()? })
     }
 
     fn next_digest(&self) -> Option<Digest> {
@@ -292,8 +293,8 @@ pub fn cat(chain: &Arc<Chain>, component: &str, path: &EntryPath, out: &mut dyn 
         return Err(Error::usage(format!("{component}/{path} is a {}, not a file", entry.kind.name())));
     };
     let archives = chain.archives(component);
-    let mut output =
-        Sparse { out, position: 0, regions: regions.clone().unwrap_or_else(|| vec![(0, *size)]), region: 0, inside: 0 };
+    let regions = regions.clone().unwrap_or_else(|| vec![(0, *size)]).into();
+    let mut output = Sparse { out, position: 0, regions };
     let mut scratch = Scratch::new()?;
     let mut frame = Vec::new();
     let mut hasher = Hasher::default();
@@ -326,28 +327,25 @@ pub fn cat(chain: &Arc<Chain>, component: &str, path: &EntryPath, out: &mut dyn 
 struct Sparse<'a> {
     out: &'a mut dyn Write,
     position: u64,
-    regions: Vec<(u64, u64)>,
-    region: usize,
-    inside: u64,
+    /// What is still to be written: offset and length.
+    regions: VecDeque<(u64, u64)>,
 }
 
 impl Sparse<'_> {
     fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            let Some(&(offset, length)) = self.regions.get(self.region) else {
+            let Some((offset, length)) = self.regions.pop_front() else {
                 return Err(Error::damage("a file has more content than its regions"));
             };
-            if self.inside == length {
-                self.region += 1;
-                self.inside = 0;
-                continue;
+            self.zeros_to(offset)?;
+            let (now, later) = bytes.split_at(usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len()));
+            self.out.write_all(now).doing("cannot write the content")?;
+            let taken = now.len() as u64;
+            self.position += taken;
+            if taken < length {
+                self.regions.push_front((offset + taken, length - taken));
             }
-            self.zeros_to(offset + self.inside)?;
-            let take = usize::try_from(length - self.inside).unwrap_or(usize::MAX).min(bytes.len());
-            self.out.write_all(&bytes[..take]).doing("cannot write the content")?;
-            self.position += take as u64;
-            self.inside += take as u64;
-            bytes = &bytes[take..];
+            bytes = later;
         }
         Ok(())
     }

@@ -151,10 +151,8 @@ fn archive_fault(
             if (frames, bytes) == (record.frames, record.tar_bytes) {
                 return Ok(None);
             }
-            format!(
-                "it holds {frames} frames of {bytes} bytes, the manifest says {} of {}",
-                record.frames, record.tar_bytes
-            )
+            let ArchiveRecord { frames: promised, tar_bytes, .. } = record;
+            format!("it holds {frames} frames of {bytes} bytes, the manifest says {promised} of {tar_bytes}")
         }
     };
     Ok(Some(Finding::of_file(id, Some(component), &record.name, FindingKind::Content, fault)))

@@ -102,10 +102,8 @@ impl<'a> KeylessChecker<'a> {
         }
         let place = pointed.as_deref().map_or("nothing".into(), |p| p.display().to_string());
         let newest = newest.map_or("none", |id| id.as_str());
-        self.note(
-            LATEST_LINK,
-            &format!("it points to {place}, the newest backup is {newest}; the next backup sets it right"),
-        );
+        let detail = format!("it points to {place}, the newest backup is {newest}; the next backup sets it right");
+        self.note(LATEST_LINK, &detail);
     }
 
     /// The convenience copy should say exactly what is trusted, or somebody could be led to trust more.

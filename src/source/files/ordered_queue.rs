@@ -197,11 +197,6 @@ impl<W, R> OrderedQueue<W, R> {
         lock(&self.inner).closed = true;
         self.work.notify_all();
     }
-
-    #[cfg(test)]
-    pub(super) fn ahead(&self) -> usize {
-        lock(&self.inner).ahead
-    }
 }
 
 /// A thread that dies in its work must not leave the consumer waiting.
@@ -245,7 +240,7 @@ mod tests {
                 .collect();
             let mut results = Vec::new();
             while let Some(result) = line.next(visit) {
-                assert!(line.ahead() <= MAX_AHEAD + threads);
+                assert!(lock(&line.inner).ahead <= MAX_AHEAD + threads);
                 results.push(result);
             }
             line.close();
@@ -276,7 +271,7 @@ mod tests {
         while lock(&line.inner).idle == 0 {
             thread::yield_now();
         }
-        assert!((16..=MAX_AHEAD).contains(&line.ahead()), "{}", line.ahead());
+        assert!((16..=MAX_AHEAD).contains(&lock(&line.inner).ahead), "{}", lock(&line.inner).ahead);
         line.close();
         worker.join().unwrap();
     }

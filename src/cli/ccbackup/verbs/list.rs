@@ -33,12 +33,9 @@ pub(super) fn list(context: &Context) -> Result<u8> {
     let strangers: Vec<_> = backups.iter().filter(|b| b.trusted == Some(false)).map(|b| b.id.as_str()).collect();
     if let Some(named) = strangers.chunks(SHOWN_STRANGERS).next() {
         let more = if strangers.len() > named.len() { ", …" } else { "" };
-        context.terminal.warn(&format!(
-            "{} of {} backups are not bound by a trusted signature and do not count: {}{more}",
-            strangers.len(),
-            backups.len(),
-            named.join(", ")
-        ));
+        let (count, all, named) = (strangers.len(), backups.len(), named.join(", "));
+        let what = format!("{count} of {all} backups are not bound by a trusted signature and do not count");
+        context.terminal.warn(&format!("{what}: {named}{more}"));
     }
     if backups.iter().any(|b| b.damage.is_some()) {
         return Ok(DAMAGE_FOUND);

@@ -64,10 +64,8 @@ fn conclude(context: &Context, report: &RestoreReport) -> Result<u8> {
 fn print(terminal: &Terminal, report: &RestoreReport) -> Result<()> {
     let (would, bytes) = (if report.dry_run { "would write" } else { "wrote" }, human_bytes(report.bytes_written));
     terminal.print(format!("backup {} → {}", report.id, shown(&path_text(&report.target))))?;
-    terminal.print(format!(
-        "{} entries: {would} {} ({bytes}), {} were there already",
-        report.entries, report.written, report.unchanged
-    ))?;
+    let RestoreReport { entries, written, unchanged, .. } = report;
+    terminal.print(format!("{entries} entries: {would} {written} ({bytes}), {unchanged} were there already"))?;
     for path in &report.deleted {
         let word = if report.dry_run { "would remove" } else { "removed" };
         terminal.print(format!("{word} {}", shown(path)))?;

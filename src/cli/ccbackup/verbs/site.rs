@@ -43,10 +43,8 @@ pub(super) fn resolve(context: &Context, session: &Session, id: &BackupRef) -> R
         context.terminal.warn(&format!("backup {id} does not count, though it claims to be newer: {why}"));
     }
     if let Some(gone) = gone {
-        context.terminal.warn(&format!(
-            "backup {gone}, the last that this host made, is not in the repository; the latest is {}",
-            latest.id
-        ));
+        let gone = format!("backup {gone}, the last that this host made, is not in the repository");
+        context.terminal.warn(&format!("{gone}; the latest is {}", latest.id));
     }
     Ok(latest.id)
 }

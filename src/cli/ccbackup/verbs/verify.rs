@@ -60,12 +60,8 @@ fn print(terminal: &Terminal, report: &VerifyReport) -> Result<()> {
     }
     let deep =
         if report.depth == "deep" { format!(", {} entries opened and hashed", report.entries) } else { String::new() };
-    let what = format!(
-        "{}, {} archive and index files, {}{deep}",
-        counted(report.backups.len(), "backup"),
-        report.archives,
-        human_bytes(report.bytes)
-    );
+    let (backups, bytes) = (counted(report.backups.len(), "backup"), human_bytes(report.bytes));
+    let what = format!("{backups}, {} archive and index files, {bytes}{deep}", report.archives);
     if !report.ok {
         return terminal.print(format!("{} in {what}", counted(report.findings.len(), "finding")));
     }

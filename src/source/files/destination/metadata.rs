@@ -130,7 +130,7 @@ impl Destination {
     }
 
     fn set_xattr(&self, handle: &Handle, entry: &Entry, xattr: &Xattr, always: bool) -> Result<()> {
-        if !always && handle.xattrs().value(&xattr.name).is_ok_and(|value| value.as_deref() == Some(&*xattr.value)) {
+        if !always && has_xattr(handle, xattr) {
             return Ok(());
         }
         let what = format_args!("attribute {:?}", String::from_utf8_lossy(&xattr.name));
@@ -164,11 +164,8 @@ impl Destination {
 
     /// The error for an entry that somebody exchanged meanwhile.
     pub(super) fn replaced(&self, entry: &Entry) -> Error {
-        Error::failed(format!(
-            "{} was a {} and is now something else: somebody else writes into the target",
-            self.shown(&entry.path),
-            entry.kind.name()
-        ))
+        let (shown, kind) = (self.shown(&entry.path), entry.kind.name());
+        Error::failed(format!("{shown} was a {kind} and is now something else: somebody else writes into the target"))
     }
 }
 
@@ -176,9 +173,9 @@ fn has_xattrs(handle: &Handle, entry: &Entry) -> bool {
     let no_others = handle.xattrs().names().is_ok_and(|names| {
         names.iter().filter(|name| is_ours(name)).all(|name| entry.xattrs.iter().any(|x| x.name == **name))
     });
-    no_others
-        && entry
-            .xattrs
-            .iter()
-            .all(|x| handle.xattrs().value(&x.name).is_ok_and(|value| value.as_deref() == Some(&*x.value)))
+    no_others && entry.xattrs.iter().all(|xattr| has_xattr(handle, xattr))
+}
+
+fn has_xattr(handle: &Handle, xattr: &Xattr) -> bool {
+    handle.xattrs().value(&xattr.name).is_ok_and(|value| value.as_deref() == Some(&*xattr.value))
 }
