@@ -91,11 +91,11 @@ fn entry(member: &Member) -> Option<Entry> {
             }
         }
         MemberKind::Dir => EntryKind::Dir,
-        MemberKind::Symlink { target } => EntryKind::Symlink { target: target.clone() },
-        MemberKind::Hardlink { target } => EntryKind::Hardlink { target: EntryPath::new(target.clone()).ok()? },
+        MemberKind::Symlink(target) => EntryKind::Symlink { target: target.clone() },
+        MemberKind::Hardlink(target) => EntryKind::Hardlink { target: EntryPath::new(target.clone()).ok()? },
         MemberKind::Fifo => EntryKind::Fifo,
-        &MemberKind::CharDevice { major, minor } => EntryKind::CharDevice { major, minor },
-        &MemberKind::BlockDevice { major, minor } => EntryKind::BlockDevice { major, minor },
+        &MemberKind::CharDevice(major, minor) => EntryKind::CharDevice { major, minor },
+        &MemberKind::BlockDevice(major, minor) => EntryKind::BlockDevice { major, minor },
     };
     if !member.xattrs.iter().all(|x| can_hold_xattr(&x.name)) {
         return None;

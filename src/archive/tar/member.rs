@@ -45,32 +45,16 @@ pub enum MemberKind {
     File,
     /// A folder.
     Dir,
-    /// A symbolic link.
-    Symlink {
-        /// The link's text.
-        target: Vec<u8>,
-    },
-    /// Another name of an earlier member.
-    Hardlink {
-        /// Path of that member, a valid entry path.
-        target: Vec<u8>,
-    },
+    /// A symbolic link; its text.
+    Symlink(Vec<u8>),
+    /// Another name of an earlier member; that one's path, a valid entry path.
+    Hardlink(Vec<u8>),
     /// A named pipe.
     Fifo,
-    /// A character device.
-    CharDevice {
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
-    /// A block device.
-    BlockDevice {
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
+    /// A character device; its major and minor number.
+    CharDevice(u32, u32),
+    /// A block device; its major and minor number.
+    BlockDevice(u32, u32),
 }
 
 impl MemberKind {
@@ -80,11 +64,11 @@ impl MemberKind {
         match self {
             Self::File => "file",
             Self::Dir => "dir",
-            Self::Symlink { .. } => "symlink",
-            Self::Hardlink { .. } => "hardlink",
+            Self::Symlink(_) => "symlink",
+            Self::Hardlink(_) => "hardlink",
             Self::Fifo => "fifo",
-            Self::CharDevice { .. } => "char",
-            Self::BlockDevice { .. } => "block",
+            Self::CharDevice(..) => "char",
+            Self::BlockDevice(..) => "block",
         }
     }
 }
@@ -138,14 +122,14 @@ impl Member {
 
     fn difference_of_kind(&self, entry: &Entry) -> Option<String> {
         match (&self.kind, &entry.kind) {
-            (MemberKind::Symlink { target }, EntryKind::Symlink { target: other }) if target != other => {
+            (MemberKind::Symlink(target), EntryKind::Symlink { target: other }) if target != other => {
                 differs("link target", &shown(target), &shown(other))
             }
-            (MemberKind::Hardlink { target }, EntryKind::Hardlink { target: other }) if target != other.as_bytes() => {
+            (MemberKind::Hardlink(target), EntryKind::Hardlink { target: other }) if target != other.as_bytes() => {
                 differs("link target", &shown(target), &shown(other.as_bytes()))
             }
             (
-                MemberKind::CharDevice { major, minor } | MemberKind::BlockDevice { major, minor },
+                MemberKind::CharDevice(major, minor) | MemberKind::BlockDevice(major, minor),
                 EntryKind::CharDevice { major: a, minor: b } | EntryKind::BlockDevice { major: a, minor: b },
             ) if (major, minor) != (a, b) => differs("device number", &format!("{major}:{minor}"), &format!("{a}:{b}")),
             (MemberKind::File, EntryKind::File { size, regions, in_pieces, .. }) => {

@@ -242,15 +242,15 @@ fn member_kind(header: &Header, kind: u8, name: &[u8], target: &[u8]) -> Result<
         // Before ustar, a slash at the end was all that told a folder.
         b'0' | 0 if name.ends_with(b"/") => MemberKind::Dir,
         b'0' | b'7' | 0 => MemberKind::File,
-        b'1' => MemberKind::Hardlink { target: clean_path(target, false)? },
+        b'1' => MemberKind::Hardlink(clean_path(target, false)?),
         b'2' => {
             if target.is_empty() || target.len() > MAX_TARGET_BYTES || target.contains(&0) {
                 return Err(bad(format!("a symbolic link has the target {}", shown(target))));
             }
-            MemberKind::Symlink { target: target.to_vec() }
+            MemberKind::Symlink(target.to_vec())
         }
-        b'3' => device().map(|(major, minor)| MemberKind::CharDevice { major, minor })?,
-        b'4' => device().map(|(major, minor)| MemberKind::BlockDevice { major, minor })?,
+        b'3' => device().map(|(major, minor)| MemberKind::CharDevice(major, minor))?,
+        b'4' => device().map(|(major, minor)| MemberKind::BlockDevice(major, minor))?,
         b'5' => MemberKind::Dir,
         b'6' => MemberKind::Fifo,
         b'S' => return Err(bad("a sparse file has a map of an old form, only GNU.sparse 1.0 can be read")),

@@ -86,7 +86,7 @@ fn harmless_forms_of_names_are_stripped() {
     ];
     let member = parse_member(&bytes.concat()).unwrap().unwrap();
     assert_eq!(member.path, long.as_bytes());
-    assert_eq!(member.kind, MemberKind::Symlink { target: link.into_bytes() });
+    assert_eq!(member.kind, MemberKind::Symlink(link.into_bytes()));
 }
 
 #[test]
