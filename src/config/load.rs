@@ -49,12 +49,8 @@ pub fn load(lookup: &Lookup) -> Result<Option<Config>> {
         })?;
         return parse(&text, &file, lookup.home.as_deref()).map(Some);
     }
-    let folders = [
-        Some(lookup.current.clone()),
-        lookup.xdg_config.as_ref().map(|folder| folder.join("ccbackup")),
-        lookup.system.clone(),
-    ];
-    for folder in folders.into_iter().flatten() {
+    let xdg_config = lookup.xdg_config.as_ref().map(|folder| folder.join("ccbackup"));
+    for folder in [Some(lookup.current.clone()), xdg_config, lookup.system.clone()].into_iter().flatten() {
         let file = folder.join(FILE_NAME);
         if let Some(text) = read(&file)? {
             return parse(&text, &file, lookup.home.as_deref()).map(Some);

@@ -8,7 +8,7 @@ use crate::engine::verify::Finding;
 use crate::model::{Digest, Entry, EntryKind};
 
 /// An entry as `--json` shows it.
-#[derive(Serialize)]
+#[derive(PartialEq, Serialize)]
 pub(super) struct ShownEntry {
     pub(super) component: String,
     pub(super) path: String,

@@ -37,7 +37,7 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
                 let key = (component.to_owned(), entry.path.as_bytes().to_vec());
                 let known = versions.entry(key).or_default();
                 match known.last_mut() {
-                    Some(last) if same_version(&last.entry, &shown) => {
+                    Some(last) if last.entry == shown => {
                         last.last = id.clone();
                         last.backups += 1;
                     }
@@ -78,11 +78,10 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
         context.terminal.warn(&format!("backup {id} could not be looked through: {}", error.one_line()));
     }
     let code = damage_of(context, &findings);
-    let is = |kind: Kind| unreadable.iter().any(|(_, e)| e.kind() == kind);
     if code != 0 || unreadable.iter().any(|(_, e)| e.is_damage()) {
         return Ok(DAMAGE_FOUND);
     }
-    if is(Kind::NewerFormat) {
+    if unreadable.iter().any(|(_, e)| e.kind() == Kind::NewerFormat) {
         return Ok(Kind::NewerFormat.exit_code());
     }
     if all.is_empty() {
@@ -94,9 +93,4 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
 fn time(entry: &ShownEntry) -> String {
     let seconds = entry.mtime.split('.').next().and_then(|s| s.parse().ok()).unwrap_or(0);
     Moment::from_unix_seconds(seconds).to_string()
-}
-
-fn same_version(a: &ShownEntry, b: &ShownEntry) -> bool {
-    (a.kind, a.size, &a.mode, a.uid, a.gid, &a.mtime, &a.sha256)
-        == (b.kind, b.size, &b.mode, b.uid, b.gid, &b.mtime, &b.sha256)
 }
