@@ -92,10 +92,10 @@ impl Session {
     fn new(repo: Repository, id: &str, host: Host, mut trust: Trust, keys: Keys) -> Result<Self> {
         let state = LocalState::new(&host.state_dir, id, host.disk.clone());
         if trust.signers.is_empty() {
-            trust.signers.extend(host.signer.iter().map(Signer::public));
-            trust.signers.extend(state.pinned()?);
+            host.signer.iter().map(Signer::public).for_each(|own| trust.add(own));
+            state.pinned()?.into_iter().for_each(|pinned| trust.add(pinned));
             for text in keys.signers() {
-                trust.signers.push(text.parse()?);
+                trust.add(text.parse()?);
             }
         }
         Ok(Self { repo, trust, keys, state, host, warnings: Vec::new(), adopts: false, lock: None })
