@@ -37,8 +37,10 @@ pub struct Session {
 
 impl Session {
     /// Opens the repository at `location` to read it. When `trust` names nobody, this host is believed, those whom it has
-    /// pinned for the repository, and those whom an identity file names; never anybody whom only the repository names. A `repository.json` that is damaged is a warning: nothing that is
-    /// signed needs it. So is another repository than this host has written to there.
+    /// pinned for the repository, and those whom an identity file names; never anybody whom only the repository names.
+    ///
+    /// A `repository.json` that is damaged is a warning: nothing that is signed needs it. So is another repository than
+    /// this host has written to there.
     pub fn open(location: &Path, host: Host, trust: Trust, keys: Keys) -> Result<Self> {
         let known = Places::new(&host.state_dir, host.disk.clone()).known(location);
         let was_here =
