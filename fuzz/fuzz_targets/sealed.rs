@@ -22,7 +22,7 @@ fn fixed() -> &'static Fixed {
         let dir = std::env::temp_dir().join(format!("ccbackup-fuzz-keys-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("the temporary folder can be written");
         let (identity, raw) = (dir.join("identity.txt"), dir.join("raw.key"));
-        let recipient = generate_identity(&identity, None, "2026-01-17T14:30:00Z").expect("a new file");
+        let recipient = generate_identity(&identity, None, Default::default()).expect("a new file");
         let aes = AesKey::generate(&raw).expect("a new file");
         let keys = Keys::load(&[identity, raw]).expect("own keys are read");
         std::fs::remove_dir_all(&dir).expect("own files");

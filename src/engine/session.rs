@@ -37,8 +37,10 @@ pub struct Session {
 
 impl Session {
     /// Opens the repository at `location` to read it. When `trust` names nobody, this host is believed, those whom it has
-    /// pinned for the repository, and those whom an identity file names; never anybody whom only the repository names. A `repository.json` that is damaged is a warning: nothing that is
-    /// signed needs it. So is another repository than this host has written to there.
+    /// pinned for the repository, and those whom an identity file names; never anybody whom only the repository names.
+    ///
+    /// A `repository.json` that is damaged is a warning: nothing that is signed needs it. So is another repository than
+    /// this host has written to there.
     pub fn open(location: &Path, host: Host, trust: Trust, keys: Keys) -> Result<Self> {
         let known = Places::new(&host.state_dir, host.disk.clone()).known(location);
         let was_here =
@@ -92,10 +94,10 @@ impl Session {
     fn new(repo: Repository, id: &str, host: Host, mut trust: Trust, keys: Keys) -> Result<Self> {
         let state = LocalState::new(&host.state_dir, id, host.disk.clone());
         if trust.signers.is_empty() {
-            trust.signers.extend(host.signer.iter().map(Signer::public));
-            trust.signers.extend(state.pinned()?);
+            host.signer.iter().map(Signer::public).for_each(|own| trust.add(own));
+            state.pinned()?.into_iter().for_each(|pinned| trust.add(pinned));
             for text in keys.signers() {
-                trust.signers.push(text.parse()?);
+                trust.add(text.parse()?);
             }
         }
         Ok(Self { repo, trust, keys, state, host, warnings: Vec::new(), adopts: false, lock: None })

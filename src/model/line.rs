@@ -92,7 +92,7 @@ impl Entry {
 
     /// Reads an index line, with or without its newline. Every value is checked: the line is untrusted.
     ///
-    /// Three steps, each with one question: [`Fields::read`] whether it has the form of the format, `from_fields` whether
+    /// Three steps, each with one question: `Fields::read` whether it has the form of the format, `from_fields` whether
     /// its texts are values and belong to its type, [`Self::check`] whether the values go together. [`Self::write_line`]
     /// is the other direction; what that writes, this must read.
     pub fn parse_line(line: &[u8]) -> Result<Self> {

@@ -17,6 +17,15 @@ pub struct Trust {
     pub allow_unsigned: bool,
 }
 
+impl Trust {
+    /// Believes one more.
+    pub fn add(&mut self, signer: SignerKey) {
+        if !self.signers.contains(&signer) {
+            self.signers.push(signer);
+        }
+    }
+}
+
 /// A backup whose manifest belongs to its signature (or whose signature was waived).
 #[derive(Clone, Debug)]
 pub struct Backup {

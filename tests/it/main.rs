@@ -41,6 +41,7 @@ mod property;
 mod readme;
 mod refusals;
 mod resume;
+mod session;
 mod support;
 mod threads;
 mod torture;

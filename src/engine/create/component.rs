@@ -2,6 +2,8 @@
 //!
 //! What bounds memory: the number of slots in flight times the size of a frame, whatever the tree's size.
 
+use std::collections::BTreeSet;
+
 use crossbeam_channel::{Receiver, bounded, select};
 
 use super::base::LastIndex;
@@ -15,8 +17,9 @@ use super::pack::Packer;
 use super::work::{BatchItem, FrameTasks, LargePart, Work};
 use crate::config::ComponentConfig;
 use crate::engine::Host;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::index::LocalIndex;
+use crate::model::BackupId;
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
 use crate::source::files::{Exclude, Names, Step, Walk, WalkOptions, walk};
@@ -39,6 +42,14 @@ pub(super) fn start_walk(spec: &ComponentConfig, options: &CreateOptions) -> Res
     walk(&spec.paths, options)
 }
 
+/// The same as a value of [`Walks`].
+pub(super) fn start_boxed_walk(
+    spec: &ComponentConfig,
+    options: &CreateOptions,
+) -> Result<Box<dyn Iterator<Item = Step> + Send>> {
+    Ok(Box::new(start_walk(spec, options)?))
+}
+
 /// Captures a component into the staging folder, and its index into the local copy.
 #[expect(clippy::too_many_arguments, reason = "what is captured, from where, on top of what, and to where")]
 pub(super) fn capture(
@@ -53,8 +64,26 @@ pub(super) fn capture(
 ) -> Result<Collected> {
     let captured_from = host.clock.now();
     let walk = walks(spec, options)?;
-    let last_segments = last.map(|l| l.copy.last_segments()).transpose()?;
-    let mut collector = Collector::new(spec, options, staging, local.create(&host.disk)?, last_segments)?;
+    let capture = || {
+        let last_segments = last.map(|l| l.copy.last_segments()).transpose()?;
+        let mut collector = Collector::new(spec, options, staging, local.create(&host.disk)?, last_segments)?;
+        let referenced = drain(walk, last, &mut collector, options, staging, monitor)?;
+        let mut collected = collector.finish(captured_from, host.clock)?;
+        collected.depends_on.extend(referenced);
+        Ok(collected)
+    };
+    capture().map_err(|e: Error| e.within(format!("cannot capture the component {}", spec.name)))
+}
+
+/// Runs the threads until the walk has ended. Returns the backups that unchanged entries refer to.
+fn drain(
+    walk: impl Iterator<Item = Step> + Send,
+    last: Option<&LastIndex>,
+    collector: &mut Collector<'_>,
+    options: &CreateOptions,
+    staging: &Staging,
+    monitor: &dyn Monitor,
+) -> Result<BTreeSet<BackupId>> {
     let context = CaptureContext { backup: staging.id(), names: Names::system(), known: KnownContent::new(last) };
     let workers = options.threads.max(1);
     let (slot_sender, slots) = bounded(workers * 2 + 2);
@@ -78,11 +107,7 @@ pub(super) fn capture(
         }
         // The joiner's error is the cause when the collector only saw its queue end.
         let referenced = joined?;
-        served?;
-        collected?;
-        let mut collected = collector.finish(captured_from, host.clock)?;
-        collected.depends_on.extend(referenced);
-        Ok(collected)
+        served.and(collected).map(|()| referenced)
     })
 }
 

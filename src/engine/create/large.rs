@@ -106,7 +106,9 @@ impl<'a, 'p> LargeFile<'a, 'p> {
         let (file, stat) = found.open()?;
         let is_the_one_found = stat.is_same_file(&found.stat);
         let mut bytes_read = 0;
-        for attempt in 1.. {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
             let mut problems = Vec::new();
             let stat = found.stat_again(&file)?;
             let (mut entry, regions) = file_entry(found, &file, &stat, self.context, &mut problems)?;
@@ -149,7 +151,6 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             self.monitor.advance(0, 1);
             return Ok(LargeDone { line: Some(line), problems, bytes_read });
         }
-        Err(Halt::GivenUp)
     }
 
     /// Writes the stub of a file in pieces, whose home that is.

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use super::base::{LastIndex, Volumes};
 use super::options::CreateOptions;
 use super::report::FullBecause;
+use crate::config::ComponentConfig;
 use crate::engine::{Host, Session};
 use crate::error::{Error, Hint, Kind, Result};
-use crate::model::{BackupId, Dependency, Digest, Manifest};
+use crate::model::{BackupId, ComponentRecord, Dependency, Digest, Manifest};
 use crate::repo::Repository;
 use crate::repo::backup::{MANIFEST_FILE, Trust, parse_sums};
 use crate::repo::catalog::{Catalog, SHOWN_PASSED_OVER};
@@ -20,7 +21,7 @@ use crate::repo::state::{ACCEPTANCE, LocalState};
 pub(super) struct ParentChoice {
     pub(super) next_sequence: u64,
     pub(super) parent: Option<Dependency>,
-    pub(super) parent_manifest: Option<Manifest>,
+    parent_manifest: Option<Manifest>,
     /// Why nothing is built upon although there are earlier backups.
     pub(super) full_because: Option<FullBecause>,
     /// Backups that were passed over, to be verified.
@@ -48,9 +49,8 @@ impl ParentChoice {
     pub(super) fn make(session: &Session, catalog: &Catalog, options: &CreateOptions) -> Result<Self> {
         let Session { repo, state, host, .. } = session;
         let head = state.head().unwrap_or_default();
-        let own = host.signer.iter().map(Signer::public);
-        let signers = session.trust.signers.iter().cloned().chain(own).chain(state.pinned()?).collect();
-        let trust = Trust { signers, allow_unsigned: false };
+        let mut trust = Trust { allow_unsigned: false, ..session.trust.clone() };
+        host.signer.iter().map(Signer::public).chain(state.pinned()?).for_each(|signer| trust.add(signer));
         let standing = catalog.standing(repo, &trust, head.as_ref().map_or(0, |h| h.sequence))?;
         let notes = standing.passed_over.iter().take(SHOWN_PASSED_OVER).map(|p| {
             let why = p.why.one_line();
@@ -168,6 +168,28 @@ impl ParentChoice {
     /// The index that a component builds on.
     pub(super) fn last_index(&self, component: &str) -> Option<&LastIndex> {
         self.last.get(component)
+    }
+
+    /// Missing or shrunken parts fail the backup before anything is published.
+    pub(super) fn check_expectations(&self, spec: &ComponentConfig, record: &ComponentRecord) -> Result<()> {
+        if let Some(min) = spec.expect.min_entries.filter(|&min| record.entries < min) {
+            return Err(Error::failed(format!(
+                "the component {} has {} entries, at least {min} are expected",
+                spec.name, record.entries
+            ))
+            .hint("nothing was published; change `expect` in the configuration if this is right"));
+        }
+        let before = self.parent_manifest.as_ref().and_then(|m| m.component(&spec.name)).map(|c| c.content_bytes);
+        if let (Some(percent), Some(before)) = (spec.expect.max_shrink, before)
+            && record.content_bytes < before.saturating_sub(percent.of(before))
+        {
+            return Err(Error::failed(format!(
+                "the component {} shrank from {before} to {} bytes, more than the {percent} that are expected",
+                spec.name, record.content_bytes
+            ))
+            .hint("nothing was published; change `expect` in the configuration if this is right"));
+        }
+        Ok(())
     }
 
     /// A backup that is referred to, with its digest.

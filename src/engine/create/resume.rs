@@ -1,6 +1,5 @@
 //! What a killed run left: its staging folder, and the components that it finished there.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::options::CreateOptions;
@@ -16,16 +15,21 @@ use crate::repo::state::FinishedComponent;
 /// Components of a killed run are taken over only this long: a recovery point should be of one time.
 const MAX_RESUMED: Duration = Duration::from_secs(6 * 3600);
 
-/// Finds a staging folder of a killed run to go on with, removes all others, or begins a new one. With the components
-/// that need not be captured again, by name: their files were compared with their digests here, and are not again.
+/// What a killed run made of a component, if that need not be captured again, and the component's fingerprint.
+pub(super) type Resumed = (Option<FinishedComponent>, Digest);
+
+/// Finds a staging folder of a killed run to go on with, removes all others, or begins a new one. With what is
+/// known of each component that is asked for, in their order: files of a finished one were compared with their digests
+/// here, and are not again.
 pub(super) fn stage(
     session: &Session,
     catalog: &Catalog,
     choice: &ParentChoice,
     options: &CreateOptions,
     now: Moment,
-) -> Result<(Staging, BTreeMap<String, FinishedComponent>)> {
+) -> Result<(Staging, Vec<Resumed>)> {
     let (repo, disk) = (&session.repo, &session.host.disk);
+    let fingerprints: Vec<_> = options.components.iter().map(|spec| fingerprint(spec, options, choice)).collect();
     let mut reusable = None;
     for id in repo.incomplete_ids()? {
         let staging = Staging::adopt(repo, id.clone(), disk);
@@ -33,11 +37,10 @@ pub(super) fn stage(
         // What somebody else put there does not count.
         let newer = choice.parent.as_ref().is_none_or(|p| p.id.moment() < id.moment());
         if young && newer && reusable.is_none() {
-            let finished =
-                options.components.iter().filter_map(|spec| finished(session, &staging, choice, options, spec));
-            let finished: BTreeMap<_, _> = finished.map(|f| (f.record.name.clone(), f)).collect();
-            if !finished.is_empty() {
-                reusable = Some((staging, finished));
+            let components = options.components.iter().zip(&fingerprints);
+            let found: Vec<_> = components.map(|(spec, f)| finished(session, &staging, choice, spec, *f)).collect();
+            if found.iter().any(Option::is_some) {
+                reusable = Some((staging, found));
                 continue;
             }
         }
@@ -47,28 +50,34 @@ pub(super) fn stage(
             drop(std::fs::remove_dir_all(session.state.copies_dir(&id)));
         }
     }
-    reusable.map_or_else(|| Ok((begin(session, catalog, now)?, BTreeMap::new())), Ok)
+    let (staging, found) = match reusable {
+        Some(reusable) => reusable,
+        None => (begin(session, catalog, now)?, vec![None; fingerprints.len()]),
+    };
+    Ok((staging, found.into_iter().zip(fingerprints).collect()))
 }
 
-/// A component that was finished in the staging folder and would be made the same way again, if all its files are whole.
+/// A component that was finished in the staging folder and would be made the same way again, if all its files are whole and
+/// it is what is expected of it.
 fn finished(
     session: &Session,
     staging: &Staging,
     choice: &ParentChoice,
-    options: &CreateOptions,
     spec: &ComponentConfig,
+    fingerprint: Digest,
 ) -> Option<FinishedComponent> {
     let found = session.state.finished(staging.id(), &spec.name)?;
     let copy = session.state.copy(staging.id(), &spec.name);
-    let usable = fingerprint(spec, options, choice) == found.fingerprint
+    let usable = fingerprint == found.fingerprint
         && found.record.name == spec.name
+        && choice.check_expectations(spec, &found.record).is_ok()
         && staging.holds(&found.record)
         && copy.digest().is_ok_and(|d| d == found.copy_sha256);
     usable.then_some(found)
 }
 
 /// What a finished component depends on; equal means it would be made the same way again.
-pub(super) fn fingerprint(spec: &ComponentConfig, options: &CreateOptions, choice: &ParentChoice) -> Digest {
+fn fingerprint(spec: &ComponentConfig, options: &CreateOptions, choice: &ParentChoice) -> Digest {
     let base = choice.last_index(&spec.name).and(choice.parent.as_ref());
     let CreateOptions { level, volume_bytes, rehash, .. } = options;
     let facts = serde_json::json!([spec, options.sealer.sealing(), level, base, volume_bytes, rehash]);

@@ -13,7 +13,7 @@ use super::texts::texts;
 use crate::config::ComponentConfig;
 use crate::engine::Session;
 use crate::error::{Context, Error, Hint, Result};
-use crate::model::{BackupId, BackupKind, ComponentRecord, FORMAT_NAME, FORMAT_VERSION, Manifest, Moment};
+use crate::model::{BackupId, BackupKind, Digest, FORMAT_NAME, FORMAT_VERSION, Manifest, Moment};
 use crate::monitor::Monitor;
 use crate::repo::catalog::Catalog;
 use crate::repo::publish::{Staging, point_latest};
@@ -28,9 +28,10 @@ pub fn identity_of(path: &Path) -> Result<(u64, u64)> {
 }
 
 impl Session {
-    /// Makes a backup. Needs the host's signer; what went wrong with single entries is in the report.
+    /// Makes a backup, in a session that was opened by [`Session::open_or_create`]. What went wrong with single entries is
+    /// in the report.
     pub fn create(&self, options: &CreateOptions, monitor: &dyn Monitor) -> Result<CreateReport> {
-        self.create_from(options, &|spec, options| Ok(Box::new(component::start_walk(spec, options)?)), monitor)
+        self.create_from(options, &component::start_boxed_walk, monitor)
     }
 
     /// The same from any walks: a test changes the tree between what a walk saw and what is read.
@@ -43,7 +44,9 @@ impl Session {
         let begun = Instant::now();
         options.check()?;
         let signer = self.host.signer()?;
-        let _lock = if self.lock.is_none() { Some(self.repo.lock()?) } else { None };
+        if self.lock.is_none() {
+            return Err(Error::usage("this session was opened to read; a backup needs one that was opened to write"));
+        }
         let now = self.host.clock.now();
         let own = [self.repo.identity()?, identity_of(&self.host.state_dir)?];
         let options =
@@ -58,15 +61,15 @@ impl Session {
             Some(FullBecause { why, hint: None }) => monitor.note(&format!("this is a full backup: {why}")),
             None => {}
         }
-        let (staging, mut taken_over) = resume::stage(self, &catalog, &choice, options, now)?;
+        let (staging, components) = resume::stage(self, &catalog, &choice, options, now)?;
         let mut finished = Vec::new();
-        for spec in &options.components {
-            finished.push(match taken_over.remove(&spec.name) {
+        for (spec, (taken_over, fingerprint)) in options.components.iter().zip(components) {
+            finished.push(match taken_over {
                 Some(found) => {
                     monitor.note(&format!("{}: taken over from the run that was cut short", spec.name));
                     found
                 }
-                None => self.capture(spec, options, walks, &choice, &staging, monitor)?,
+                None => self.capture(spec, fingerprint, options, walks, &choice, &staging, monitor)?,
             });
         }
         let manifest = self.manifest(options, &choice, staging.id(), &finished, now)?;
@@ -94,9 +97,11 @@ impl Session {
     }
 
     /// Captures a component, checks it against what is expected of it, and notes that it is finished.
+    #[expect(clippy::too_many_arguments, reason = "what is captured, from where, on top of what, and to where")]
     fn capture(
         &self,
         spec: &ComponentConfig,
+        fingerprint: Digest,
         options: &CreateOptions,
         walks: Walks<'_>,
         choice: &ParentChoice,
@@ -109,11 +114,10 @@ impl Session {
         let copy = state.copy(staging.id(), &spec.name);
         copy.remove(&self.host.disk)?;
         let last = choice.last_index(&spec.name);
-        let collected = component::capture(spec, options, walks, last, staging, &copy, &self.host, monitor)
-            .map_err(|e| e.within(format!("cannot capture the component {}", spec.name)))?;
-        check_expectations(spec, &collected.record, choice.parent_manifest.as_ref())?;
+        let collected = component::capture(spec, options, walks, last, staging, &copy, &self.host, monitor)?;
+        choice.check_expectations(spec, &collected.record)?;
         let finished = FinishedComponent {
-            fingerprint: resume::fingerprint(spec, options, choice),
+            fingerprint,
             record: collected.record,
             depends_on: collected.depends_on.into_iter().collect(),
             copy_sha256: copy.digest()?,
@@ -154,26 +158,4 @@ impl Session {
             components: finished.iter().map(|f| f.record.clone()).collect(),
         })
     }
-}
-
-/// Missing or shrunken parts fail the backup before anything is published.
-fn check_expectations(spec: &ComponentConfig, record: &ComponentRecord, parent: Option<&Manifest>) -> Result<()> {
-    if let Some(min) = spec.expect.min_entries.filter(|&min| record.entries < min) {
-        return Err(Error::failed(format!(
-            "the component {} has {} entries, at least {min} are expected",
-            spec.name, record.entries
-        ))
-        .hint("nothing was published; change `expect` in the configuration if this is right"));
-    }
-    let before = parent.and_then(|m| m.component(&spec.name)).map(|c| c.content_bytes);
-    if let (Some(percent), Some(before)) = (spec.expect.max_shrink, before)
-        && record.content_bytes < before.saturating_sub(percent.of(before))
-    {
-        return Err(Error::failed(format!(
-            "the component {} shrank from {before} to {} bytes, more than the {percent} that are expected",
-            spec.name, record.content_bytes
-        ))
-        .hint("nothing was published; change `expect` in the configuration if this is right"));
-    }
-    Ok(())
 }

@@ -27,7 +27,10 @@ pub(super) fn extras(
         return Ok(Vec::new());
     }
     let extras = target.extras(&|path| keep.contains(&Digest::of(path)), open_closed)?;
-    problems.extend(problems_of(target, component));
+    // A dry run cannot look into folders that a restore would open.
+    if open_closed {
+        problems.extend(problems_of(target, component));
+    }
     Ok(extras)
 }
 

@@ -20,7 +20,8 @@ use crate::model::{BackupId, ComponentRecord, escape_path};
 use crate::monitor::Monitor;
 use crate::source::files::destination::{Destination, DestinationOptions};
 
-/// A restore that can be shown and then carried out. It has opened the indexes and written nothing.
+/// A restore that can be shown and then carried out. It has opened the indexes and written nothing; folders in the
+/// destination that are closed to us were opened for a look and closed again.
 #[derive(Debug)]
 pub struct RestorePlan {
     chain: Arc<Chain>,
@@ -137,6 +138,8 @@ impl RestorePlan {
     pub fn apply(self, monitor: &dyn Monitor) -> Result<RestoreReport> {
         let begun = Instant::now();
         let Self { chain, target, options, disk, components, mut report, planned_in } = self;
+        // Something may have come there since the plan was made.
+        check_target(&chain, &target, &options)?;
         let continued = marker::is_there(&target);
         marker::place(&target, &chain, &disk)?;
         for Component { record, inventory, extras } in &components {
@@ -178,21 +181,25 @@ fn conclude(mut report: RestoreReport, chain: &Chain, took: Duration) -> Restore
     report
 }
 
-/// Checks that the target may be used, without touching it.
+/// Checks what is asked for and that the target may be used, without touching it.
 fn begin(chain: &Arc<Chain>, target: &Path, options: &RestoreOptions) -> Result<RestoreReport> {
     if options.delete && !options.selection.is_everything() {
         return Err(Error::usage("a deletion cannot be combined with a selection")
             .hint("it would remove what was only not selected"));
     }
     chain.components(&options.components)?;
-    let continued = marker::belongs_to(target, chain, options.overwrite)?;
-    if !options.overwrite && !continued && !is_empty(target)? {
-        return Err(
-            Error::new(Kind::WouldOverwrite, format!("{} is not empty", path_text(target))).hint(Hint::TargetInUse)
-        );
-    }
+    check_target(chain, target, options)?;
     let id: &BackupId = &chain.backup.manifest.id;
     Ok(RestoreReport { id: id.to_string(), target: target.to_owned(), ..RestoreReport::default() })
+}
+
+/// Refuses a folder that holds anything that is not of this restore, unless it may be written over.
+fn check_target(chain: &Chain, target: &Path, options: &RestoreOptions) -> Result<()> {
+    let continued = marker::belongs_to(target, chain, options.overwrite)?;
+    if options.overwrite || continued || is_empty(target)? {
+        return Ok(());
+    }
+    Err(Error::new(Kind::WouldOverwrite, format!("{} is not empty", path_text(target))).hint(Hint::TargetInUse))
 }
 
 fn is_empty(dir: &Path) -> Result<bool> {

@@ -73,7 +73,7 @@ impl<'a> KeylessChecker<'a> {
             || name == LOCK_FILE && file_type.is_file();
         let shown = crate::model::escape_path(bytes);
         match name.parse::<BackupId>() {
-            Ok(id) if self.was_made_meanwhile(&id) => self.note(&shown, "it was made while this ran and not looked at"),
+            Ok(id) if self.was_made_meanwhile(&id) => self.note(&shown, "it was made while this ran and not checked"),
             Ok(_) => self.findings.push(Finding::of_repository(
                 &shown,
                 "it is named like a backup and is no folder".into(),

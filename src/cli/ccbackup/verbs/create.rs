@@ -43,6 +43,8 @@ pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
     let mut session = Session::open_or_create(&location, host(context, Some(signer))?, args.adopt)?;
     session.trust.signers.extend(trusted);
     let report = session.create(&options, &context.monitor)?;
+    // Others may write while the report is read.
+    drop(session);
     context.monitor.finish();
     let mut shown = document(&report)?;
     if let Some(full) = &report.full_because {

@@ -151,13 +151,13 @@ impl Tour<'_> {
 
 /// The largest archive of the newest backup.
 fn newest_archive(repository: &Path) -> Result<PathBuf> {
-    let folder = repository.join("latest").canonicalize().doing("cannot find the newest backup")?;
-    let archives = WalkDir::new(&folder).into_iter().filter_map(|item| {
+    let archives = WalkDir::new(repository).into_iter().filter_map(|item| {
         let item = item.ok()?;
-        let length = item.metadata().ok()?.len();
-        item.file_name().to_str().is_some_and(|n| n.ends_with(".tar.zst.age")).then(|| (length, item.into_path()))
+        let (folder, length) = (item.path().parent()?.to_owned(), item.metadata().ok()?.len());
+        item.file_name().to_str()?.ends_with(".tar.zst.age").then(|| (folder, length, item.into_path()))
     });
-    archives.max().map(|(_, path)| path).ok_or_else(|| Error::failed("the newest backup of the demo has no archive"))
+    // Names of backups begin with their time.
+    archives.max().map(|(_, _, path)| path).ok_or_else(|| Error::failed("the demo's backups have no archive"))
 }
 
 fn flip(path: &Path) -> Result<()> {

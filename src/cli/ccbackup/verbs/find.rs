@@ -75,7 +75,7 @@ pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
         Ok(())
     })?;
     for (id, error) in &unreadable {
-        context.terminal.warn(&format!("backup {id} could not be looked through: {}", error.one_line()));
+        context.terminal.warn(&format!("backup {id} could not be searched: {}", error.one_line()));
     }
     let code = damage_of(context, &findings);
     if code != 0 || unreadable.iter().any(|(_, e)| e.is_damage()) {

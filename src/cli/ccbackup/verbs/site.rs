@@ -22,7 +22,9 @@ pub(super) fn open(context: &Context) -> Result<Session> {
     let location = context.repository(&config)?;
     let signers = named_signers(context, &config)?;
     let trust = Trust { signers, allow_unsigned: context.global.allow_unsigned };
-    let session = Session::open(&location, host(context, own_signer(context)?)?, trust, keys(context)?)?;
+    // Whoever names somebody does not depend on what this host is.
+    let own = if trust.signers.is_empty() { own_signer(context)? } else { None };
+    let session = Session::open(&location, host(context, own)?, trust, keys(context)?)?;
     session.warnings.iter().for_each(|warning| context.terminal.warn(warning));
     Ok(session)
 }

@@ -1,7 +1,7 @@
 //! What lies below the target and in no inventory.
 //!
 //! Invariant: the walk goes from folder descriptor to folder descriptor, enters no symbolic link and no other file
-//! system, and leaves everything as it was. It only lists; [`Destination::remove`] removes what was listed.
+//! system, and leaves everything as it was: folders that were opened for the look are closed again. It only lists; [`Destination::remove`] removes what was listed.
 
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -119,7 +119,9 @@ impl Search<'_> {
             let text = "another file system is mounted there; nothing in it was removed";
             self.target.problem_at(&self.path, text.to_owned());
         } else {
-            let closed = (self.open_closed && make_accessible(&handle.fd, name.to_bytes(), &stat)).then_some(stat.mode);
+            // What may be listed and looked into is left as it is.
+            let opens = self.open_closed && stat.mode & 0o500 != 0o500;
+            let closed = (opens && make_accessible(&handle.fd, name.to_bytes(), &stat)).then_some(stat.mode);
             match Level::enter(&handle.fd, name, self.path.len()) {
                 Ok(below) => self.levels.push(Level { closed, ..below }),
                 Err(errno) => {

@@ -61,7 +61,7 @@ impl Destination {
     fn open_one(&self, path: &[u8]) -> Result<Opened, Errno> {
         let handle = Handle::path_only(self.reach(path)?);
         let before = handle.stat()?;
-        if before.mounted && !path.is_empty() {
+        if (before.mounted && !path.is_empty()) || before.device != Stat::of(&self.shared.root)?.device {
             return Err(Errno::XDEV); // mounted since it was listed
         }
         Ok(Opened { was_closed: handle.make_accessible(&before), handle, before })
