@@ -12,7 +12,7 @@ use crate::monitor::Monitor as _;
 use crate::rate_limit::RateLimit;
 
 /// The folder of the repository when nothing names another, under the current folder.
-const DEFAULT_REPOSITORY: &str = "backups";
+pub(crate) const DEFAULT_REPOSITORY: &str = "backups";
 
 /// Global flags, environment, folders, terminal and monitor of one run.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Context {
     /// The environment as it was at the start.
     pub environment: Environment,
     /// Where keys and state of this host live.
-    pub home: HostDirs,
+    pub dirs: HostDirs,
     /// Where results, warnings and questions go.
     pub terminal: Terminal,
     /// What long work reports to.
@@ -35,7 +35,7 @@ impl Context {
     pub fn new(global: Global, environment: Environment, terminal: Terminal, stop: StopFlag) -> Self {
         let rate_limit = global.limit_rate.map(RateLimit::new);
         let monitor = TerminalMonitor::new(terminal.clone(), global.json_progress, global.quiet, stop, rate_limit);
-        Self { home: HostDirs::new(&environment), global, environment, terminal, monitor }
+        Self { dirs: HostDirs::new(&environment), global, environment, terminal, monitor }
     }
 
     /// Whether the result is one JSON document on stdout.

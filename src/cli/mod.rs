@@ -20,6 +20,7 @@ mod terminal;
 mod text;
 
 pub use context::Context;
+pub(crate) use context::DEFAULT_REPOSITORY;
 pub use environment::Environment;
 pub use error::report;
 pub(crate) use error::{DAMAGE_FOUND, DONE_WITH_PROBLEMS};

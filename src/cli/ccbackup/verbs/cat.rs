@@ -1,8 +1,8 @@
 //! `ccbackup cat`.
 
-use super::site;
 use crate::cli::Context;
 use crate::cli::ccbackup::args::{Cat, ComponentPath};
+use crate::cli::ccbackup::session;
 use crate::engine::query;
 use crate::engine::restore::UNSETTLED;
 use crate::error::{Error, Kind, Result};
@@ -11,7 +11,7 @@ pub(super) fn cat(args: &Cat, context: &Context) -> Result<u8> {
     if context.json() {
         return Err(Error::usage("`cat` writes the file itself to stdout; it has no --json"));
     }
-    let chain = site::chain(context, &site::open(context)?, &args.id)?;
+    let chain = session::chain(context, &session::open(context)?, &args.id)?;
     let ComponentPath { component, path, unescaped } = &args.path;
     let mut clean = true;
     context.terminal.with_out(|out| {

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::site::{host, make_signer, named_signers, own_recipients, own_signer};
 use crate::archive::seal::Sealer;
 use crate::cli::ccbackup::args::Create;
+use crate::cli::ccbackup::session::{host, make_signer, named_signers, own_recipients, own_signer};
 use crate::cli::{Context, DONE_WITH_PROBLEMS, Table, Terminal, document, escaped, human_bytes, why_full};
 use crate::config::{Cipher, ComponentConfig, Config, discover};
 use crate::engine::Session;
@@ -169,7 +169,7 @@ fn recipients<'a>(args: &'a Create, config: &'a Config) -> &'a [String] {
 
 /// What no backup may hold: whoever opens one would open all others too. The keys that this run needs are made by now.
 fn own_files(context: &Context) -> Vec<PathBuf> {
-    let home = &context.home;
+    let home = &context.dirs;
     let keys = [home.identity(), home.signer(), home.aes_key()].into_iter().filter_map(Result::ok);
     let named = context.identities().into_iter().chain(context.environment.passphrase_file.clone());
     // A folder that was named by mistake must not be left out.
@@ -193,7 +193,7 @@ fn discovered(context: &Context) -> Result<Vec<ComponentConfig>> {
 /// A key file that was named and is no age identity, else the one of this host.
 fn aes_key_file(context: &Context) -> Result<PathBuf> {
     let raw = |path: &PathBuf| path.metadata().is_ok_and(|m| m.len() == 32);
-    context.identities().into_iter().find(raw).map_or_else(|| context.home.aes_key(), Ok)
+    context.identities().into_iter().find(raw).map_or_else(|| context.dirs.aes_key(), Ok)
 }
 
 fn print(terminal: &Terminal, report: &CreateReport, root: &Path) -> Result<()> {

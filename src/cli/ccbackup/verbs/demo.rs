@@ -13,7 +13,7 @@ use serde::Serialize;
 use walkdir::WalkDir;
 
 use crate::cli::ccbackup::args::{Cli, Demo};
-use crate::cli::{Context, DAMAGE_FOUND, Environment, StopFlag, Terminal, escaped, run_in};
+use crate::cli::{Context, DAMAGE_FOUND, DEFAULT_REPOSITORY, Environment, StopFlag, Terminal, escaped, run_in};
 use crate::durable::Disk;
 use crate::error::{Context as _, Error, Result, path_text};
 use crate::monitor::Monitor as _;
@@ -113,7 +113,7 @@ fn play(tour: &mut Tour<'_>, stack: &Path, scratch: &Path) -> Result<usize> {
     tour.step("The second backup stores only what changed", "ccbackup create --encrypt", 0)?;
     tour.step("What is there", "ccbackup list", 0)?;
     tour.step("Check every byte of the chain; this needs no key", "ccbackup verify --all", 0)?;
-    let victim = newest_archive(&stack.join("backups"))?;
+    let victim = newest_archive(&stack.join(DEFAULT_REPOSITORY))?;
     let shown = path_text(victim.strip_prefix(stack).unwrap_or(&victim)).into_owned();
     tour.say(&format!("\n# One bit of {shown} turns over"))?;
     flip(&victim)?;
@@ -183,7 +183,7 @@ fn compare(stack: &Path, restored: &Path) -> Result<usize> {
     };
     let mut originals = files(stack)?;
     // Neither the repository nor the configuration that `init` wrote is part of what was found.
-    originals.retain(|path, _| !path.starts_with("backups") && path != Path::new("ccbackup.toml"));
+    originals.retain(|path, _| !path.starts_with(DEFAULT_REPOSITORY) && path != Path::new("ccbackup.toml"));
     let inside = |path: PathBuf| path.components().skip(1).collect::<PathBuf>();
     let back: BTreeMap<_, _> = files(restored)?.into_iter().map(|(path, bytes)| (inside(path), bytes)).collect();
     if originals == back {

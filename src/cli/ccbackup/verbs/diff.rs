@@ -1,15 +1,15 @@
 //! `ccbackup diff`.
 
-use super::entries::{ShownEntry, damage_of};
-use super::site;
 use crate::cli::Context;
 use crate::cli::ccbackup::args::Diff;
+use crate::cli::ccbackup::entries::{ShownEntry, damage_of};
+use crate::cli::ccbackup::session;
 use crate::engine::query::{self, Change};
 use crate::error::Result;
 
 pub(super) fn diff(args: &Diff, context: &Context) -> Result<u8> {
-    let session = site::open(context)?;
-    let (a, b) = (site::chain(context, &session, &args.a)?, site::chain(context, &session, &args.b)?);
+    let session = session::open(context)?;
+    let (a, b) = (session::chain(context, &session, &args.a)?, session::chain(context, &session, &args.b)?);
     let mut all = Vec::new();
     let findings = query::diff(&a, &b, &mut |change, component, entry| {
         if context.json() {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::entries::{ShownEntry, damage_of};
-use super::site;
 use crate::cli::ccbackup::args::Find;
+use crate::cli::ccbackup::entries::{ShownEntry, damage_of};
+use crate::cli::ccbackup::session;
 use crate::cli::{Context, DAMAGE_FOUND};
 use crate::engine::query;
 use crate::engine::select::Selection;
@@ -25,7 +25,7 @@ struct Version {
 }
 
 pub(super) fn find(args: &Find, context: &Context) -> Result<u8> {
-    let session = site::open(context)?;
+    let session = session::open(context)?;
     let selection = Selection::new(std::slice::from_ref(&args.glob), &[])?;
     let mut versions: BTreeMap<(String, Vec<u8>), Vec<Version>> = BTreeMap::new();
     let (mut looked_through, mut unreadable, mut findings) = (0, Vec::new(), Vec::new());

@@ -1,8 +1,8 @@
 //! `ccbackup init`.
 
-use super::site::{make_signer, own_recipients};
 use crate::cli::ccbackup::args::Init;
-use crate::cli::{Context, escaped};
+use crate::cli::ccbackup::session::{make_signer, own_recipients};
+use crate::cli::{Context, DEFAULT_REPOSITORY, escaped};
 use crate::config::{FILE_NAME, Rendering, discover, render};
 use crate::durable::Disk;
 use crate::error::{Error, Kind, Result, path_text};
@@ -19,10 +19,10 @@ pub(super) fn init(args: &Init, context: &Context) -> Result<u8> {
     }
     let home = context.environment.home.as_deref();
     let components = discover(&folder, home)?;
-    let keys_dir = context.home.keys_dir()?;
+    let keys_dir = context.dirs.keys_dir()?;
     let signer = if args.dry_run { None } else { Some(make_signer(context)?.0.public()) };
     let recipients = own_recipients(context, signer.as_ref())?;
-    let location = folder.join("backups");
+    let location = folder.join(DEFAULT_REPOSITORY);
     let text = render(&Rendering {
         folder: &folder,
         home,

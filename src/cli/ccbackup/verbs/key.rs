@@ -1,7 +1,7 @@
 //! `ccbackup key generate|list|export`.
 
-use super::site::{make_signer, own_recipients, own_signer};
 use crate::cli::ccbackup::args::{Key, KeyAction, KeyExport, KeyGenerate};
+use crate::cli::ccbackup::session::{make_signer, own_recipients, own_signer};
 use crate::cli::{Context, Table, escaped};
 use crate::config::Cipher;
 use crate::error::{Error, Kind, Result, path_text};
@@ -19,7 +19,7 @@ pub(super) fn key(args: &Key, context: &Context) -> Result<u8> {
 fn generate(args: &KeyGenerate, context: &Context) -> Result<u8> {
     let (signer, _) = make_signer(context)?;
     if args.cipher == Cipher::Aes256Gcm {
-        let path = context.home.aes_key()?;
+        let path = context.dirs.aes_key()?;
         let key = if path.exists() { AesKey::load(&path)? } else { AesKey::generate(&path)? };
         let document = serde_json::json!({ "aes_key_id": key.id(), "signer": signer.public().to_string() });
         context.result(&document, |t| {
@@ -40,13 +40,13 @@ fn generate(args: &KeyGenerate, context: &Context) -> Result<u8> {
 fn list(context: &Context) -> Result<u8> {
     let mut rows: Vec<(&str, String, String)> = Vec::new();
     if let Some(signer) = own_signer(context)? {
-        rows.push(("signer", signer.public().to_string(), escaped(&context.home.signer()?)));
+        rows.push(("signer", signer.public().to_string(), escaped(&context.dirs.signer()?)));
     }
-    let path = context.home.identity()?;
+    let path = context.dirs.identity()?;
     for recipient in own_recipients(context, None)? {
         rows.push(("recipient", recipient, escaped(&path)));
     }
-    let path = context.home.aes_key()?;
+    let path = context.dirs.aes_key()?;
     if path.exists() {
         rows.push(("aes-256-gcm", AesKey::load(&path)?.id(), escaped(&path)));
     }
@@ -68,7 +68,7 @@ fn list(context: &Context) -> Result<u8> {
 /// What another place needs: without `--secret` the public keys, with it the identity file, which opens backups and
 /// names the signer.
 fn export(args: &KeyExport, context: &Context) -> Result<u8> {
-    let identity = context.home.identity()?;
+    let identity = context.dirs.identity()?;
     let signer = own_signer(context)?;
     if args.secret {
         if context.json() {

@@ -1,6 +1,6 @@
 //! `ccbackup list`.
 
-use super::site;
+use crate::cli::ccbackup::session;
 use crate::cli::{Context, DAMAGE_FOUND, Table, human_bytes};
 use crate::engine::query;
 use crate::error::{Error, Kind, Result};
@@ -10,7 +10,7 @@ use crate::model::BackupId;
 const SHOWN_STRANGERS: usize = 5;
 
 pub(super) fn list(context: &Context) -> Result<u8> {
-    let session = site::open(context)?;
+    let session = session::open(context)?;
     let backups = query::list(&session.repo, &session.state, &session.trust)?;
     context.result(&backups, |terminal| {
         if backups.is_empty() {

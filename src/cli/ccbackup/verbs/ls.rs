@@ -1,16 +1,16 @@
 //! `ccbackup ls`.
 
-use super::entries::{ShownEntry, damage_of};
-use super::site;
 use crate::cli::Context;
 use crate::cli::ccbackup::args::Ls;
+use crate::cli::ccbackup::entries::{ShownEntry, damage_of};
+use crate::cli::ccbackup::session;
 use crate::engine::query;
 use crate::engine::select::Selection;
 use crate::error::Result;
 use crate::model::{Entry, EntryKind, Moment};
 
 pub(super) fn ls(args: &Ls, context: &Context) -> Result<u8> {
-    let chain = site::chain(context, &site::open(context)?, &args.id)?;
+    let chain = session::chain(context, &session::open(context)?, &args.id)?;
     let globs: Vec<_> = args.glob.iter().cloned().collect();
     let selection = Selection::new(&globs, &[])?;
     let mut all = Vec::new();

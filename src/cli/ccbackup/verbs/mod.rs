@@ -5,20 +5,18 @@ mod completions;
 mod create;
 mod demo;
 mod diff;
-mod entries;
 mod find;
 mod init;
 mod key;
 mod list;
 mod ls;
 mod man;
-mod priority;
 mod restore;
 mod show;
-mod site;
 mod verify;
 
 use super::args::{Cli, Command};
+use super::priority;
 use crate::cli::Context;
 use crate::error::Result;
 

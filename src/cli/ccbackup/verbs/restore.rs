@@ -3,8 +3,8 @@
 use rustix::fs::Mode;
 use rustix::process::umask;
 
-use super::site;
 use crate::cli::ccbackup::args::Restore;
+use crate::cli::ccbackup::session;
 use crate::cli::{Context, DAMAGE_FOUND, DONE_WITH_PROBLEMS, Terminal, human_bytes, shown, with_next};
 use crate::engine::restore::{RestoreOptions, RestoreReport};
 use crate::engine::select::Selection;
@@ -15,8 +15,8 @@ const SHOWN_PATHS: usize = 20;
 
 pub(super) fn restore(args: &Restore, context: &Context) -> Result<u8> {
     args.check()?;
-    let session = site::open(context)?;
-    let id = site::resolve(context, &session, &args.id)?;
+    let session = session::open(context)?;
+    let id = session::resolve(context, &session, &args.id)?;
     let target = context.absolute(&args.target);
     let options = RestoreOptions {
         components: args.component.clone(),

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::site;
 use crate::cli::ccbackup::args::Show;
+use crate::cli::ccbackup::session;
 use crate::cli::{Context, Table, Terminal, human_bytes, shown};
 use crate::engine::chain::Chain;
 use crate::error::{Kind, Result};
 use crate::model::{ComponentRecord, Sealing};
 
 pub(super) fn show(args: &Show, context: &Context) -> Result<u8> {
-    let session = site::open(context)?;
-    let chain = site::chain(context, &session, &args.id)?;
+    let session = session::open(context)?;
+    let chain = session::chain(context, &session, &args.id)?;
     let manifest = &chain.backup.manifest;
     let signer = chain.backup.signer.as_ref().map(crate::repo::signing::SignerKey::fingerprint);
     let left_out = left_out(&chain, context);

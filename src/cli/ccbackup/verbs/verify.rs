@@ -1,7 +1,7 @@
 //! `ccbackup verify`.
 
-use super::site;
 use crate::cli::ccbackup::args::Verify;
+use crate::cli::ccbackup::session;
 use crate::cli::{Context, DAMAGE_FOUND, Terminal, human_bytes, shown, with_next, worded};
 use crate::engine::verify::{Depth, VerifyOptions, VerifyReport};
 use crate::error::{Kind, Result};
@@ -11,8 +11,8 @@ use crate::monitor::Monitor as _;
 const SHOWN_FINDINGS: usize = 100;
 
 pub(super) fn verify(args: &Verify, context: &Context) -> Result<u8> {
-    let session = site::open(context)?;
-    let id = site::resolve(context, &session, &args.id)?;
+    let session = session::open(context)?;
+    let id = session::resolve(context, &session, &args.id)?;
     let depth = match (args.deep, args.sample) {
         (_, Some(sample)) => Depth::Deep(sample.as_f64()),
         (true, None) => Depth::Deep(100.0),

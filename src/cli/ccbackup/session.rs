@@ -31,7 +31,7 @@ pub(super) fn open(context: &Context) -> Result<Session> {
 
 /// This host, with the signer that it has.
 pub(super) fn host(context: &Context, signer: Option<Signer>) -> Result<Host> {
-    Ok(Host::new(context.home.state_dir()?, signer))
+    Ok(Host::new(context.dirs.state_dir()?, signer))
 }
 
 /// The backup that is meant. Says so when `latest` is not the last that is listed, or not the last that was made.
@@ -60,7 +60,7 @@ pub(super) fn chain(context: &Context, session: &Session, id: &BackupRef) -> Res
 pub(super) fn keys(context: &Context) -> Result<Keys> {
     let named = context.identities();
     let files: Vec<PathBuf> = if named.is_empty() {
-        let own = [context.home.identity(), context.home.aes_key()];
+        let own = [context.dirs.identity(), context.dirs.aes_key()];
         own.into_iter().filter_map(Result::ok).filter(|path| path.exists()).collect()
     } else {
         named
@@ -96,7 +96,7 @@ pub(super) fn named_signers(context: &Context, config: &Config) -> Result<Vec<Si
 
 /// The signer of this host, if it has one.
 pub(super) fn own_signer(context: &Context) -> Result<Option<Signer>> {
-    match context.home.signer() {
+    match context.dirs.signer() {
         Ok(path) if path.exists() => Signer::load(&path).map(Some),
         _ => Ok(None),
     }
@@ -106,13 +106,13 @@ pub(super) fn own_signer(context: &Context) -> Result<Option<Signer>> {
 pub(super) fn make_signer(context: &Context) -> Result<(Signer, bool)> {
     match own_signer(context)? {
         Some(signer) => Ok((signer, false)),
-        None => Ok((Signer::generate(&context.home.signer()?)?, true)),
+        None => Ok((Signer::generate(&context.dirs.signer()?)?, true)),
     }
 }
 
 /// Makes the identity of this host; the file also names the signer, so that it alone opens and trusts a repository.
 fn make_identity(context: &Context, signer: &SignerKey) -> Result<String> {
-    let path = context.home.identity()?;
+    let path = context.dirs.identity()?;
     let recipient = generate_identity(&path, Some(&signer.to_string()), Clock::System.now())?;
     context.terminal.warn(&format!(
         "a new identity was made in {}\nIt is the only key that opens these backups. Copy it to another place now, off this machine:\n  \
@@ -124,7 +124,7 @@ fn make_identity(context: &Context, signer: &SignerKey) -> Result<String> {
 
 /// The public halves of this host's identity, which is made for a signer if there is none.
 pub(super) fn own_recipients(context: &Context, signer: Option<&SignerKey>) -> Result<Vec<String>> {
-    match (context.home.identity(), signer) {
+    match (context.dirs.identity(), signer) {
         (Ok(path), _) if path.exists() => recipients_of(&path),
         (_, Some(signer)) => Ok(vec![make_identity(context, signer)?]),
         (_, None) => Ok(Vec::new()),
