@@ -111,7 +111,7 @@ impl ParentChoice {
         options: &CreateOptions,
     ) -> std::result::Result<(), FullBecause> {
         if options.full {
-            return Err("a full backup was asked for".into());
+            return Err("it was asked for".into());
         }
         if newest.sealing != options.sealer.sealing() {
             return Err(format!("keys or cipher are not those of backup {}", newest.id).into());
