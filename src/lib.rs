@@ -45,16 +45,20 @@
 pub mod archive;
 pub mod cli;
 pub mod config;
+pub mod credential;
 pub mod durable;
 pub mod engine;
+pub mod environment;
 pub mod error;
 pub mod index;
 pub mod keys;
 pub mod model;
 pub mod monitor;
 pub mod page_cache;
+pub mod process;
 pub mod rate_limit;
 pub mod repo;
+pub mod secret;
 pub mod source;
 mod threads;
 

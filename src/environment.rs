@@ -1,9 +1,12 @@
-//! A snapshot of the environment: read once when the program starts, then passed around as a value.
+//! A snapshot of the environment: taken once by `cli` when the program starts, then passed around as a value.
 //!
-//! Empty variables count as unset. Works when there are none at all (`env -i`).
+//! Empty variables count as unset. Works when there are none at all (`env -i`). Variables hold secrets: `Debug` shows
+//! their names only.
 
+use std::collections::BTreeMap;
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::PathBuf;
 
 /// What the program takes from its surroundings.
@@ -33,20 +36,40 @@ pub struct Environment {
     pub no_color: bool,
     /// `TERM` is set and not `dumb`.
     pub can_move_cursor: bool,
+    /// All variables that are set, for what the configuration names: secrets, addresses, where programs are.
+    pub variables: Variables,
+}
+
+/// Names and values; those that are empty are left out.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Variables(BTreeMap<OsString, OsString>);
+
+impl Variables {
+    /// The value of `name`, if it is set and not empty.
+    #[must_use]
+    pub fn get(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
+        self.0.get(name.as_ref()).map(OsString::as_os_str)
+    }
+}
+
+impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Variables {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
+        let pairs = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        Self(pairs.filter(|(_, value): &(OsString, OsString)| !value.is_empty()).collect())
+    }
+}
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 impl Environment {
-    /// Reads the environment of this process.
+    /// What follows from a set of variables.
     #[must_use]
-    pub fn of_process() -> Self {
-        let current = env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-        Self::read(current, rustix::process::geteuid().is_root(), |name| env::var_os(name))
-    }
-
-    /// The same from any set of variables.
-    #[must_use]
-    pub fn read(current: PathBuf, is_root: bool, variable: impl Fn(&str) -> Option<OsString>) -> Self {
-        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    pub fn new(current: PathBuf, is_root: bool, variables: Variables) -> Self {
+        let set = |name: &str| variables.get(name).map(OsStr::to_owned);
         let absolute = |name: &str| set(name).map(PathBuf::from).filter(|path| path.is_absolute());
         Self {
             home: absolute("HOME"),
@@ -63,7 +86,14 @@ impl Environment {
             no_color: set("NO_COLOR").is_some(),
             can_move_cursor: set("TERM").is_some_and(|term| term != "dumb"),
             current,
+            variables,
         }
+    }
+
+    /// The value of a variable, if it is set and not empty.
+    #[must_use]
+    pub fn variable(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
+        self.variables.get(name)
     }
 
     /// `$XDG_CONFIG_HOME`, or `.config` of the home folder.
@@ -78,8 +108,7 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Environment {
-        let find = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
-        Environment::read(PathBuf::from("/cwd"), false, find)
+        Environment::new(PathBuf::from("/cwd"), false, variables.iter().copied().collect())
     }
 
     #[test]
@@ -93,7 +122,7 @@ mod tests {
     fn empty_and_relative_values_count_as_unset_where_they_make_no_sense() {
         let environment =
             read(&[("HOME", "x"), ("XDG_CONFIG_HOME", "y"), ("CCBACKUP_REPO", ""), ("NO_COLOR", ""), ("TERM", "dumb")]);
-        assert_eq!(environment, read(&[]));
+        assert_eq!(Environment { variables: Variables::default(), ..environment }, read(&[]));
     }
 
     #[test]
@@ -104,5 +133,14 @@ mod tests {
     #[test]
     fn a_relative_home_of_the_program_lies_under_the_current_folder() {
         assert_eq!(read(&[("CCBACKUP_HOME", "keys")]).ccbackup_home, Some("/cwd/keys".into()));
+    }
+
+    #[test]
+    fn variables_are_there_by_name_and_their_values_are_never_shown() {
+        let environment = read(&[("PGPASSWORD", "hunter2"), ("EMPTY", "")]);
+        assert_eq!(environment.variable("PGPASSWORD"), Some(OsStr::new("hunter2")));
+        assert_eq!(environment.variable("EMPTY"), None);
+        let shown = format!("{environment:?}");
+        assert!(shown.contains("PGPASSWORD") && !shown.contains("hunter2"), "{shown}");
     }
 }
