@@ -29,7 +29,7 @@ impl SecretRef {
             Self::Env(name) => {
                 let missing =
                     || Error::new(Kind::NotFound, format!("the variable {name} is not set, a secret should be in it"));
-                environment.variable(name).ok_or_else(missing)?.as_bytes().to_vec()
+                environment.get(name).ok_or_else(missing)?.as_bytes().to_vec()
             }
             Self::Vault { .. } => return Err(Error::failed("secrets of a vault are not built yet")),
             Self::Command(argv) => {
@@ -89,7 +89,7 @@ mod tests {
 
     fn environment() -> Environment {
         let path = std::env::var_os("PATH").unwrap();
-        Environment::new("/".into(), false, [("PATH", path), ("TOKEN", "from-env\n".into())].into_iter().collect())
+        Environment::new([("PATH".into(), path), ("TOKEN".into(), "from-env\n".into())])
     }
 
     fn command(script: &str) -> SecretRef {

@@ -24,7 +24,7 @@
 //! let monitor = Recorder::default();
 //! let signer = Signer::generate(&dir.join("signer"))?;
 //! let session = Session::open_or_create(&dir.join("backups"), Host::new(dir.join("state"), Some(signer)), false)?;
-//! let app = ComponentConfig { name: "app".into(), paths: vec![dir.join("app")], ..ComponentConfig::default() };
+//! let app = ComponentConfig::of_files("app", vec![dir.join("app")]);
 //! let options = CreateOptions { components: vec![app], ..CreateOptions::default() };
 //! let id = session.create(&options, &monitor)?.id;
 //! assert!(session.verify(&id, &VerifyOptions::default(), &monitor)?.ok);

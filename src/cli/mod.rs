@@ -7,6 +7,7 @@ pub mod ccbackup;
 pub mod ccops;
 pub mod ccrecover;
 mod context;
+mod environment;
 mod error;
 mod global;
 mod hints;
@@ -18,9 +19,9 @@ mod signals;
 mod terminal;
 mod text;
 
-pub use crate::environment::Environment;
 pub use context::Context;
 pub(crate) use context::DEFAULT_REPOSITORY;
+pub use environment::Environment;
 pub use error::report;
 pub(crate) use error::{DAMAGE_FOUND, DONE_WITH_PROBLEMS};
 pub use global::Global;

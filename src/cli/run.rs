@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::panic::{self, AssertUnwindSafe};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rustix::fs::Mode;
@@ -30,19 +29,13 @@ pub fn run<P: Program>(go: impl FnOnce(P, &Context) -> Result<u8>) -> ExitCode {
     // Everything that is written is for the owner alone, unless a restore sets a file's own mode.
     umask(Mode::RWXG | Mode::RWXO);
     raise_open_files();
-    let environment = environment_of_process();
+    let environment = Environment::of_process();
     let terminal = Terminal::of_process(&environment);
     let arguments: Vec<OsString> = std::env::args_os().collect();
     ExitCode::from(match StopFlag::install() {
         Ok(stop) => run_in(&arguments, environment, &terminal, stop, go),
         Err(error) => report(&terminal, &error, asks_for_json(&arguments)),
     })
-}
-
-/// The current folder is `.` when it is gone.
-fn environment_of_process() -> Environment {
-    let current = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-    Environment::new(current, rustix::process::geteuid().is_root(), std::env::vars_os().collect())
 }
 
 /// Runs a program on given arguments, the program's name first, and gives the exit code.

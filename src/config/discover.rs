@@ -4,7 +4,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{ComponentConfig, ComponentKind};
+use super::types::ComponentConfig;
 use crate::error::{Context as _, Result};
 
 const COMPOSE_FILES: [&str; 4] = ["docker-compose.yaml", "docker-compose.yml", "compose.yaml", "compose.yml"];
@@ -47,10 +47,5 @@ fn existing(path: PathBuf, is_wanted: fn(&Metadata) -> bool) -> Result<Option<Pa
 }
 
 fn component(name: &str, paths: Vec<PathBuf>) -> Option<ComponentConfig> {
-    (!paths.is_empty()).then(|| ComponentConfig {
-        name: name.to_owned(),
-        kind: ComponentKind::Files,
-        paths,
-        ..ComponentConfig::default()
-    })
+    (!paths.is_empty()).then(|| ComponentConfig::of_files(name, paths))
 }

@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::kinds::{KindSection, SourceConfig, exclude_rules};
 use super::near;
+use super::rules::{Defaults, ExcludeRules};
 use super::section::{At, ConfigText, Section};
-use super::types::{ComponentConfig, Config, Defaults, EncryptionConfig, ExcludeRules, Expect};
-use super::values::{
-    Cipher, ComponentKind, Percent, SignerRef, check_file_name, check_glob, check_recipient, resolve_location,
-    resolve_path,
-};
+use super::types::{ComponentConfig, Config, EncryptionConfig, Expect};
+use super::values::{Cipher, Percent, SignerRef, check_recipient, resolve_location};
 use crate::error::{Context as _, Error, Hint, Kind, Result, path_text};
 use crate::model::is_component_name;
 
@@ -21,8 +20,8 @@ pub const FILE_NAME: &str = "ccbackup.toml";
 /// Longest configuration that is read, in bytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
-const COMPONENT_KEYS: [&str; 8] =
-    ["name", "kind", "paths", "exclude", "exclude_caches", "exclude_if_present", "one_file_system", "expect"];
+/// Keys of every component, whatever its kind.
+const COMPONENT_KEYS: &[&str] = &["name", "kind", "expect"];
 
 /// Where a configuration is looked for, in this order; the caller reads the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,7 +102,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn located<T>(&self, text: &At<&str>, read: impl FnOnce(&str) -> Result<T>) -> Result<T> {
-        read(text.value).map_err(|e| self.document.locate(&text.span, &e))
+        self.document.read(text, read)
     }
 
     fn location(&self, top: &Section<'_>) -> Result<Option<PathBuf>> {
@@ -131,26 +130,8 @@ impl Reader<'_> {
         let known = ["exclude", "exclude_caches", "exclude_if_present", "one_file_system", "threads"];
         let section = top.table("defaults", "[defaults]")?.only(&known)?;
         Ok(Defaults {
-            rules: self.rules(&section, &ExcludeRules::default())?,
+            rules: exclude_rules(&section, &ExcludeRules::default())?,
             threads: section.integer("threads", 1..=256)?.and_then(|n| usize::try_from(n).ok()),
-        })
-    }
-
-    /// What a section leaves out, in addition to what holds for all.
-    fn rules(&self, section: &Section<'_>, defaults: &ExcludeRules) -> Result<ExcludeRules> {
-        let checked = |key, check: fn(&str) -> Result<()>, defaults: &[String]| -> Result<Vec<String>> {
-            let own = section.strings(key)?;
-            let own = own.iter().map(|text| self.located(text, |t| check(t).map(|()| t.to_owned())));
-            let mut own = own.collect::<Result<Vec<_>>>()?;
-            let more: Vec<_> = defaults.iter().filter(|item| !own.contains(item)).cloned().collect();
-            own.extend(more);
-            Ok(own)
-        };
-        Ok(ExcludeRules {
-            exclude: checked("exclude", check_glob, &defaults.exclude)?,
-            exclude_caches: section.boolean("exclude_caches")?.unwrap_or(defaults.exclude_caches),
-            exclude_if_present: checked("exclude_if_present", check_file_name, &defaults.exclude_if_present)?,
-            one_file_system: section.boolean("one_file_system")?.unwrap_or(defaults.one_file_system),
         })
     }
 
@@ -175,31 +156,22 @@ impl Reader<'_> {
     fn component(&self, section: Section<'_>, name: &str, defaults: &Defaults) -> Result<ComponentConfig> {
         // The kind comes before the keys: another kind has other keys, and they are not what is wrong.
         let kind = self.located(&section.required("kind")?, component_kind)?;
-        let section = section.only(&COMPONENT_KEYS)?;
-        let paths = section.strings("paths")?;
-        if paths.is_empty() {
-            return Err(section.error(&section.span, &format!("the component `{name}` has no `paths`")));
-        }
-        let paths = paths.iter().map(|text| self.located(text, |t| resolve_path(t, self.folder, self.home)));
+        let section = section.only(&[COMPONENT_KEYS, SourceConfig::keys(kind)].concat())?;
+        let own = KindSection { section: &section, name, folder: self.folder, home: self.home, defaults };
+        let source = SourceConfig::read(kind, &own)?;
         let expect = section.table("expect", "`expect`")?.only(&["min_entries", "max_shrink"])?;
         let shrink = expect.string("max_shrink")?;
         let expect = Expect {
             min_entries: expect.integer("min_entries", 0..=u64::MAX)?,
             max_shrink: shrink.map(|text| self.located(&text, str::parse::<Percent>)).transpose()?,
         };
-        Ok(ComponentConfig {
-            name: name.to_owned(),
-            kind,
-            paths: paths.collect::<Result<_>>()?,
-            rules: self.rules(&section, &defaults.rules)?,
-            expect,
-        })
+        Ok(ComponentConfig { name: name.to_owned(), source, expect })
     }
 }
 
-fn component_kind(text: &str) -> Result<ComponentKind> {
-    let built: Vec<&str> = ComponentKind::ALL.iter().map(|kind| kind.name()).collect();
-    ComponentKind::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
+fn component_kind(text: &str) -> Result<&'static str> {
+    let built = SourceConfig::KINDS;
+    built.into_iter().find(|kind| *kind == text).ok_or_else(|| {
         let error = Error::usage(format!("kind `{text}` is not built yet; kinds built: {}", built.join(", ")));
         match near::nearest(text, &built) {
             Some(word) if near::distance(text, word) <= 2 => error.hint(format!("did you mean `{word}`?")),

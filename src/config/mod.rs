@@ -5,18 +5,23 @@
 //! breaks a rule is refused as a whole, with file and line. Secrets are never repeated in an error.
 
 mod discover;
+mod kinds;
 mod load;
 mod near;
 mod render;
+mod rules;
 mod section;
 #[cfg(test)]
 mod tests;
+mod text;
 mod types;
 mod values;
 
 pub use discover::discover;
+pub use kinds::{FilesConfig, SourceConfig};
 pub use load::{FILE_NAME, Lookup, load, parse};
 pub use render::{Rendering, render};
-pub use types::{ComponentConfig, Config, Defaults, EncryptionConfig, ExcludeRules, Expect};
-pub use values::{Cipher, ComponentKind, Percent, SignerRef, check_recipient};
+pub use rules::{Defaults, ExcludeRules};
+pub use types::{ComponentConfig, Config, EncryptionConfig, Expect};
+pub use values::{Cipher, Percent, SignerRef, check_recipient};
 pub(crate) use values::{check_file_name, check_glob, resolve_location};

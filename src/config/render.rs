@@ -1,9 +1,9 @@
 //! Writes a commented `ccbackup.toml`; `config::parse` reads the same configuration back.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{ComponentConfig, Expect};
+use super::text::{list, quote};
+use super::types::{ComponentConfig, Expect};
 use crate::error::{Error, Result, path_text};
 
 /// What a new configuration says.
@@ -70,20 +70,9 @@ pub fn render(wanted: &Rendering<'_>) -> Result<String> {
 fn component(text: &mut String, wanted: &Rendering<'_>, component: &ComponentConfig) -> Result<()> {
     text.push_str("\n[[component]]\n");
     line(text, "name", &quote(&component.name));
-    line(text, "kind", &quote(component.kind.name()));
-    let paths = component.paths.iter().map(|path| written(wanted, path)).collect::<Result<Vec<_>>>()?;
-    line(text, "paths", &list(paths.iter().map(String::as_str)));
-    if !component.rules.exclude.is_empty() {
-        line(text, "exclude", &list(component.rules.exclude.iter().map(String::as_str)));
-    }
-    if component.rules.exclude_caches {
-        line(text, "exclude_caches", "true");
-    }
-    if !component.rules.exclude_if_present.is_empty() {
-        line(text, "exclude_if_present", &list(component.rules.exclude_if_present.iter().map(String::as_str)));
-    }
-    if component.rules.one_file_system {
-        line(text, "one_file_system", "true");
+    line(text, "kind", &quote(component.source.kind()));
+    for (key, value) in component.source.render(&|path| written(wanted, path))? {
+        line(text, &key, &value);
     }
     let Expect { min_entries, max_shrink } = component.expect;
     let expect: Vec<String> = min_entries
@@ -119,22 +108,4 @@ fn written(wanted: &Rendering<'_>, path: &Path) -> Result<String> {
         Some(Ok(inside)) => Ok(format!("~/{}", utf8(inside)?)),
         _ => utf8(path),
     }
-}
-
-fn list<'t>(items: impl Iterator<Item = &'t str>) -> String {
-    format!("[{}]", items.map(quote).collect::<Vec<_>>().join(", "))
-}
-
-/// A TOML basic string.
-fn quote(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => drop(write!(out, "\\u{:04X}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }

@@ -29,6 +29,11 @@ impl ConfigText<'_> {
         let located = self.error(span, &error.one_line());
         if let Some(hint) = error.advice() { located.hint(hint.clone()) } else { located }
     }
+
+    /// Turns a string into what it means; an error names its place.
+    pub(super) fn read<T>(&self, text: &At<&str>, read: impl FnOnce(&str) -> Result<T>) -> Result<T> {
+        read(text.value).map_err(|e| self.locate(&text.span, &e))
+    }
 }
 
 /// A value with its place.
@@ -78,6 +83,11 @@ impl<'a> Section<'a> {
     /// A usage error at a place of this section.
     pub(super) fn error(&self, span: &Range<usize>, message: &str) -> Error {
         self.document.error(span, message)
+    }
+
+    /// Turns a string of this section into what it means; an error names its place.
+    pub(super) fn located<T>(&self, text: &At<&str>, read: impl FnOnce(&str) -> Result<T>) -> Result<T> {
+        self.document.read(text, read)
     }
 
     fn wrong(&self, key: &str, value: &Spanned<DeValue<'_>>, expected: &str) -> Error {

@@ -63,15 +63,21 @@ exclude_caches = false
     assert_eq!(config.defaults.threads, Some(2));
     let [configs, data] = &config.components[..] else { panic!("{config:?}") };
     let paths = ["/site/.env", "/site/configs", "/home/me/x", "/etc/hosts"].map(PathBuf::from);
-    assert_eq!(configs.paths, paths);
-    assert_eq!(configs.rules.exclude, ["**/*.log", "**/*.tmp"]);
-    assert!(configs.rules.one_file_system && configs.rules.exclude_caches);
-    assert_eq!(configs.rules.exclude_if_present, ["skip me", ".nobackup"]);
+    assert_eq!(configs.paths(), paths);
+    assert_eq!(configs.clone().files_mut().unwrap().rules.exclude, ["**/*.log", "**/*.tmp"]);
+    assert!(
+        configs.clone().files_mut().unwrap().rules.one_file_system
+            && configs.clone().files_mut().unwrap().rules.exclude_caches
+    );
+    assert_eq!(configs.clone().files_mut().unwrap().rules.exclude_if_present, ["skip me", ".nobackup"]);
     assert_eq!(configs.expect.min_entries, Some(3));
     assert_eq!(configs.expect.max_shrink, Some("50%".parse().unwrap()));
-    assert!(!data.rules.one_file_system && !data.rules.exclude_caches);
-    assert_eq!(data.rules.exclude_if_present, [".nobackup"]);
-    assert_eq!(data.rules.exclude, ["**/*.tmp"]);
+    assert!(
+        !data.clone().files_mut().unwrap().rules.one_file_system
+            && !data.clone().files_mut().unwrap().rules.exclude_caches
+    );
+    assert_eq!(data.clone().files_mut().unwrap().rules.exclude_if_present, [".nobackup"]);
+    assert_eq!(data.clone().files_mut().unwrap().rules.exclude, ["**/*.tmp"]);
 }
 
 #[test]
@@ -295,8 +301,8 @@ fn discovery_finds_what_lies_around() {
     assert_eq!(names, ["configs", "data", "contextcore", "vectorstore"]);
     // `conf` is a file here, so it is not a config folder.
     let expected = ["docker-compose.yaml", ".env", "configs", "k8s", "grafana/provisioning"].map(|p| folder.join(p));
-    assert_eq!(found[0].paths, expected);
-    assert_eq!(found[3].paths, [home.join(".config/contextd/vectorstore")]);
+    assert_eq!(found[0].paths(), expected);
+    assert_eq!(found[3].paths(), [home.join(".config/contextd/vectorstore")]);
     assert_eq!(discover(&folder, None).unwrap().len(), 2);
 }
 
@@ -308,8 +314,8 @@ fn two_provisioning_folders_do_not_share_a_component() {
     let found = discover(&folder, None).unwrap();
     let names: Vec<_> = found.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(names, ["configs", "grafana-provisioning", "data"]);
-    assert!(found[0].paths.contains(&folder.join("provisioning")));
-    assert_eq!(found[1].paths, [folder.join("grafana/provisioning")]);
+    assert!(found[0].paths().contains(&folder.join("provisioning")));
+    assert_eq!(found[1].paths(), [folder.join("grafana/provisioning")]);
 }
 
 #[test]
@@ -323,12 +329,12 @@ fn what_is_rendered_reads_back_as_the_same() {
     let root = site();
     let (folder, home) = (root.path().join("site"), root.path().join("home"));
     let mut components = discover(&folder, Some(&home)).unwrap();
-    components[0].rules.exclude = vec!["**/*.log".into(), "a\"b\\\\c".into()];
-    components[1].rules.one_file_system = true;
-    components[1].rules.exclude_caches = true;
-    components[1].rules.exclude_if_present = vec![".nobackup".into()];
+    components[0].files_mut().unwrap().rules.exclude = vec!["**/*.log".into(), "a\"b\\\\c".into()];
+    components[1].files_mut().unwrap().rules.one_file_system = true;
+    components[1].files_mut().unwrap().rules.exclude_caches = true;
+    components[1].files_mut().unwrap().rules.exclude_if_present = vec![".nobackup".into()];
     components[1].expect = Expect { min_entries: Some(3), max_shrink: Some("12.5%".parse().unwrap()) };
-    components[2].paths.extend(["~odd", "a\tb \u{7f}é", "http://x"].map(|p| folder.join(p)));
+    components[2].files_mut().unwrap().paths.extend(["~odd", "a\tb \u{7f}é", "http://x"].map(|p| folder.join(p)));
     components[3].expect.min_entries = Some(1);
     let location = folder.join("backups");
     let (recipients, signers) = (vec!["age1abc".to_owned()], vec!["ssh-ed25519 AAAA".to_owned()]);

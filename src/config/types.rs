@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::values::{Cipher, ComponentKind, Percent, SignerRef};
-use crate::model::escape_path;
+use super::kinds::{FilesConfig, SourceConfig};
+use super::rules::Defaults;
+use super::values::{Cipher, Percent, SignerRef};
 
 /// Everything `ccbackup.toml` says. The default is what holds without a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,47 +36,40 @@ pub struct EncryptionConfig {
     pub level: Option<i32>,
 }
 
-/// `[defaults]`: what holds for every component, those of `--path` included.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Defaults {
-    /// What is left out everywhere. Already part of every [`ComponentConfig::rules`].
-    pub rules: ExcludeRules,
-    /// Number of worker threads, 1 to 256.
-    pub threads: Option<usize>,
-}
-
-/// What is left out of a component because somebody wants it so.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct ExcludeRules {
-    /// Globs; each is a valid one.
-    pub exclude: Vec<String>,
-    /// What is in folders that are caches by their `CACHEDIR.TAG`.
-    pub exclude_caches: bool,
-    /// What is in folders that hold one of these; each is a plain file name.
-    pub exclude_if_present: Vec<String>,
-    /// What lies on other file systems.
-    pub one_file_system: bool,
-}
-
 /// One `[[component]]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ComponentConfig {
     /// A valid component name, distinct in a configuration.
     pub name: String,
     /// What captures it.
-    pub kind: ComponentKind,
-    /// Files and folders, absolute, at least one. Each lies under its last name in the backup.
-    #[serde(serialize_with = "serialize_paths")]
-    pub paths: Vec<PathBuf>,
-    /// What is left out.
-    pub rules: ExcludeRules,
+    pub source: SourceConfig,
     /// What a complete capture looks like; it changes nothing that is captured.
     #[serde(skip)]
     pub expect: Expect,
 }
 
-fn serialize_paths<S: serde::Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(paths.iter().map(|path| escape_path(path.as_os_str().as_encoded_bytes())))
+impl ComponentConfig {
+    /// A component of kind `files`.
+    #[must_use]
+    pub fn of_files(name: &str, paths: Vec<PathBuf>) -> Self {
+        let source = SourceConfig::Files(FilesConfig { paths, ..FilesConfig::default() });
+        Self { name: name.to_owned(), source, ..Self::default() }
+    }
+
+    /// The roots of a component of kind `files`.
+    #[must_use]
+    pub fn paths(&self) -> &[PathBuf] {
+        match &self.source {
+            SourceConfig::Files(files) => &files.paths,
+        }
+    }
+
+    /// What a component of kind `files` captures; none for other kinds.
+    pub fn files_mut(&mut self) -> Option<&mut FilesConfig> {
+        match &mut self.source {
+            SourceConfig::Files(files) => Some(files),
+        }
+    }
 }
 
 /// `expect = { … }`: what is missing, empty or shrunken is a problem of the backup.

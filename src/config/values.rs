@@ -3,32 +3,9 @@
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
-
-use serde::Serialize;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
-
-/// Kinds of components that are built.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ComponentKind {
-    /// Files and folders of this host.
-    #[default]
-    Files,
-}
-
-impl ComponentKind {
-    /// All kinds.
-    pub const ALL: [Self; 1] = [Self::Files];
-
-    /// The word in `kind = "…"` and in manifests.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Files => "files",
-        }
-    }
-}
 
 /// How a backup is sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,6 +76,22 @@ impl FromStr for Percent {
         let hundredths: u32 = format!("{fraction:0<2}").parse().map_err(|_| bad())?;
         u16::try_from(whole * 100 + hundredths).ok().filter(|n| *n <= 10_000).map(Self).ok_or_else(bad)
     }
+}
+
+/// A time like `90s`, `30m`, `2h`, `1d`: a whole number and one unit, more than nothing and at most a year.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration> {
+    let bad = || Error::usage(format!("{text:?} is not a time like \"90s\", \"30m\", \"2h\" or \"1d\""));
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(bad()),
+    };
+    let number: u64 = number.parse().map_err(|_| bad())?;
+    let total = number.checked_mul(seconds).filter(|total| (1..=366 * 86_400).contains(total));
+    total.map(Duration::from_secs).ok_or_else(bad)
 }
 
 /// A trusted signer: the key itself, or a file that holds keys.

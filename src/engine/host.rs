@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::durable::Disk;
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::model::Moment;
 use crate::repo::signing::Signer;
@@ -41,6 +42,8 @@ pub struct Host {
     pub clock: Clock,
     /// The door to durable files.
     pub disk: Disk,
+    /// Variables of the environment, for sources.
+    pub environment: Environment,
 }
 
 impl Host {
@@ -48,7 +51,8 @@ impl Host {
     #[must_use]
     pub fn new(state_dir: impl Into<PathBuf>, signer: Option<Signer>) -> Self {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { name, state_dir: state_dir.into(), signer, clock: Clock::System, disk: Disk::default() }
+        let (disk, environment) = (Disk::default(), Environment::default());
+        Self { name, state_dir: state_dir.into(), signer, clock: Clock::System, disk, environment }
     }
 
     /// Its signer; without one it makes no backup.

@@ -52,7 +52,7 @@ pub struct Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    /// `program` is a name that is looked for in `PATH`, or a path. It may run for an hour, and be silent.
+    /// `program` is a name that is looked for in `PATH`, or a path, better an absolute one. It may run for an hour, and be silent.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>, environment: &'a Environment) -> Self {
         Self {
@@ -192,7 +192,7 @@ impl<'a> Command<'a> {
         let program = self.find()?;
         let mut command = std::process::Command::new(&program);
         command.args(&self.arguments).env_clear().env("PATH", DEFAULT_PATH);
-        let passed_on = PASSED_ON.iter().filter_map(|name| Some((name, self.environment.variable(name)?)));
+        let passed_on = PASSED_ON.iter().filter_map(|name| Some((name, self.environment.get(name)?)));
         command.envs(passed_on).env("LANG", "C").env("LC_ALL", "C").envs(&self.variables);
         command.envs(self.secret_variables.iter().map(|(name, value)| (name, OsStr::from_bytes(value.expose()))));
         if let Some(folder) = &self.folder {

@@ -16,7 +16,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn environment() -> Environment {
     let path = std::env::var_os("PATH").unwrap();
-    Environment::new("/".into(), false, [("PATH", path), ("CANARY", "seen".into())].into_iter().collect())
+    Environment::new([("PATH".into(), path), ("CANARY".into(), "seen".into())])
 }
 
 /// A shell that runs `script`, in which `$1` and so on are `arguments`.
@@ -97,7 +97,7 @@ fn relative_folders_of_the_path_are_passed_over() {
     let tool = folder.path().join("tool");
     fs::copy("/bin/sh", &tool).unwrap();
     let relative = PathBuf::from("../../../../../../../../..").join(folder.path().strip_prefix("/").unwrap());
-    let with = |path: &Path| Environment::new("/".into(), false, [("PATH", path)].into_iter().collect());
+    let with = |path: &Path| Environment::new([("PATH".into(), path.into())]);
     assert_eq!(Command::new("tool", &with(folder.path())).find().unwrap(), tool);
     assert_eq!(Command::new("tool", &with(&relative)).find().unwrap_err().kind(), Kind::ToolMissing);
     fs::set_permissions(&tool, fs::Permissions::from_mode(0o644)).unwrap();

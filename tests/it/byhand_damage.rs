@@ -15,7 +15,7 @@ fn chain() -> (Sandbox, BackupId, BackupId) {
     let mut sandbox = Sandbox::plain();
     let other = sandbox.dir.path().join("other");
     write(&other.join("file"), b"of the other component");
-    let second = ComponentConfig { name: "other".into(), paths: vec![other], ..sandbox.settings.components[0].clone() };
+    let second = ComponentConfig::of_files("other", vec![other]);
     sandbox.settings.components.push(second);
     let tree = sandbox.tree();
     for n in 0..200 {

@@ -161,7 +161,7 @@ fn roots_with_a_dash_and_hollow_ones_come_back_by_hand() {
     let (dash, hollow) = (sandbox.tree().join("-dash"), sandbox.tree().join("-hollow"));
     write(&dash.join("-n"), b"x");
     File::create(&hollow).unwrap().set_len(3 << 20).unwrap();
-    sandbox.settings.components[0].paths = vec![dash, hollow];
+    sandbox.settings.components[0].files_mut().unwrap().paths = vec![dash, hollow];
     let id = sandbox.create().id;
     let (output, target) = by_hand(&sandbox, &id, &[], &[]);
     assert!(output.status.success(), "{}", said(&output));

@@ -35,8 +35,8 @@ fn paths(sandbox: &Sandbox, id: &BackupId) -> BTreeSet<String> {
 fn excludes_marked_folders_caches_and_the_repository_itself_are_left_out() {
     let mut sandbox = Sandbox::new();
     // The repository lies inside what it backs up, as happens when a whole system is captured.
-    sandbox.settings.components[0].paths = vec![sandbox.dir.path().to_owned()];
-    sandbox.settings.components[0].rules.exclude =
+    sandbox.settings.components[0].files_mut().unwrap().paths = vec![sandbox.dir.path().to_owned()];
+    sandbox.settings.components[0].files_mut().unwrap().rules.exclude =
         ["*.log", "tree/cache-of-mine/", "tree/private/*", "home"].map(str::to_owned).to_vec();
     let tree = sandbox.tree();
     for kept in ["kept", "log", "cache-of-mine.txt", "deep/down/kept", "private-not"] {
@@ -47,8 +47,8 @@ fn excludes_marked_folders_caches_and_the_repository_itself_are_left_out() {
     }
     write(&tree.join("marked/.nobackup"), b"");
     write(&tree.join("cached/CACHEDIR.TAG"), b"Signature: 8a477f597d28d172789f06886806bc55\n# more\n");
-    sandbox.settings.components[0].rules.exclude_caches = true;
-    sandbox.settings.components[0].rules.exclude_if_present = vec![".nobackup".into()];
+    sandbox.settings.components[0].files_mut().unwrap().rules.exclude_caches = true;
+    sandbox.settings.components[0].files_mut().unwrap().rules.exclude_if_present = vec![".nobackup".into()];
     let first = sandbox.create();
     let name = sandbox.dir.path().file_name().unwrap().to_str().unwrap().to_owned();
     let second = sandbox.create();
@@ -71,7 +71,7 @@ fn excludes_marked_folders_caches_and_the_repository_itself_are_left_out() {
 fn a_glob_that_means_nothing_is_refused() {
     for glob in ["!kept", "a//b", "../x", "[", "a/./b"] {
         let mut sandbox = Sandbox::new();
-        sandbox.settings.components[0].rules.exclude = vec![glob.into()];
+        sandbox.settings.components[0].files_mut().unwrap().rules.exclude = vec![glob.into()];
         assert_eq!(sandbox.try_create().unwrap_err().kind(), Kind::Usage, "{glob}");
     }
 }

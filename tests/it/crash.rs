@@ -119,13 +119,12 @@ impl Scene {
     /// `earlier` backups exist already.
     fn new(earlier: usize) -> Self {
         let mut sandbox = Sandbox::new();
-        let template = sandbox.settings.components[0].clone();
         sandbox.settings.components = Vec::new();
         for name in COMPONENTS {
             let root = sandbox.tree().join(name);
             write(&root.join("small"), name.as_bytes());
             write(&root.join("folder/other"), &noise(3, 3000));
-            let spec = ComponentConfig { name: name.into(), paths: vec![root], ..template.clone() };
+            let spec = ComponentConfig::of_files(name, vec![root]);
             sandbox.settings.components.push(spec);
         }
         // Later than all timestamps of the tree, so that they are believed.

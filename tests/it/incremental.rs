@@ -248,11 +248,7 @@ fn a_component_that_is_added_later_is_whole_beside_an_incremental_one() {
     sandbox.create();
     let more = sandbox.dir.path().join("more");
     write(&more.join("file"), &noise(2, 60_000));
-    sandbox.settings.components.push(ComponentConfig {
-        name: "more".into(),
-        paths: vec![more.clone()],
-        ..sandbox.settings.components[0].clone()
-    });
+    sandbox.settings.components.push(ComponentConfig::of_files("more", vec![more.clone()]));
     let report = incremental(&mut sandbox);
     assert_eq!(report.components.iter().map(|c| c.bytes_read).collect::<Vec<_>>(), [0, 60_000]);
     assert_same(&look(&more), &look(&sandbox.dir.path().join(format!("restored-{}/more/more", report.id))), "more");
@@ -270,7 +266,7 @@ fn what_is_excluded_later_is_not_in_the_next_backup() {
         write(&sandbox.tree().join(name), name.as_bytes());
     }
     sandbox.create();
-    sandbox.settings.components[0].rules.exclude = vec!["**/*.log".into(), "**/cache".into()];
+    sandbox.settings.components[0].files_mut().unwrap().rules.exclude = vec!["**/*.log".into(), "**/cache".into()];
     let report = sandbox.create();
     assert_eq!(report.kind, BackupKind::Incremental);
     assert_eq!(report.components[0].bytes_read, 0);
@@ -278,7 +274,7 @@ fn what_is_excluded_later_is_not_in_the_next_backup() {
         let paths: Vec<_> = look(&restored).into_keys().map(|p| String::from_utf8(p).unwrap()).collect();
         assert_eq!(paths, ["", "keep", "keep/a"]);
     }
-    sandbox.settings.components[0].rules.exclude.clear();
+    sandbox.settings.components[0].files_mut().unwrap().rules.exclude.clear();
     incremental(&mut sandbox);
 }
 

@@ -115,7 +115,7 @@ fn the_list_is_bounded_and_the_count_is_not() {
     for i in 0..1200 {
         write(&sandbox.tree().join(format!("{i}.log")), b"");
     }
-    sandbox.settings.components[0].rules.exclude = vec!["*.log".into()];
+    sandbox.settings.components[0].files_mut().unwrap().rules.exclude = vec!["*.log".into()];
     let report = sandbox.create();
     assert_eq!(report.left_out, 1200);
     let chain = sandbox.chain(&report.id).unwrap();

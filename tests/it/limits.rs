@@ -28,7 +28,7 @@ fn files_beyond_the_largest_size_are_problems_and_sums_do_not_overflow() {
     let mut sandbox = Sandbox::new();
     let tree = dir.path().join("tree");
     fs::create_dir(&tree).unwrap();
-    sandbox.settings.components[0].paths = vec![tree.clone()];
+    sandbox.settings.components[0].files_mut().unwrap().paths = vec![tree.clone()];
     write(&tree.join("small"), b"small");
     for (name, size) in [("beyond", (1_u64 << 60) + 1), ("two EiB", 2 << 60)] {
         let file = File::create(tree.join(name)).unwrap();
@@ -70,10 +70,10 @@ fn a_component_without_an_entry_is_said_and_later_backups_go_on() {
     write(&sandbox.tree().join("file"), b"1");
     let mut empty = sandbox.settings.components[0].clone();
     empty.name = "empty".into();
-    empty.paths = vec![socket.clone()];
+    empty.files_mut().unwrap().paths = vec![socket.clone()];
     let mut own = empty.clone();
     own.name = "own".into();
-    own.paths = vec![sandbox.root()];
+    own.files_mut().unwrap().paths = vec![sandbox.root()];
     sandbox.settings.components.insert(0, empty);
     sandbox.settings.components.push(own);
     fs::create_dir(sandbox.root()).unwrap();

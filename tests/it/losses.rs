@@ -343,11 +343,11 @@ fn a_missing_dependency_with_segments_of_the_index_leaves_the_others() {
 #[test]
 fn components_behind_one_with_a_damaged_index_are_restored() {
     let mut sandbox = Sandbox::new();
-    let template = sandbox.settings.components.remove(0);
+    sandbox.settings.components.remove(0);
     for name in ["a", "b"] {
         let root = sandbox.scratch(&format!("roots/{name}"));
         write(&root.join("file"), name.as_bytes());
-        let spec = ComponentConfig { name: name.into(), paths: vec![root], ..template.clone() };
+        let spec = ComponentConfig::of_files(name, vec![root]);
         sandbox.settings.components.push(spec);
     }
     let report = sandbox.create();

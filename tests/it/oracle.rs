@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use ccbackup::Result;
-use ccbackup::config::{ComponentConfig, ExcludeRules};
+use ccbackup::config::ComponentConfig;
 use ccbackup::engine::chain::Chain;
 use ccbackup::engine::query;
 use ccbackup::engine::restore;
@@ -279,11 +279,10 @@ fn awkward_chain(mut sandbox: Sandbox) {
     let root = sandbox.tree();
     awkward_tree(&root);
     write(&root.join("large two"), &noise(8, 9 << 20));
-    let spec = |name: &str, folder: PathBuf, exclude: &[&str]| ComponentConfig {
-        name: name.into(),
-        paths: vec![folder],
-        rules: ExcludeRules { exclude: exclude.iter().map(|&e| e.to_owned()).collect(), ..Default::default() },
-        ..sandbox.settings.components[0].clone()
+    let spec = |name: &str, folder: PathBuf, exclude: &[&str]| {
+        let mut component = ComponentConfig::of_files(name, vec![folder]);
+        component.files_mut().unwrap().rules.exclude = exclude.iter().map(|&e| e.to_owned()).collect();
+        component
     };
     let nothing = sandbox.dir.path().join("nothing");
     fs::create_dir(&nothing).unwrap();

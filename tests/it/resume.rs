@@ -59,17 +59,12 @@ impl Cut {
     /// `earlier` backups exist.
     fn new(earlier: usize) -> Self {
         let mut sandbox = Sandbox::plain();
-        let template = sandbox.settings.components[0].clone();
         sandbox.settings.components.clear();
         for name in ["first", "second"] {
             let root = sandbox.tree().join(name);
             write(&root.join("file"), name.as_bytes());
             write(&root.join("longer"), &noise(1, 40_000));
-            sandbox.settings.components.push(ComponentConfig {
-                name: name.into(),
-                paths: vec![root],
-                ..template.clone()
-            });
+            sandbox.settings.components.push(ComponentConfig::of_files(name, vec![root]));
         }
         sandbox.now = jiff::Timestamp::now().as_second() + 3600;
         for _ in 0..earlier {
@@ -222,12 +217,12 @@ fn a_component_whose_settings_changed_is_not_taken_over() {
     #[expect(clippy::type_complexity, reason = "a table that is read once")]
     let changes: [(&str, fn(&mut Sandbox)); 5] = [
         ("rehash", |s| s.settings.rehash = true),
-        ("exclude", |s| s.settings.components[0].rules.exclude = vec!["nothing*".into()]),
+        ("exclude", |s| s.settings.components[0].files_mut().unwrap().rules.exclude = vec!["nothing*".into()]),
         ("level", |s| s.settings.level = 5),
         ("volumes", |s| s.settings.volume_bytes = 1 << 20),
         ("root", |s| {
             write(&s.tree().join("elsewhere/first/file"), b"another");
-            s.settings.components[0].paths = vec![s.tree().join("elsewhere/first")];
+            s.settings.components[0].files_mut().unwrap().paths = vec![s.tree().join("elsewhere/first")];
         }),
     ];
     for (what, change) in changes {

@@ -200,7 +200,7 @@ impl Sandbox {
 }
 
 pub(crate) fn component(name: &str, root: PathBuf) -> ComponentConfig {
-    ComponentConfig { name: name.into(), paths: vec![root], ..ComponentConfig::default() }
+    ComponentConfig::of_files(name, vec![root])
 }
 
 /// Runs another test as nobody, from a copy of this program: root may read everything and make devices.

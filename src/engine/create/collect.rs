@@ -256,7 +256,7 @@ impl<'a> Collector<'a> {
         if self.entries > 0 || !self.problems.is_empty() {
             return;
         }
-        for root in &self.spec.paths {
+        for root in self.spec.paths() {
             let path = root_name(root).map_or_else(|_| "root".to_owned(), |name| name.to_string());
             let detail = "nothing of it was captured: it is a socket, or own data of the backup".to_owned();
             self.problems.add(Problem { kind: ProblemKind::Unsupported, path, detail });
@@ -302,7 +302,7 @@ impl<'a> Collector<'a> {
         let left_out = self.left_out.count;
         let record = ComponentRecord {
             name: self.spec.name.clone(),
-            kind: self.spec.kind.name().into(),
+            kind: self.spec.source.kind().into(),
             captured_from,
             captured_until: clock.now(),
             entries: self.entries,

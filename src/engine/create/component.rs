@@ -23,14 +23,15 @@ use crate::model::BackupId;
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
 use crate::source::files::{Exclude, Names, Step, Walk, WalkOptions, walk};
+use crate::source::{self, Captured, SourceContext, Tree};
 use crate::threads;
 
-/// Starts the walk of a component; a call gives all its steps in order.
-pub type Walks<'a> = &'a dyn Fn(&ComponentConfig, &CreateOptions) -> Result<Box<dyn Iterator<Item = Step> + Send>>;
+/// Starts the walk of a tree; a call gives all its steps in order.
+pub type Walks<'a> = &'a dyn Fn(&Tree, &CreateOptions) -> Result<Box<dyn Iterator<Item = Step> + Send>>;
 
-/// Starts the walk of a component.
-pub(super) fn start_walk(spec: &ComponentConfig, options: &CreateOptions) -> Result<Walk> {
-    let rules = &spec.rules;
+/// Starts the walk of a tree.
+pub(super) fn start_walk(tree: &Tree, options: &CreateOptions) -> Result<Walk> {
+    let rules = &tree.rules;
     let options = WalkOptions {
         exclude: Exclude::new(&rules.exclude)?,
         exclude_caches: rules.exclude_caches,
@@ -39,15 +40,12 @@ pub(super) fn start_walk(spec: &ComponentConfig, options: &CreateOptions) -> Res
         skip_identities: options.skip_identities.clone(),
         threads: options.threads,
     };
-    walk(&spec.paths, options)
+    walk(&tree.paths, options)
 }
 
 /// The same as a value of [`Walks`].
-pub(super) fn start_boxed_walk(
-    spec: &ComponentConfig,
-    options: &CreateOptions,
-) -> Result<Box<dyn Iterator<Item = Step> + Send>> {
-    Ok(Box::new(start_walk(spec, options)?))
+pub(super) fn start_boxed_walk(tree: &Tree, options: &CreateOptions) -> Result<Box<dyn Iterator<Item = Step> + Send>> {
+    Ok(Box::new(start_walk(tree, options)?))
 }
 
 /// Captures a component into the staging folder, and its index into the local copy.
@@ -63,7 +61,18 @@ pub(super) fn capture(
     monitor: &dyn Monitor,
 ) -> Result<Collected> {
     let captured_from = host.clock.now();
-    let walk = walks(spec, options)?;
+    let source = source::open(&spec.source);
+    let context = SourceContext {
+        component: &spec.name,
+        environment: &host.environment,
+        monitor,
+        scratch: &host.state_dir,
+        now: captured_from,
+    };
+    let walk = match source.capture(&context)? {
+        Captured::Tree(tree) => walks(&tree, options)?,
+        Captured::Objects(_) => return Err(Error::failed("objects cannot be captured yet")),
+    };
     let capture = || {
         let last_segments = last.map(|l| l.copy.last_segments()).transpose()?;
         let mut collector = Collector::new(spec, options, staging, local.create(&host.disk)?, last_segments)?;

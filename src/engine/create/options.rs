@@ -64,7 +64,7 @@ impl CreateOptions {
             if !names.insert(&spec.name) {
                 return Err(Error::usage(format!("the component {:?} is named twice", spec.name)));
             }
-            for root in &spec.paths {
+            for root in spec.paths() {
                 if root_name(root).is_ok_and(|name| name.as_bytes() == PIECES_DIR.as_bytes()) {
                     return Err(Error::usage(format!("{} has a name that archives use themselves", path_text(root)))
                         .hint("rename it, or back up the folder that holds it"));

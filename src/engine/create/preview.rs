@@ -14,6 +14,7 @@ use crate::engine::Session;
 use crate::error::Result;
 use crate::model::Problem;
 use crate::repo::catalog::Catalog;
+use crate::source;
 use crate::source::files::{FileKind, Step};
 use crate::threads;
 
@@ -42,7 +43,10 @@ pub fn preview(session: Option<&Session>, options: &CreateOptions) -> Result<(Ve
         None => ParentChoice::first(),
     };
     let previews = options.components.iter().map(|spec| {
-        let counted = count(start_walk(spec, options)?, choice.last_index(&spec.name))?;
+        let Some(tree) = source::open(&spec.source).tree() else {
+            return Ok(Preview { name: spec.name.clone(), ..Preview::default() });
+        };
+        let counted = count(start_walk(&tree, options)?, choice.last_index(&spec.name))?;
         Ok(Preview { name: spec.name.clone(), ..counted })
     });
     Ok((previews.collect::<Result<_>>()?, choice.full_because))

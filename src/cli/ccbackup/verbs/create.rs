@@ -6,7 +6,7 @@ use crate::archive::seal::Sealer;
 use crate::cli::ccbackup::args::Create;
 use crate::cli::ccbackup::session::{host, make_signer, named_signers, own_recipients, own_signer};
 use crate::cli::{Context, DONE_WITH_PROBLEMS, Table, Terminal, document, escaped, human_bytes, why_full};
-use crate::config::{Cipher, ComponentConfig, Config, discover};
+use crate::config::{Cipher, ComponentConfig, Config, FilesConfig, discover};
 use crate::engine::Session;
 use crate::engine::create::{self as engine, CreateOptions, CreateReport, Preview, identity_of};
 use crate::error::{Error, Result, path_text};
@@ -99,17 +99,20 @@ impl Wanted<'_> {
     fn components(&self) -> Result<Vec<ComponentConfig>> {
         let Self { args, context, config, .. } = self;
         let with_flags = |mut spec: ComponentConfig| {
-            let rules = &mut spec.rules;
-            rules.exclude.extend(args.exclude.iter().cloned());
-            rules.exclude_caches |= args.exclude_caches;
-            rules.exclude_if_present.extend(args.exclude_if_present.iter().cloned());
-            rules.one_file_system |= args.one_file_system;
+            if let Some(FilesConfig { rules, .. }) = spec.files_mut() {
+                rules.exclude.extend(args.exclude.iter().cloned());
+                rules.exclude_caches |= args.exclude_caches;
+                rules.exclude_if_present.extend(args.exclude_if_present.iter().cloned());
+                rules.one_file_system |= args.one_file_system;
+            }
             spec
         };
         if !args.path.is_empty() {
             let paths = args.path.iter().map(|p| context.absolute(p)).collect();
-            let rules = config.defaults.rules.clone();
-            let spec = ComponentConfig { name: "files".into(), paths, rules, ..ComponentConfig::default() };
+            let mut spec = ComponentConfig::of_files("files", paths);
+            if let Some(FilesConfig { rules, .. }) = spec.files_mut() {
+                rules.clone_from(&config.defaults.rules);
+            }
             return Ok(vec![with_flags(spec)]);
         }
         let configured = &config.components;
@@ -184,7 +187,7 @@ fn discovered(context: &Context) -> Result<Vec<ComponentConfig>> {
     }
     let names: Vec<_> = found
         .iter()
-        .map(|c| format!("{} ({})", c.name, c.paths.iter().map(|p| path_text(p)).collect::<Vec<_>>().join(", ")))
+        .map(|c| format!("{} ({})", c.name, c.paths().iter().map(|p| path_text(p)).collect::<Vec<_>>().join(", ")))
         .collect();
     context.monitor.note(&format!("no configuration; found {}", names.join("; ")));
     Ok(found)

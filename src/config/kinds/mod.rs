@@ -1,0 +1,62 @@
+//! What each kind of component is told by the configuration: one file a kind, parsed once, unknown keys refused.
+
+mod files;
+mod section;
+
+use serde::Serialize;
+
+pub use files::FilesConfig;
+pub(super) use section::{KindSection, exclude_rules};
+
+use crate::error::{Error, Result};
+
+/// What captures a component, and what it was told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum SourceConfig {
+    /// Files and folders of this host.
+    Files(FilesConfig),
+}
+
+/// No paths yet.
+impl Default for SourceConfig {
+    fn default() -> Self {
+        Self::Files(FilesConfig::default())
+    }
+}
+
+impl SourceConfig {
+    /// The words of all kinds that are built.
+    pub const KINDS: [&'static str; 1] = ["files"];
+
+    /// The word in `kind = "…"` and in manifests.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Files(_) => "files",
+        }
+    }
+
+    /// The keys that only this kind knows.
+    pub(super) fn keys(kind: &str) -> &'static [&'static str] {
+        match kind {
+            "files" => FilesConfig::KEYS,
+            _ => &[],
+        }
+    }
+
+    /// Reads the keys of `kind`, which is one of [`Self::KINDS`].
+    pub(super) fn read(kind: &str, section: &KindSection<'_>) -> Result<Self> {
+        match kind {
+            "files" => FilesConfig::read(section).map(Self::Files),
+            _ => Err(Error::usage(format!("kind `{kind}` is not built"))),
+        }
+    }
+
+    /// `key = value` lines of a new configuration, values in TOML. `path` writes a path the shortest way.
+    pub(super) fn render(&self, path: &dyn Fn(&std::path::Path) -> Result<String>) -> Result<Vec<(String, String)>> {
+        match self {
+            Self::Files(config) => config.render(path),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! One `[[component]]` while the keys of its kind are read: values of every type that kinds need, with errors that name file,
+//! line and key.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::rules::{Defaults, ExcludeRules};
+use crate::config::section::{At, Section};
+use crate::config::values::{check_file_name, check_glob, parse_duration, resolve_path};
+use crate::error::{Error, Result};
+
+/// Reads the keys of one component.
+#[derive(Debug)]
+pub(in crate::config) struct KindSection<'a> {
+    /// Its table; unknown keys were refused already.
+    pub(in crate::config) section: &'a Section<'a>,
+    /// The component's name.
+    pub(in crate::config) name: &'a str,
+    /// The folder of the configuration, for relative paths.
+    pub(in crate::config) folder: &'a Path,
+    /// The home folder, for `~/`.
+    pub(in crate::config) home: Option<&'a Path>,
+    /// What holds for every component.
+    pub(in crate::config) defaults: &'a Defaults,
+}
+
+impl KindSection<'_> {
+    /// The error that a key is absent.
+    pub(super) fn lacks(&self, key: &str) -> Error {
+        self.section.error(&self.section.span, &format!("the component `{}` has no `{key}`", self.name))
+    }
+
+    /// A string, checked and turned into what it means.
+    pub(super) fn parsed<T>(&self, key: &str, read: impl FnOnce(&str) -> Result<T>) -> Result<Option<T>> {
+        self.section.string(key)?.map(|text| self.section.located(&text, read)).transpose()
+    }
+
+    /// A string as it stands.
+    pub(super) fn string(&self, key: &str) -> Result<Option<String>> {
+        Ok(self.section.string(key)?.map(|text| text.value.to_owned()))
+    }
+
+    /// A list of strings; empty when absent.
+    pub(super) fn strings(&self, key: &str) -> Result<Vec<String>> {
+        Ok(self.section.strings(key)?.iter().map(|text| text.value.to_owned()).collect())
+    }
+
+    /// A path, absolute.
+    pub(super) fn path(&self, key: &str) -> Result<Option<PathBuf>> {
+        self.parsed(key, |text| resolve_path(text, self.folder, self.home))
+    }
+
+    /// A list of paths, absolute.
+    pub(super) fn paths(&self, key: &str) -> Result<Vec<PathBuf>> {
+        let resolve = |text: &At<&str>| self.section.located(text, |t| resolve_path(t, self.folder, self.home));
+        self.section.strings(key)?.iter().map(resolve).collect()
+    }
+
+    /// `true` or `false`.
+    pub(super) fn boolean(&self, key: &str) -> Result<Option<bool>> {
+        self.section.boolean(key)
+    }
+
+    /// A whole number within `range`.
+    pub(super) fn integer(&self, key: &str, range: RangeInclusive<u64>) -> Result<Option<u64>> {
+        self.section.integer(key, range)
+    }
+
+    /// A time like `90s`, `30m`, `2h`, `1d`.
+    pub(super) fn duration(&self, key: &str) -> Result<Option<Duration>> {
+        self.parsed(key, parse_duration)
+    }
+
+    /// What the component leaves out, in addition to what holds for all.
+    pub(super) fn rules(&self) -> Result<ExcludeRules> {
+        exclude_rules(self.section, &self.defaults.rules)
+    }
+}
+
+/// What a section leaves out, in addition to what holds for all.
+pub(in crate::config) fn exclude_rules(section: &Section<'_>, defaults: &ExcludeRules) -> Result<ExcludeRules> {
+    let checked = |key, check: fn(&str) -> Result<()>, defaults: &[String]| -> Result<Vec<String>> {
+        let own = section.strings(key)?;
+        let own = own.iter().map(|text| section.located(text, |t| check(t).map(|()| t.to_owned())));
+        let mut own = own.collect::<Result<Vec<_>>>()?;
+        let more: Vec<_> = defaults.iter().filter(|item| !own.contains(item)).cloned().collect();
+        own.extend(more);
+        Ok(own)
+    };
+    Ok(ExcludeRules {
+        exclude: checked("exclude", check_glob, &defaults.exclude)?,
+        exclude_caches: section.boolean("exclude_caches")?.unwrap_or(defaults.exclude_caches),
+        exclude_if_present: checked("exclude_if_present", check_file_name, &defaults.exclude_if_present)?,
+        one_file_system: section.boolean("one_file_system")?.unwrap_or(defaults.one_file_system),
+    })
+}

@@ -1,0 +1,68 @@
+//! Kind `files`: trees of this host.
+
+use std::path::Path;
+
+use crate::config::FilesConfig;
+use crate::error::{Context as _, Error, Result, path_text};
+use crate::source::{
+    ApplyOptions, ApplyPlan, Captured, Checked, Contents, Probe, Source, SourceContext, Tree, UndoStep,
+};
+
+/// Files and folders of this host.
+#[derive(Debug)]
+pub struct FilesSource {
+    config: FilesConfig,
+}
+
+impl FilesSource {
+    /// What the configuration names.
+    #[must_use]
+    pub fn new(config: FilesConfig) -> Self {
+        Self { config }
+    }
+}
+
+impl Source for FilesSource {
+    fn probe(&self, _: &SourceContext<'_>) -> Result<Probe> {
+        let mut probe = Probe::default();
+        for path in &self.config.paths {
+            path.symlink_metadata().at("cannot stat", path)?;
+            probe.finds.push(path_text(path).into_owned());
+        }
+        Ok(probe)
+    }
+
+    fn tree(&self) -> Option<Tree> {
+        let FilesConfig { paths, rules } = self.config.clone();
+        Some(Tree { paths, rules })
+    }
+
+    fn capture<'a>(&'a self, _: &'a SourceContext<'a>) -> Result<Captured<'a>> {
+        Ok(Captured::Tree(self.tree().unwrap_or_default()))
+    }
+
+    fn plan_apply<'a>(
+        &'a self,
+        _: &'a dyn Contents,
+        _: &ApplyOptions,
+        _: &'a SourceContext<'a>,
+    ) -> Result<Box<dyn ApplyPlan + 'a>> {
+        Err(not_yet())
+    }
+
+    fn check(&self, _: &dyn Contents, _: &SourceContext<'_>) -> Result<Checked> {
+        Err(not_yet())
+    }
+
+    fn undo(&self, _: &[UndoStep], _: &Path, _: &SourceContext<'_>) -> Result<()> {
+        Err(not_yet())
+    }
+
+    fn forget(&self, _: &[UndoStep], _: &Path, _: &SourceContext<'_>) -> Result<()> {
+        Err(not_yet())
+    }
+}
+
+fn not_yet() -> Error {
+    Error::failed("files cannot be applied in place yet; restore them into a folder")
+}
