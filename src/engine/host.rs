@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::config::SourceConfig;
 use crate::durable::Disk;
 use crate::environment::Environment;
-use crate::error::{Error, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::model::Moment;
 use crate::repo::signing::Signer;
 use crate::source::{self, Source};
@@ -61,6 +61,15 @@ impl Host {
         let (disk, environment) = (Disk::default(), Environment::default());
         let (clock, sources, state_dir) = (Clock::System, source::open as OpenSource, state_dir.into());
         Self { name, state_dir, signer, clock, disk, environment, sources }
+    }
+
+    /// A folder for a run that nobody else can read; it goes with the value.
+    pub(super) fn scratch(&self) -> Result<tempfile::TempDir> {
+        self.disk.make_dirs(&self.state_dir)?;
+        tempfile::Builder::new()
+            .prefix(".scratch-")
+            .tempdir_in(&self.state_dir)
+            .at("cannot make a folder in", &self.state_dir)
     }
 
     /// Its signer; without one it makes no backup.
