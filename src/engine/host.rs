@@ -2,13 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::config::SourceConfig;
 use crate::durable::Disk;
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Result};
 use crate::model::Moment;
 use crate::repo::signing::Signer;
-use crate::source::{self, Source};
 
 /// Tells the time; tests fix it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,12 +44,7 @@ pub struct Host {
     pub disk: Disk,
     /// Variables of the environment, for sources.
     pub environment: Environment,
-    /// What opens the source of a component; a test may put another one in its place.
-    pub sources: OpenSource,
 }
-
-/// Opens the source that a configuration describes.
-pub type OpenSource = fn(&SourceConfig) -> Box<dyn Source>;
 
 impl Host {
     /// This machine, by its node name and its clock.
@@ -59,8 +52,7 @@ impl Host {
     pub fn new(state_dir: impl Into<PathBuf>, signer: Option<Signer>) -> Self {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let (disk, environment) = (Disk::default(), Environment::default());
-        let (clock, sources, state_dir) = (Clock::System, source::open as OpenSource, state_dir.into());
-        Self { name, state_dir, signer, clock, disk, environment, sources }
+        Self { name, state_dir: state_dir.into(), signer, clock: Clock::System, disk, environment }
     }
 
     /// A folder for a run that nobody else can read; it goes with the value.

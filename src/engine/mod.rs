@@ -12,5 +12,5 @@ pub mod select;
 mod session;
 pub mod verify;
 
-pub use host::{Clock, Host, OpenSource};
+pub use host::{Clock, Host};
 pub use session::Session;

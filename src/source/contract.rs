@@ -16,22 +16,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use ccbackup::engine::apply::{ApplyReport, ApplyRequest, PlanReport, RunStatus};
-use ccbackup::engine::create::CreateReport;
+use ccbackup::engine::apply::{ApplyReport, ApplyRequest, PlanReport, RunId, RunStatus, Services};
+use ccbackup::engine::create::{CreateReport, Sources};
 use ccbackup::engine::query;
 use ccbackup::engine::verify::Depth;
-use ccbackup::engine::{Clock, Host, OpenSource, Session};
+use ccbackup::engine::{Clock, Host, Session};
 use ccbackup::environment::Environment;
 use ccbackup::error::{Hint, Kind};
 use ccbackup::model::{BackupId, Moment};
 use ccbackup::monitor::Monitor;
-use ccbackup::source::ActionKind;
+use ccbackup::source::{ActionKind, Source};
 use ccbackup::{
     ComponentConfig, CreateOptions, Error, Keys, Recorder, Result, Selection, Signer, Trust, VerifyOptions,
 };
 
 /// What a property does not need any more when it is dropped: it then stops, or heals what it broke.
 pub(crate) type Guard = Box<dyn std::any::Any>;
+
+/// Opens the source of a component.
+pub(crate) type OpenSource = fn(&ComponentConfig) -> Box<dyn Source>;
 
 /// One living service, or set of files, of one kind. All of it lies in folders and on ports of its own.
 pub(crate) trait Subject {
@@ -40,7 +43,7 @@ pub(crate) trait Subject {
 
     /// What opens its source; only a kind that is no kind of the program has another.
     fn open(&self) -> OpenSource {
-        ccbackup::source::open
+        |config| ccbackup::source::open(&config.source)
     }
 
     /// Variables that references to secrets need.
@@ -103,7 +106,6 @@ impl Bench {
         fs::create_dir(dir.path().join("tmp")).unwrap();
         let temporary = [("TMPDIR".into(), dir.path().join("tmp").into_os_string())];
         let mut host = Host::new(dir.path().join("state"), Some(signer));
-        host.sources = subject.open();
         host.environment = subject.environment().with(temporary);
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         Self { dir, host, trust, now: AtomicI64::new(i64::try_from(now).unwrap()) }
@@ -139,7 +141,9 @@ impl Bench {
     /// Makes a backup of the component alone.
     pub(crate) fn try_capture(&self, subject: &impl Subject, monitor: &dyn Monitor) -> Result<CreateReport> {
         let options = CreateOptions { components: vec![subject.component()], threads: 2, ..CreateOptions::default() };
-        Session::open_or_create(&self.repository(), self.host(), false)?.create(&options, monitor)
+        let open = subject.open();
+        let sources = Sources { open: &open, ..Sources::default() };
+        Session::open_or_create(&self.repository(), self.host(), false)?.create_from(&options, sources, monitor)
     }
 
     /// Makes a backup that is whole.
@@ -159,7 +163,7 @@ impl Bench {
     /// What an apply would do.
     pub(crate) fn plan(&self, subject: &impl Subject, id: &BackupId, overwrite: bool) -> PlanReport {
         let request = ApplyRequest { overwrite, threads: 2, ..ApplyRequest::default() };
-        let plan = self.session().plan_apply(id, &request, &[subject.component()], &Recorder::default());
+        let plan = with(subject, |services| self.session().plan_apply(id, &request, services, &Recorder::default()));
         let plan = plan.unwrap_or_else(|e| panic!("{}", said(&e)));
         assert!(plan.failure().is_none(), "{}", plan.failure().map(said).unwrap_or_default());
         plan
@@ -174,7 +178,7 @@ impl Bench {
         monitor: &dyn Monitor,
     ) -> Result<ApplyReport> {
         let request = ApplyRequest { overwrite, threads: 2, ..ApplyRequest::default() };
-        self.session().apply(id, &request, &[subject.component()], &mut |_| Ok(()), monitor)
+        with(subject, |services| self.session().apply(id, &request, services, &mut |_| Ok(()), monitor))
     }
 
     /// Applies a backup as a whole.
@@ -183,17 +187,24 @@ impl Bench {
         let applied = applied.unwrap_or_else(|e| panic!("{}", said(&e)));
         assert!(applied.is_whole(), "{applied:#?}");
         assert!(applied.components.iter().all(|c| c.compared > 0), "a check that compares nothing: {applied:#?}");
-        assert!(!self.state().join("scratch").exists(), "the scratch folder is left");
+        let scratch = snapshot(&self.state()).into_keys().find(|path| path.to_string_lossy().contains("scratch"));
+        assert_eq!(scratch, None, "the scratch folder is left");
         applied
     }
 
     /// Compares the living service with a backup.
     pub(crate) fn is_equal(&self, subject: &impl Subject, id: &BackupId) -> bool {
         let request = ApplyRequest { threads: 2, ..ApplyRequest::default() };
-        let checked = self.session().check(id, &request, &[subject.component()], &Recorder::default());
+        let checked = with(subject, |services| self.session().check(id, &request, services, &Recorder::default()));
         let checked = checked.unwrap_or_else(|e| panic!("{}", said(&e)));
         assert!(checked.failure().is_none(), "{}", checked.failure().map(said).unwrap_or_default());
         checked.equal
+    }
+
+    fn confirm(&self, subject: &impl Subject, run: &RunId) {
+        let confirm = |services: Services<'_>| self.session().confirm_apply(run, services, &Recorder::default());
+        let confirmed = with(subject, confirm).unwrap_or_else(|e| panic!("{}", said(&e)));
+        assert!(confirmed.failure().is_none(), "{confirmed:#?}");
     }
 
     fn undo(&self, subject: &impl Subject, report: &ApplyReport) {
@@ -202,10 +213,17 @@ impl Bench {
     }
 
     fn undo_run(&self, subject: &impl Subject, run: &str) {
-        let undone = self.session().undo_apply(&run.parse().unwrap(), &[subject.component()], &Recorder::default());
+        let run = run.parse().unwrap();
+        let undone = with(subject, |services| self.session().undo_apply(&run, services, &Recorder::default()));
         let undone = undone.unwrap_or_else(|e| panic!("{}", said(&e)));
         assert!(undone.failure().is_none(), "{}", undone.failure().map(said).unwrap_or_default());
     }
+}
+
+/// The services of a host that has only this one.
+fn with<T>(subject: &impl Subject, work: impl FnOnce(Services<'_>) -> T) -> T {
+    let open = subject.open();
+    work(Services { configs: &[subject.component()], open: &open })
 }
 
 /// An error with its causes.
@@ -382,10 +400,9 @@ pub(crate) fn an_undo_puts_the_old_back(mut subject: impl Subject) {
     let report = bench.apply(&subject, &id, true);
     let filled = subject.fingerprint();
     let run = report.run.expect("something was touched");
-    let confirmed = bench.session().confirm_apply(&run, &[subject.component()], &Recorder::default()).unwrap();
-    assert!(confirmed.failure().is_none(), "{confirmed:#?}");
-    let refused = bench.session().undo_apply(&run, &[subject.component()], &Recorder::default());
-    refused.expect_err("what was replaced is dropped");
+    bench.confirm(&subject, &run);
+    let undo = |services: Services<'_>| bench.session().undo_apply(&run, services, &Recorder::default());
+    with(&subject, undo).expect_err("what was replaced is dropped");
     assert_eq!(subject.fingerprint(), filled);
     assert!(bench.is_equal(&subject, &id));
 }
@@ -415,7 +432,9 @@ pub(crate) fn a_capture_that_fails_half_way_leaves_nothing(mut subject: impl Sub
     assert!(new.is_empty(), "the processes {new:?} are left");
     let left: Vec<_> = fs::read_dir(bench.temporary()).unwrap().flatten().map(|item| item.path()).collect();
     assert!(left.is_empty(), "{left:?} is left");
-    assert!(!bench.state().join("scratch").exists(), "scratch is left");
+    let left: Vec<_> =
+        snapshot(&bench.state()).into_keys().filter(|path| path.to_string_lossy().contains("scratch")).collect();
+    assert!(left.is_empty(), "{left:?} is left");
     let whole = bench.capture(&subject);
     assert_ne!(whole.id, good.id);
     assert!(bench.is_equal(&subject, &whole.id));
@@ -505,7 +524,7 @@ pub(crate) fn an_apply_that_is_stopped_can_be_undone_and_applied_again(mut subje
             assert_eq!(subject.fingerprint(), before, "stopped at question {question}, and applied again");
         }
         let run = report.run.expect("something was touched");
-        bench.session().confirm_apply(&run, &[subject.component()], &Recorder::default()).unwrap();
+        bench.confirm(&subject, &run);
     }
 }
 

@@ -2,24 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ccbackup::config::SourceConfig;
-use ccbackup::engine::OpenSource;
 use ccbackup::error::Kind;
-use ccbackup::model::EntryKind;
+use ccbackup::model::{EntryKind, EntryPath};
 use ccbackup::source::{
-    Action, ActionKind, ApplyOptions, ApplyPlan, Captured, Checked, Contents, Probe, Source, SourceContext, Tree,
-    UndoLog, UndoStep,
+    Action, ActionKind, ApplyOptions, ApplyPlan, Body, Captured, Checked, Contents, Facts, Object, Objects, Probe,
+    Source, SourceContext, UndoLog, UndoStep,
 };
 use ccbackup::{ComponentConfig, Error, Result};
 use serde_json::json;
 
-use crate::contract::{Guard, Subject, contract};
+use crate::contract::{Guard, OpenSource, Subject, contract};
 use crate::support::succeed;
 
 /// A folder of files as a service: what lies in it is its data. Files beside it, `<folder>.<word>`, tell it how to behave.
@@ -29,8 +27,7 @@ struct Shelf {
 }
 
 impl Shelf {
-    fn open(config: &SourceConfig) -> Box<dyn Source> {
-        let config = ComponentConfig { source: config.clone(), ..ComponentConfig::default() };
+    fn open(config: &ComponentConfig) -> Box<dyn Source> {
         Box::new(Self { folder: config.paths()[0].clone() })
     }
 
@@ -76,10 +73,8 @@ impl Source for Shelf {
     }
 
     fn capture<'a>(&'a self, _: &'a SourceContext<'a>) -> Result<Captured<'a>> {
-        if self.is("broken") {
-            return Err(Error::failed("it broke"));
-        }
-        Ok(Captured::Tree(Tree { paths: vec![self.folder.clone()], ..Tree::default() }))
+        let books = self.living()?.into_iter().collect::<Vec<_>>().into_iter();
+        Ok(Captured::Objects(Box::new(Books { books, breaks: self.is("broken"), taken: 0 })))
     }
 
     fn plan_apply<'a>(
@@ -114,7 +109,8 @@ impl Source for Shelf {
     fn check(&self, contents: &dyn Contents, _: &SourceContext<'_>) -> Result<Checked> {
         let (living, archived) = (self.living()?, Self::archived(contents)?);
         let mut checked = Checked::default();
-        checked.compare("books", &archived.len(), &living.len());
+        let books = contents.facts().counts["books"];
+        checked.compare("books", &books, &(living.len() as u64));
         for (name, bytes) in archived {
             match living.get(&name) {
                 Some(path) if fs::read(path).unwrap() == bytes => checked.compared += 1,
@@ -141,6 +137,43 @@ impl Source for Shelf {
 
     fn forget(&self, _: &[UndoStep], _: &Path, _: &SourceContext<'_>) -> Result<()> {
         Ok(())
+    }
+}
+
+/// The books of a shelf while they are captured.
+#[derive(Debug)]
+struct Books {
+    books: std::vec::IntoIter<(String, PathBuf)>,
+    /// Large ones end too early.
+    breaks: bool,
+    taken: u64,
+}
+
+impl Objects for Books {
+    fn next(&mut self) -> Result<Option<Object<'_>>> {
+        let Some((name, place)) = self.books.next() else { return Ok(None) };
+        self.taken += 1;
+        let content = fs::read(place).map_err(|e| Error::failed("cannot read a book").because(e))?;
+        let body = if name == "large" {
+            let end = Broken(self.breaks);
+            Body::Stream(Box::new(Cursor::new(content).take(if self.breaks { 200_000 } else { u64::MAX }).chain(end)))
+        } else {
+            Body::Bytes(content)
+        };
+        Ok(Some(Object::new(EntryPath::new(name.into_bytes())?, body)))
+    }
+
+    fn finish(self: Box<Self>) -> Result<Facts> {
+        Ok(Facts { counts: [("books".to_owned(), self.taken)].into(), ..Facts::default() })
+    }
+}
+
+/// The end of a stream, or that there is none.
+struct Broken(bool);
+
+impl Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        if self.0 { Err(Error::new(Kind::Incomplete, "the book has no last page").into()) } else { Ok(0) }
     }
 }
 
@@ -212,6 +245,15 @@ impl Drop for Stop {
     }
 }
 
+/// Removes a file when it is dropped.
+struct Remove(PathBuf);
+
+impl Drop for Remove {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).unwrap();
+    }
+}
+
 impl Subject for ShelfSubject {
     fn component(&self) -> ComponentConfig {
         ComponentConfig::of_files("shelf", vec![self.folder()])
@@ -258,6 +300,12 @@ impl Subject for ShelfSubject {
             }
         });
         Some(Box::new(Stop(ended, Some(writing))))
+    }
+
+    fn break_half_way(&mut self) -> Option<Guard> {
+        let place = beside(&self.folder(), "broken");
+        fs::write(&place, "").unwrap();
+        Some(Box::new(Remove(place)))
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::time::Instant;
 
-use super::candidates::{Candidates, Outside};
+use super::candidates::{Candidates, Outside, Services};
 use super::plan::ApplyRequest;
 use super::report::{CheckReport, CheckedComponent};
 use super::run::check;
 use super::scratch::ScratchFolder;
-use crate::config::ComponentConfig;
 use crate::engine::Session;
 use crate::error::Result;
 use crate::model::BackupId;
@@ -20,12 +19,12 @@ impl Session {
         &self,
         id: &BackupId,
         request: &ApplyRequest,
-        configs: &[ComponentConfig],
+        services: Services<'_>,
         monitor: &dyn Monitor,
     ) -> Result<CheckReport> {
         let begun = Instant::now();
         let scratch = ScratchFolder::temporary(self)?;
-        let candidates = Candidates::open(self, id, request, configs, &scratch, monitor)?;
+        let candidates = Candidates::open(self, id, request, services, &scratch, monitor)?;
         let contexts = candidates.contexts();
         let mut components = Vec::new();
         for (candidate, context) in candidates.inside.iter().zip(&contexts) {

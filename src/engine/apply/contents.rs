@@ -11,7 +11,7 @@ use crate::engine::content::ContentReader;
 use crate::engine::restore::restore_whole;
 use crate::error::{Error, Result};
 use crate::index::{Entries, Inventory};
-use crate::model::{Entry, EntryKind, EntryPath, Moment};
+use crate::model::{ComponentRecord, Entry, EntryKind, EntryPath, Moment};
 use crate::monitor::Monitor;
 use crate::source::{Contents, Facts};
 
@@ -35,7 +35,7 @@ impl<'a> ComponentContents<'a> {
         Ok(Self {
             chain: chain.clone(),
             name: name.to_owned(),
-            facts: Facts::default(),
+            facts: facts(record),
             captured_from: record.captured_from,
             inventory: chain.inventory(name)?,
             archives: chain.archives(name),
@@ -65,6 +65,12 @@ impl<'a> ComponentContents<'a> {
         let id = &self.chain.backup.manifest.id;
         Err(Error::damage(format!("the index of {} in backup {id} is not whole: {detail}", self.name)))
     }
+}
+
+/// What the manifest says of the source.
+fn facts(record: &ComponentRecord) -> Facts {
+    let known = record.source.clone().unwrap_or_default();
+    Facts { version: known.version, counts: known.counts, facts: known.facts, problems: Vec::new() }
 }
 
 impl fmt::Debug for ComponentContents<'_> {

@@ -14,6 +14,7 @@ mod run;
 mod scratch;
 mod undo;
 
+pub use candidates::Services;
 pub use contents::ComponentContents;
 pub use plan::ApplyRequest;
 pub use record::{RunComponent, RunId, RunRecord, RunStatus};

@@ -1,9 +1,8 @@
 //! The plan of an apply: what it would do, without doing it.
 
-use super::candidates::{Candidate, Candidates, Outside};
+use super::candidates::{Candidate, Candidates, Outside, Services};
 use super::report::{PlanReport, PlannedComponent};
 use super::scratch::ScratchFolder;
-use crate::config::ComponentConfig;
 use crate::engine::Session;
 use crate::error::{Error, Result};
 use crate::model::BackupId;
@@ -32,17 +31,17 @@ impl Default for ApplyRequest {
 pub(super) type Planned<'a> = Result<Box<dyn ApplyPlan + 'a>>;
 
 impl Session {
-    /// Says what [`Session::apply`] would do with the components that `configs` still has; all others are told as
+    /// Says what [`Session::apply`] would do with the components that `services` still has; all others are told as
     /// [`ActionKind::Manual`]. Changes nothing, takes no lock.
     pub fn plan_apply(
         &self,
         id: &BackupId,
         request: &ApplyRequest,
-        configs: &[ComponentConfig],
+        services: Services<'_>,
         monitor: &dyn Monitor,
     ) -> Result<PlanReport> {
         let scratch = ScratchFolder::temporary(self)?;
-        let candidates = Candidates::open(self, id, request, configs, &scratch, monitor)?;
+        let candidates = Candidates::open(self, id, request, services, &scratch, monitor)?;
         let contexts = candidates.contexts();
         let plans = plan(&candidates, &contexts, request, monitor)?;
         Ok(show(&candidates, &plans))

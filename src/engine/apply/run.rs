@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::candidates::{Candidate, Candidates};
+use super::candidates::{Candidate, Candidates, Services};
 use super::order::Rank;
 use super::plan::{ApplyRequest, Planned, plan, show};
 use super::record::{Run, RunComponent, RunStatus, Runs};
 use super::report::{AppliedComponent, ApplyReport, PlanReport, PlannedComponent};
 use super::scratch::ScratchFolder;
-use crate::config::ComponentConfig;
 use crate::engine::Session;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::model::BackupId;
@@ -24,7 +23,7 @@ impl Session {
         &self,
         id: &BackupId,
         request: &ApplyRequest,
-        configs: &[ComponentConfig],
+        services: Services<'_>,
         go: &mut dyn FnMut(&PlanReport) -> Result<()>,
         monitor: &dyn Monitor,
     ) -> Result<ApplyReport> {
@@ -38,7 +37,7 @@ impl Session {
             );
         }
         let scratch = ScratchFolder::in_state(self)?;
-        let candidates = Candidates::open(self, id, request, configs, &scratch, monitor)?;
+        let candidates = Candidates::open(self, id, request, services, &scratch, monitor)?;
         let contexts = candidates.contexts();
         let plans = plan(&candidates, &contexts, request, monitor)?;
         let shown = show(&candidates, &plans);

@@ -1,10 +1,9 @@
 //! Puts back what a run replaced, or drops it.
 
-use super::candidates::config_of;
+use super::candidates::Services;
 use super::record::{Run, RunComponent, RunId, RunRecord, RunStatus};
 use super::report::{UndoReport, UndoneComponent};
 use super::scratch::ScratchFolder;
-use crate::config::ComponentConfig;
 use crate::engine::Session;
 use crate::error::{Error, Hint, Result};
 use crate::monitor::Monitor;
@@ -25,16 +24,16 @@ impl Session {
 
     /// Puts back what a run replaced, component after component from the last to the first. What fails is told and can be
     /// tried again. Refused while a later run stands that touched the same.
-    pub fn undo_apply(&self, run: &RunId, configs: &[ComponentConfig], monitor: &dyn Monitor) -> Result<UndoReport> {
-        self.settle(run, configs, Fate::PutBack, monitor)
+    pub fn undo_apply(&self, run: &RunId, services: Services<'_>, monitor: &dyn Monitor) -> Result<UndoReport> {
+        self.settle(run, services, Fate::PutBack, monitor)
     }
 
     /// Lets a run stand: what it replaced is dropped, and it cannot be undone any more.
-    pub fn confirm_apply(&self, run: &RunId, configs: &[ComponentConfig], monitor: &dyn Monitor) -> Result<UndoReport> {
-        self.settle(run, configs, Fate::Drop, monitor)
+    pub fn confirm_apply(&self, run: &RunId, services: Services<'_>, monitor: &dyn Monitor) -> Result<UndoReport> {
+        self.settle(run, services, Fate::Drop, monitor)
     }
 
-    fn settle(&self, id: &RunId, configs: &[ComponentConfig], fate: Fate, monitor: &dyn Monitor) -> Result<UndoReport> {
+    fn settle(&self, id: &RunId, services: Services<'_>, fate: Fate, monitor: &dyn Monitor) -> Result<UndoReport> {
         let _lock = self.state.lock_applies()?;
         let runs = self.runs();
         let mut run = runs.open(id)?;
@@ -55,7 +54,7 @@ impl Session {
         for component in run.record.components.clone().iter().rev().filter(|c| c.status.can_be_undone()) {
             monitor.check()?;
             monitor.stage(&component.name, None, None);
-            let settled = self.settle_component(&mut run, component, configs, fate, &scratch, monitor);
+            let settled = self.settle_component(&mut run, component, services, fate, &scratch, monitor);
             let status = run.record.status_of(&component.name).unwrap_or(component.status);
             let within = |e: Error| {
                 let what = if fate == Fate::PutBack { "put back" } else { "dropped" };
@@ -71,7 +70,7 @@ impl Session {
         &self,
         run: &mut Run,
         component: &RunComponent,
-        configs: &[ComponentConfig],
+        services: Services<'_>,
         fate: Fate,
         scratch: &ScratchFolder,
         monitor: &dyn Monitor,
@@ -81,8 +80,8 @@ impl Session {
         let steps = UndoLog::read(&folder)?;
         // One that had noted nothing had replaced nothing.
         if !steps.is_empty() {
-            let config = config_of(configs, name, kind).map_err(Error::usage)?;
-            let source = (self.host.sources)(&config.source);
+            let config = services.find(name, kind).map_err(Error::usage)?;
+            let source = (services.open)(config);
             let context = SourceContext {
                 component: name,
                 environment: &self.host.environment,
