@@ -31,6 +31,7 @@ mod left_out;
 mod limits;
 mod losses;
 mod motion;
+mod objects;
 mod oracle;
 mod oracle_forged;
 mod oracle_manifest;

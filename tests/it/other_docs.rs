@@ -72,8 +72,9 @@ fn json_documents_are_those_that_are_promised() {
 fn exit_codes_are_those_that_are_promised() {
     let text = doc("OUTPUT.md");
     use Kind::{
-        ClockBack, Damage, Failed, Interrupted, Locked, NewerFormat, NoKey, NotConfirmed, NotFound, OtherHost,
-        OtherRepository, Unreadable, Unsigned, Usage, WouldOverwrite, WrongKey, WrongSigner,
+        ClockBack, Damage, Denied, Failed, Incomplete, Interrupted, Locked, NewerFormat, NoKey, NotConfirmed, NotFound,
+        OtherHost, OtherRepository, TimedOut, ToolMissing, Unreachable, Unreadable, Unsigned, Usage, Version,
+        WouldOverwrite, WrongKey, WrongSigner,
     };
     let kinds = [
         Failed,
@@ -81,6 +82,12 @@ fn exit_codes_are_those_that_are_promised() {
         NewerFormat,
         NoKey,
         WrongKey,
+        Unreachable,
+        Denied,
+        ToolMissing,
+        TimedOut,
+        Version,
+        Incomplete,
         Usage,
         Damage,
         Unreadable,

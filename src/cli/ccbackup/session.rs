@@ -31,7 +31,8 @@ pub(super) fn open(context: &Context) -> Result<Session> {
 
 /// This host, with the signer that it has.
 pub(super) fn host(context: &Context, signer: Option<Signer>) -> Result<Host> {
-    Ok(Host::new(context.dirs.state_dir()?, signer))
+    let environment = context.environment.variables.clone();
+    Ok(Host { environment, ..Host::new(context.dirs.state_dir()?, signer) })
 }
 
 /// The backup that is meant. Says so when `latest` is not the last that is listed, or not the last that was made.
