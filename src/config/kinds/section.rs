@@ -87,7 +87,10 @@ impl KindSection<'_> {
     pub(super) fn secret(&self, key: &str) -> Result<Option<SecretRef>> {
         if self.section.string(key).is_ok_and(|text| text.is_some()) {
             let message = format!("`{key}` of the component `{}` must not stand here as text (not shown)", self.name);
-            return Err(self.section.error(&self.section.span, &message).hint("{ file = … }, { env = … }, { vault = … } or { command = [..] }"));
+            return Err(self
+                .section
+                .error(&self.section.span, &message)
+                .hint("{ file = … }, { env = … }, { vault = … } or { command = [..] }"));
         }
         if !self.section.is_table(key) {
             return Ok(None);

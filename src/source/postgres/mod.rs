@@ -24,9 +24,7 @@ use session::Session;
 
 use crate::config::{Databases, PostgresConfig};
 use crate::error::{Error, Result};
-use crate::source::{
-    ApplyOptions, ApplyPlan, Captured, Checked, Contents, Probe, Source, SourceContext, UndoStep,
-};
+use crate::source::{ApplyOptions, ApplyPlan, Captured, Checked, Contents, Probe, Source, SourceContext, UndoStep};
 
 /// Databases of a PostgreSQL server.
 #[derive(Debug)]
@@ -59,7 +57,9 @@ impl Source for PostgresSource {
         let mut found = 0_u64;
         for database in databases.iter().filter(|database| wanted(&database.name)) {
             if !database.allow_connections {
-                probe.missing.push(format!("the database {} allows no connections and cannot be dumped", database.name));
+                probe
+                    .missing
+                    .push(format!("the database {} allows no connections and cannot be dumped", database.name));
                 continue;
             }
             found += 1;
