@@ -2,11 +2,13 @@
 
 mod files;
 mod section;
+mod sqlite;
 
 use serde::Serialize;
 
 pub use files::FilesConfig;
 pub(super) use section::{KindSection, exclude_rules};
+pub use sqlite::SqliteConfig;
 
 use crate::error::{Error, Result};
 
@@ -16,6 +18,8 @@ use crate::error::{Error, Result};
 pub enum SourceConfig {
     /// Files and folders of this host.
     Files(FilesConfig),
+    /// SQLite databases.
+    Sqlite(SqliteConfig),
 }
 
 /// No paths yet.
@@ -27,13 +31,14 @@ impl Default for SourceConfig {
 
 impl SourceConfig {
     /// The words of all kinds that are built.
-    pub const KINDS: [&'static str; 1] = ["files"];
+    pub const KINDS: [&'static str; 2] = ["files", "sqlite"];
 
     /// The word in `kind = "…"` and in manifests.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Files(_) => "files",
+            Self::Sqlite(_) => "sqlite",
         }
     }
 
@@ -41,6 +46,7 @@ impl SourceConfig {
     pub(super) fn keys(kind: &str) -> &'static [&'static str] {
         match kind {
             "files" => FilesConfig::KEYS,
+            "sqlite" => SqliteConfig::KEYS,
             _ => &[],
         }
     }
@@ -49,6 +55,7 @@ impl SourceConfig {
     pub(super) fn read(kind: &str, section: &KindSection<'_>) -> Result<Self> {
         match kind {
             "files" => FilesConfig::read(section).map(Self::Files),
+            "sqlite" => SqliteConfig::read(section).map(Self::Sqlite),
             _ => Err(Error::usage(format!("kind `{kind}` is not built"))),
         }
     }
@@ -57,6 +64,7 @@ impl SourceConfig {
     pub(super) fn render(&self, path: &dyn Fn(&std::path::Path) -> Result<String>) -> Result<Vec<(String, String)>> {
         match self {
             Self::Files(config) => config.render(path),
+            Self::Sqlite(config) => config.render(path),
         }
     }
 }
