@@ -50,6 +50,18 @@ pub enum Kind {
     WouldOverwrite,
     /// A question was not answered with yes.
     NotConfirmed,
+    /// A service does not answer.
+    Unreachable,
+    /// A service refuses: the credentials are wrong, or what they allow is too little.
+    Denied,
+    /// A program that is needed is not installed.
+    ToolMissing,
+    /// A program or service took longer than it may.
+    TimedOut,
+    /// A program and a service are of versions that do not fit.
+    Version,
+    /// A dump or a listing is not whole.
+    Incomplete,
     /// SIGINT or SIGTERM; holds the signal's number.
     Interrupted(i32),
 }
@@ -59,7 +71,17 @@ impl Kind {
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::Failed | Self::NotFound | Self::NewerFormat | Self::NoKey | Self::WrongKey => 1,
+            Self::Failed
+            | Self::NotFound
+            | Self::NewerFormat
+            | Self::NoKey
+            | Self::WrongKey
+            | Self::Unreachable
+            | Self::Denied
+            | Self::ToolMissing
+            | Self::TimedOut
+            | Self::Version
+            | Self::Incomplete => 1,
             Self::Usage => 2,
             Self::Damage | Self::Unreadable => 4,
             Self::Locked
@@ -94,6 +116,12 @@ impl Kind {
             Self::ClockBack => "clock-back",
             Self::WouldOverwrite => "would-overwrite",
             Self::NotConfirmed => "not-confirmed",
+            Self::Unreachable => "unreachable",
+            Self::Denied => "denied",
+            Self::ToolMissing => "tool-missing",
+            Self::TimedOut => "timed-out",
+            Self::Version => "version",
+            Self::Incomplete => "incomplete",
             Self::Interrupted(_) => "interrupted",
         }
     }
@@ -126,6 +154,7 @@ pub enum Hint {
     ListBackups,
     ListEntries,
     ListIds,
+    ListRuns,
     MakeBackup,
     MakeRepository,
     NameSigner,
@@ -135,11 +164,13 @@ pub enum Hint {
     OtherRepository,
     OtherTarget,
     OverwriteLink,
+    OverwriteLiving,
     OverwriteWhatDiffers,
     ReplaceLost,
     SameBackup,
     TakeOver,
     TargetInUse,
+    UndoRun(String),
     Verify,
     VerifyAll,
     WriteConfig,
@@ -290,7 +321,19 @@ pub fn path_text(path: &Path) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
+/// So that a stream of ours can end with an error of ours: whoever gets it back by [`Context`] or [`From`] has kind and
+/// hint again.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        Self::other(error)
+    }
+}
+
 fn io_error(message: String, cause: io::Error) -> Error {
+    let cause = match cause.downcast::<Error>() {
+        Ok(ours) => return ours.within(message),
+        Err(cause) => cause,
+    };
     let hint = match cause.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Some("free some space and run it again; what was not finished is taken over or removed by the next run")
@@ -308,6 +351,14 @@ mod tests {
     use std::os::unix::ffi::OsStrExt as _;
 
     use super::*;
+
+    #[test]
+    fn an_error_that_went_through_a_stream_keeps_kind_and_hint() {
+        let ended: io::Result<()> = Err(Error::new(Kind::TimedOut, "too slow").hint("wait").into());
+        let error = ended.doing("cannot read the dump").unwrap_err();
+        assert_eq!((error.kind(), error.one_line()), (Kind::TimedOut, "cannot read the dump: too slow".to_owned()));
+        assert_eq!(error.advice(), Some(&Hint::Words("wait".to_owned())));
+    }
 
     #[test]
     fn a_path_in_a_message_names_the_very_file() {

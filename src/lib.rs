@@ -45,6 +45,7 @@
 pub mod archive;
 pub mod cli;
 pub mod config;
+pub mod credential;
 pub mod durable;
 pub mod engine;
 pub mod environment;
@@ -54,8 +55,10 @@ pub mod keys;
 pub mod model;
 pub mod monitor;
 pub mod page_cache;
+pub mod process;
 pub mod rate_limit;
 pub mod repo;
+pub mod secret;
 pub mod source;
 mod threads;
 

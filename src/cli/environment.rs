@@ -6,6 +6,8 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::environment::Environment as Variables;
+
 /// What the program takes from its surroundings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
@@ -33,6 +35,8 @@ pub struct Environment {
     pub no_color: bool,
     /// `TERM` is set and not `dumb`.
     pub can_move_cursor: bool,
+    /// All variables, for what the configuration names and for child programs.
+    pub variables: Variables,
 }
 
 impl Environment {
@@ -40,10 +44,11 @@ impl Environment {
     #[must_use]
     pub fn of_process() -> Self {
         let current = env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
-        Self::read(current, rustix::process::geteuid().is_root(), |name| env::var_os(name))
+        let read = Self::read(current, rustix::process::geteuid().is_root(), |name| env::var_os(name));
+        Self { variables: Variables::new(env::vars_os()), ..read }
     }
 
-    /// The same from any set of variables.
+    /// The same from any set of variables, which are not kept.
     #[must_use]
     pub fn read(current: PathBuf, is_root: bool, variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
@@ -63,6 +68,7 @@ impl Environment {
             no_color: set("NO_COLOR").is_some(),
             can_move_cursor: set("TERM").is_some_and(|term| term != "dumb"),
             current,
+            variables: Variables::default(),
         }
     }
 

@@ -80,6 +80,16 @@ impl<'a> Section<'a> {
         self.table.and_then(|table| table.get(key))
     }
 
+    /// Whether the value is a list.
+    pub(super) fn is_list(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|value| value.get_ref().as_array().is_some())
+    }
+
+    /// Whether the value is a table.
+    pub(super) fn is_table(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|value| value.get_ref().as_table().is_some())
+    }
+
     /// A usage error at a place of this section.
     pub(super) fn error(&self, span: &Range<usize>, message: &str) -> Error {
         self.document.error(span, message)

@@ -13,6 +13,7 @@ mod apply;
 mod capture;
 mod contents;
 pub mod files;
+pub mod postgres;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
@@ -94,6 +95,7 @@ pub fn open(config: &SourceConfig) -> Box<dyn Source> {
     match config {
         SourceConfig::Files(config) => Box::new(files::FilesSource::new(config.clone())),
         SourceConfig::Sqlite(config) => Box::new(sqlite::SqliteSource::new(config.clone())),
+        SourceConfig::Postgres(config) => Box::new(postgres::PostgresSource::new(config.as_ref().clone())),
     }
 }
 

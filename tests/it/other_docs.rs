@@ -8,8 +8,8 @@ use ccbackup::cli::with_next;
 use ccbackup::engine::query;
 use ccbackup::engine::verify::{Depth, Finding};
 use ccbackup::error::{Error, Kind};
-use ccbackup::model::Problem;
-use ccbackup::model::{BackupKind, Digest};
+
+use ccbackup::model::{BackupKind, Dependency, Digest, FailedComponent, Problem};
 use ccbackup::repo::catalog::Catalog;
 
 use crate::format_doc::{blocks, doc, example_of};
@@ -47,6 +47,10 @@ fn json_documents_are_those_that_are_promised() {
     let problem = Problem { kind: "changed".into(), path: "p".into(), detail: "d".into() };
     created.problems.push(problem.clone());
     created.components[0].problems.push(problem.clone());
+    let last_good = Some(Dependency { id: created.id.clone(), sums_sha256: Digest::of(b"") });
+    let text = String::new;
+    let failed = FailedComponent { name: text(), kind: text(), reason: text(), detail: text(), last_good };
+    created.failed.push(failed);
     check_output("create", &created);
     check_output("list", &query::list(&sandbox.repo(), &sandbox.state(), &sandbox.trust()).unwrap());
 
@@ -72,8 +76,9 @@ fn json_documents_are_those_that_are_promised() {
 fn exit_codes_are_those_that_are_promised() {
     let text = doc("OUTPUT.md");
     use Kind::{
-        ClockBack, Damage, Failed, Interrupted, Locked, NewerFormat, NoKey, NotConfirmed, NotFound, OtherHost,
-        OtherRepository, Unreadable, Unsigned, Usage, WouldOverwrite, WrongKey, WrongSigner,
+        ClockBack, Damage, Denied, Failed, Incomplete, Interrupted, Locked, NewerFormat, NoKey, NotConfirmed, NotFound,
+        OtherHost, OtherRepository, TimedOut, ToolMissing, Unreachable, Unreadable, Unsigned, Usage, Version,
+        WouldOverwrite, WrongKey, WrongSigner,
     };
     let kinds = [
         Failed,
@@ -81,6 +86,12 @@ fn exit_codes_are_those_that_are_promised() {
         NewerFormat,
         NoKey,
         WrongKey,
+        Unreachable,
+        Denied,
+        ToolMissing,
+        TimedOut,
+        Version,
+        Incomplete,
         Usage,
         Damage,
         Unreadable,

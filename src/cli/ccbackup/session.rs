@@ -31,11 +31,15 @@ pub(super) fn open(context: &Context) -> Result<Session> {
 
 /// This host, with the signer that it has.
 pub(super) fn host(context: &Context, signer: Option<Signer>) -> Result<Host> {
-    Ok(Host::new(context.dirs.state_dir()?, signer))
+    let environment = context.environment.variables.clone();
+    Ok(Host { environment, ..Host::new(context.dirs.state_dir()?, signer) })
 }
 
 /// The backup that is meant. Says so when `latest` is not the last that is listed, or not the last that was made.
 pub(super) fn resolve(context: &Context, session: &Session, id: &BackupRef) -> Result<BackupId> {
+    if id.is_latest_good() {
+        return session.latest_good();
+    }
     if !id.is_latest() {
         return session.find(id.as_str());
     }

@@ -1,12 +1,14 @@
 //! What each kind of component is told by the configuration: one file a kind, parsed once, unknown keys refused.
 
 mod files;
+mod postgres;
 mod section;
 mod sqlite;
 
 use serde::Serialize;
 
 pub use files::FilesConfig;
+pub use postgres::{Databases, PostgresConfig, PostgresUrl};
 pub(super) use section::{KindSection, exclude_rules};
 pub use sqlite::SqliteConfig;
 
@@ -20,6 +22,8 @@ pub enum SourceConfig {
     Files(FilesConfig),
     /// SQLite databases.
     Sqlite(SqliteConfig),
+    /// Databases of a PostgreSQL server.
+    Postgres(Box<PostgresConfig>),
 }
 
 /// No paths yet.
@@ -31,7 +35,7 @@ impl Default for SourceConfig {
 
 impl SourceConfig {
     /// The words of all kinds that are built.
-    pub const KINDS: [&'static str; 2] = ["files", "sqlite"];
+    pub const KINDS: [&'static str; 3] = ["files", "sqlite", "postgres"];
 
     /// The word in `kind = "…"` and in manifests.
     #[must_use]
@@ -39,6 +43,7 @@ impl SourceConfig {
         match self {
             Self::Files(_) => "files",
             Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgres",
         }
     }
 
@@ -47,6 +52,7 @@ impl SourceConfig {
         match kind {
             "files" => FilesConfig::KEYS,
             "sqlite" => SqliteConfig::KEYS,
+            "postgres" => PostgresConfig::KEYS,
             _ => &[],
         }
     }
@@ -56,6 +62,7 @@ impl SourceConfig {
         match kind {
             "files" => FilesConfig::read(section).map(Self::Files),
             "sqlite" => SqliteConfig::read(section).map(Self::Sqlite),
+            "postgres" => Ok(Self::Postgres(Box::new(PostgresConfig::read(section)?))),
             _ => Err(Error::usage(format!("kind `{kind}` is not built"))),
         }
     }
@@ -65,6 +72,7 @@ impl SourceConfig {
         match self {
             Self::Files(config) => config.render(path),
             Self::Sqlite(config) => config.render(path),
+            Self::Postgres(config) => config.render(path),
         }
     }
 }

@@ -179,7 +179,7 @@ fn stage(task: &Task, contents: &dyn Contents, staged: &Path, disk: &Disk) -> Re
     let mut from = contents.open(&task.entry)?;
     let mut to = BufWriter::with_capacity(1 << 20, disk.create(staged)?);
     let copied = io::copy(&mut from, &mut to).and_then(|_| to.flush());
-    copied.map_err(|e| told(&format!("cannot write {}", path_text(staged)), e))?;
+    copied.at("cannot write", staged)?;
     let file = to.into_inner().map_err(io::IntoInnerError::into_error).at("cannot write", staged)?;
     let (mode, owner) = match path.symlink_metadata() {
         Ok(old) => (old.mode() & 0o7777, (old.uid(), old.gid())),
@@ -360,12 +360,4 @@ fn from_step(step: &UndoStep) -> Result<(PathBuf, Option<PathBuf>)> {
         Ok::<_, Error>(Path::new("/").join(below.as_os_str()))
     };
     Ok((path(&database)?, kept.as_deref().map(path).transpose()?))
-}
-
-/// An error that travelled inside of an I/O error is told as it is.
-fn told(doing: &str, error: io::Error) -> Error {
-    match error.downcast::<Error>() {
-        Ok(error) => error.within(doing.to_owned()),
-        Err(error) => Error::failed(doing.to_owned()).because(error),
-    }
 }
