@@ -6,11 +6,13 @@
 pub mod frame;
 mod reader;
 pub mod seal;
+mod spool;
 mod stored;
 pub mod tar;
 mod write_behind;
 mod writer;
 
 pub use reader::{FramedReader, Scratch};
+pub use spool::{Spool, SpoolReader};
 pub use stored::{ReadAt, StoredFile};
 pub use writer::{FramedWriter, Written};

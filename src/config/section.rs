@@ -80,6 +80,16 @@ impl<'a> Section<'a> {
         self.table.and_then(|table| table.get(key))
     }
 
+    /// Whether the value is a list.
+    pub(super) fn is_list(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|value| value.get_ref().as_array().is_some())
+    }
+
+    /// Whether the value is a table.
+    pub(super) fn is_table(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|value| value.get_ref().as_table().is_some())
+    }
+
     /// A usage error at a place of this section.
     pub(super) fn error(&self, span: &Range<usize>, message: &str) -> Error {
         self.document.error(span, message)
@@ -124,6 +134,15 @@ impl<'a> Section<'a> {
         let Some(value) = self.get(key) else { return Ok(Vec::new()) };
         let list = value.get_ref().as_array().ok_or_else(|| self.wrong(key, value, EXPECTED))?;
         list.iter().map(|item| self.as_string(key, item, EXPECTED)).collect()
+    }
+
+    /// A string, or a list of strings; empty when absent.
+    pub(super) fn one_or_more(&self, key: &str) -> Result<Vec<At<&'a str>>> {
+        const EXPECTED: &str = "a string or a list of strings";
+        match self.get(key) {
+            Some(value) if value.get_ref().as_array().is_none() => Ok(vec![self.as_string(key, value, EXPECTED)?]),
+            _ => self.strings(key),
+        }
     }
 
     /// `true` or `false`; may be absent.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::durable::Disk;
 use crate::environment::Environment;
-use crate::error::{Error, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::model::Moment;
 use crate::repo::signing::Signer;
 
@@ -53,6 +53,15 @@ impl Host {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let (disk, environment) = (Disk::default(), Environment::default());
         Self { name, state_dir: state_dir.into(), signer, clock: Clock::System, disk, environment }
+    }
+
+    /// A folder for a run that nobody else can read; it goes with the value.
+    pub(super) fn scratch(&self) -> Result<tempfile::TempDir> {
+        self.disk.make_dirs(&self.state_dir)?;
+        tempfile::Builder::new()
+            .prefix(".scratch-")
+            .tempdir_in(&self.state_dir)
+            .at("cannot make a folder in", &self.state_dir)
     }
 
     /// Its signer; without one it makes no backup.

@@ -13,7 +13,7 @@ use super::select::Selection;
 use crate::archive::Scratch;
 use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::index::Inventory;
-use crate::model::{BackupId, BackupKind, Digest, Entry, EntryKind, EntryPath, Hasher, Manifest, Moment};
+use crate::model::{BackupId, BackupKind, Digest, Entry, EntryKind, EntryPath, Hasher, Manifest, Moment, Verdict};
 use crate::repo::Repository;
 use crate::repo::backup::{Backup, Trust};
 use crate::repo::catalog::{Catalog, CatalogEntry};
@@ -36,6 +36,10 @@ pub struct BackupSummary {
     pub encrypted: Option<bool>,
     /// Names of its components.
     pub components: Vec<String>,
+    /// Names of components that were to be captured and were not.
+    pub failed: Vec<String>,
+    /// What it is good for as one recovery point; none when its writer did not say.
+    pub verdict: Option<Verdict>,
     /// Stored bytes.
     pub bytes_stored: u64,
     /// When it was begun.
@@ -74,6 +78,8 @@ pub fn list(repo: &Repository, state: &LocalState, trust: &Trust) -> Result<Vec<
             parent: m.and_then(|m| m.parent.as_ref()).map(|p| p.id.clone()),
             encrypted: m.map(|m| m.sealing.is_encrypted()),
             components: m.iter().flat_map(|m| &m.components).map(|c| c.name.clone()).collect(),
+            failed: m.iter().flat_map(|m| &m.failed).map(|f| f.name.clone()).collect(),
+            verdict: m.and_then(|m| m.recovery_point).map(|point| point.verdict),
             bytes_stored: m.map_or(0, Manifest::bytes_stored),
             created_at: m.map(|m| m.created_at),
             verified_at: m.and_then(|_| verified.get(&b.id).copied()),

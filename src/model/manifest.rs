@@ -1,5 +1,6 @@
 //! The manifest: a backup's signed table of contents in clear text (FORMAT.md §4). Holds no file names.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::DeserializeOwned;
@@ -9,7 +10,9 @@ use super::digest::Digest;
 use super::id::BackupId;
 use super::json::{check_twins, not_null, or_null};
 use super::limits::{MAX_FRAMES, MAX_OFFSET, MAX_SEQUENCE, MAX_TABLE_BYTES};
-use super::problem::ProblemKind;
+use super::name::is_component_name;
+use super::problem::{Problem, ProblemKind};
+use super::recovery::{Dependency, FailedComponent, RecoveryPoint, SourceRecord, Verdict};
 use super::time::Moment;
 use crate::error::{Error, Kind, Result};
 
@@ -117,15 +120,6 @@ impl Sealing {
     }
 }
 
-/// Another backup that this one refers to, bound by digest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Dependency {
-    /// The backup.
-    pub id: BackupId,
-    /// SHA-256 of its `SHA256SUMS`.
-    pub sums_sha256: Digest,
-}
-
 /// One archive file of a component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveRecord {
@@ -211,6 +205,9 @@ pub struct ComponentRecord {
     /// How much was left out by rule; absent when nothing was.
     #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
     pub left_out: Option<u64>,
+    /// What the source knew of the whole; absent for kinds that know nothing but their entries.
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceRecord>,
 }
 
 /// `manifest.json`.
@@ -250,10 +247,16 @@ pub struct Manifest {
     /// Parameters of the content-defined chunks.
     pub chunking: String,
     /// Labels given by the user.
-    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    pub tags: std::collections::BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
     /// Components, in the order of their capture.
     pub components: Vec<ComponentRecord>,
+    /// Components that were to be captured and were not; absent when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedComponent>,
+    /// How far the components belong together; earlier writers did not note it.
+    #[serde(default, deserialize_with = "not_null", skip_serializing_if = "Option::is_none")]
+    pub recovery_point: Option<RecoveryPoint>,
 }
 
 impl Manifest {
@@ -267,6 +270,15 @@ impl Manifest {
             if !names.insert(component.name.as_str()) {
                 return Err(bad(format!("names the component {:?} twice", component.name)));
             }
+        }
+        for failed in &manifest.failed {
+            failed.check().map_err(bad)?;
+            if !names.insert(failed.name.as_str()) {
+                return Err(bad(format!("names the component {:?} twice", failed.name)));
+            }
+        }
+        if manifest.recovery_point.is_some_and(|point| point.skew_seconds > MAX_OFFSET) {
+            return Err(bad("has an impossible skew".into()));
         }
         // Manifests are counted with before any signature is looked at.
         let mut stored = manifest.components.iter().map(|c| c.bytes_stored);
@@ -311,10 +323,28 @@ impl Manifest {
         self.components.iter().fold(0, |sum, c| sum.saturating_add(c.bytes_stored))
     }
 
-    /// Number of problems met by the capture.
+    /// Number of problems met by the capture; a component that failed counts as one.
     #[must_use]
     pub fn problems(&self) -> u64 {
-        self.components.iter().map(ComponentRecord::problem_count).fold(0, u64::saturating_add)
+        let failed = self.failed.len() as u64;
+        self.components.iter().map(ComponentRecord::problem_count).fold(failed, u64::saturating_add)
+    }
+
+    /// What to think of it as one recovery point: from its components, whatever it says of itself.
+    #[must_use]
+    pub fn judge(components: &[ComponentRecord], failed: &[FailedComponent]) -> RecoveryPoint {
+        let begin = components.iter().map(|c| c.captured_from).min();
+        let end = components.iter().map(|c| c.captured_until).max();
+        let skew_seconds = begin.zip(end).map_or(0, |(begin, end)| end.distance(begin).as_secs());
+        let unmet = |c: &ComponentRecord| c.problems.iter().any(|p| p.kind == ProblemKind::Unexpected);
+        let verdict = if !failed.is_empty() || components.iter().any(unmet) {
+            Verdict::Partial
+        } else if skew_seconds > Verdict::MAX_SKEW_SECONDS {
+            Verdict::Skewed
+        } else {
+            Verdict::Consistent
+        };
+        RecoveryPoint { skew_seconds, verdict }
     }
 }
 
@@ -344,11 +374,24 @@ impl ComponentRecord {
         if counts.max() > Some(MAX_OFFSET) || !index.table.as_ref().is_none_or(table_fits) {
             return Err(format!("has impossible numbers of the component {name:?}"));
         }
+        if !self.source.as_ref().is_none_or(SourceRecord::is_within_limits) {
+            return Err(format!("says too much of the source of {name:?}"));
+        }
         let problems = &self.problems;
         if problems.iter().any(|p| p.count == 0) || problems.windows(2).any(|w| w[0].kind >= w[1].kind) {
             return Err(format!("has problems of {name:?} that are none, not sorted, or of one kind twice"));
         }
         Ok(())
+    }
+
+    /// Counts problems that were found when the capture had ended.
+    pub fn add_problems(&mut self, problems: &[Problem]) {
+        for problem in problems {
+            match self.problems.binary_search_by(|known| known.kind.cmp(&problem.kind)) {
+                Ok(at) => self.problems[at].count += 1,
+                Err(at) => self.problems.insert(at, ProblemCount { kind: problem.kind.clone(), count: 1 }),
+            }
+        }
     }
 
     /// Number of problems met by the capture of this component.
@@ -390,15 +433,6 @@ fn read<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
     }
     check_twins(bytes, what)?;
     serde_json::from_slice(bytes).map_err(|e| Error::damage(format!("{what} cannot be read")).because(e))
-}
-
-/// Component names are file names: 1 to 64 lower-case letters, digits, `-`, `_`, starting with a letter or digit.
-#[must_use]
-pub fn is_component_name(name: &str) -> bool {
-    let ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    (1..=64).contains(&name.len())
-        && name.bytes().all(|b| ok(b) || b == b'-' || b == b'_')
-        && name.bytes().next().is_some_and(ok)
 }
 
 /// `configs.tar.zst.age`, `configs.1.tar.zst.age`, …

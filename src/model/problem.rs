@@ -27,6 +27,12 @@ pub enum ProblemKind {
     Changed,
     /// The format, or the program, cannot hold it.
     Unsupported,
+    /// The component as a whole is not what is expected of it: empty, too small, shrunken, or too old.
+    Unexpected,
+    /// A service gave less than there is, or did not let us see everything.
+    Incomplete,
+    /// A person has to do something about it.
+    Manual,
     /// Its path is longer than the format allows.
     TooLong,
     /// A rule of the user left it out. It is wanted, so it does not count as a problem.
@@ -44,11 +50,14 @@ pub enum ProblemKind {
 }
 
 /// All that this program knows, with their words.
-const WORDS: [(ProblemKind, &str); 10] = [
+const WORDS: [(ProblemKind, &str); 13] = [
     (ProblemKind::Unreadable, "unreadable"),
     (ProblemKind::Vanished, "vanished"),
     (ProblemKind::Changed, "changed"),
     (ProblemKind::Unsupported, "unsupported"),
+    (ProblemKind::Unexpected, "unexpected"),
+    (ProblemKind::Incomplete, "incomplete"),
+    (ProblemKind::Manual, "manual"),
     (ProblemKind::TooLong, "too-long"),
     (ProblemKind::LeftOut, "left-out"),
     (ProblemKind::Metadata, "metadata"),

@@ -6,6 +6,8 @@ pub const REPOSITORY_FILE: &str = "repository.json";
 pub const ALLOWED_SIGNERS_FILE: &str = "allowed_signers";
 /// Link to the newest backup.
 pub const LATEST_LINK: &str = "latest";
+/// Link to the newest backup that holds all that was expected.
+pub const LATEST_GOOD_LINK: &str = "latest-good";
 /// Held with `flock` while something is written.
 pub const LOCK_FILE: &str = ".lock";
 /// What staging folders begin with.

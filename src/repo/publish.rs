@@ -1,9 +1,9 @@
 //! Building a backup in `.incomplete-<id>/` and making it visible in one step (FORMAT.md §3).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::backup::parse_sums;
-use super::layout::{INCOMPLETE_PREFIX, LATEST_LINK, MANIFEST_FILE, SIGNATURE_FILE, SUMS_FILE};
+use super::layout::{INCOMPLETE_PREFIX, MANIFEST_FILE, SIGNATURE_FILE, SUMS_FILE};
 use super::repository::Repository;
 use super::signing::Signer;
 use super::untrusted::{MAX_SMALL_FILE_BYTES, digest_file};
@@ -49,6 +49,25 @@ impl Staging {
         let path = self.dir.join(name);
         self.disk.remove_file_if_there(&path)?;
         self.disk.create(&path)
+    }
+
+    /// The folder, for temporary files without a name.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Removes what there is of a component that was not captured.
+    pub fn discard(&self, component: &str) -> Result<()> {
+        // Names of components have no dots.
+        let prefix = format!("{component}.");
+        for item in std::fs::read_dir(&self.dir).at("cannot list", &self.dir)? {
+            let item = item.at("cannot list", &self.dir)?;
+            if item.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
+                self.disk.remove_file_if_there(&item.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the files of a component that an earlier run finished are all there, unharmed.
@@ -119,9 +138,10 @@ impl Staging {
     }
 }
 
-/// Points `latest` at a backup that is published. It is a convenience for people: a failure is told, and harms nothing.
-pub fn point_latest(repo: &Repository, id: &BackupId, disk: &Disk) -> Result<()> {
-    let path = repo.location().join(LATEST_LINK);
+/// Points `link`, which is [`LATEST_LINK`](super::layout::LATEST_LINK) or [`LATEST_GOOD_LINK`](super::layout::LATEST_GOOD_LINK), at a backup that is
+/// published. It is a convenience for people: a failure is told, and harms nothing.
+pub fn point_latest(repo: &Repository, link: &str, id: &BackupId, disk: &Disk) -> Result<()> {
+    let path = repo.location().join(link);
     if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         return Err(Error::failed(format!("{} is a folder and no link", path.display())));
     }

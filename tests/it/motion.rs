@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use ccbackup::engine::create::{CreateReport, Walks};
+use ccbackup::engine::create::{CreateReport, Sources, Walks};
 use ccbackup::engine::verify::Depth;
 use ccbackup::engine::{Clock, query};
 use ccbackup::model::{BackupId, EntryPath, Moment};
@@ -24,7 +24,11 @@ fn create_while(sandbox: &mut Sandbox, change: impl Fn(&Path)) -> CreateReport {
     };
     sandbox.now += 60;
     sandbox.host.clock = Clock::Fixed(Moment::from_unix_seconds(sandbox.now));
-    sandbox.writer().unwrap().create_from(&sandbox.settings, walks, &Recorder::default()).unwrap()
+    sandbox
+        .writer()
+        .unwrap()
+        .create_from(&sandbox.settings, Sources { walk: walks, ..Sources::default() }, &Recorder::default())
+        .unwrap()
 }
 
 /// What a backup is worth: it verifies, restores without a finding, and so does the next one, which equals the tree.
@@ -169,15 +173,9 @@ fn an_inode_that_was_given_out_again_does_not_link_strangers() {
         write(&tree.join("a"), b"of the first file");
         let walks = std::sync::Mutex::new(Some(seen));
         sandbox.host.clock = Clock::Fixed(Moment::from_unix_seconds(sandbox.now));
-        let report = sandbox
-            .writer()
-            .unwrap()
-            .create_from(
-                &sandbox.settings,
-                &|_, _| Ok(Box::new(walks.lock().unwrap().take().unwrap().into_iter())),
-                &Recorder::default(),
-            )
-            .unwrap();
+        let walk: Walks<'_> = &|_, _| Ok(Box::new(walks.lock().unwrap().take().unwrap().into_iter()));
+        let sources = Sources { walk, ..Sources::default() };
+        let report = sandbox.writer().unwrap().create_from(&sandbox.settings, sources, &Recorder::default()).unwrap();
         let out = check(&mut sandbox, &report.id);
         for name in ["b", "d"] {
             assert_eq!(fs::read(out.join(name)).unwrap(), b"of a stranger", "{name}");

@@ -7,6 +7,7 @@
 //! Invariant: no byte of plaintext leaves [`SealedReader`] before its chunk was authenticated, and a file that was cut
 //! is refused when it is opened.
 
+mod block;
 mod header;
 mod reader;
 mod stream;
@@ -14,5 +15,6 @@ mod stream;
 mod tests;
 mod writer;
 
+pub(super) use block::BlockCipher;
 pub use reader::SealedReader;
 pub use writer::{SealWriter, Sealer};

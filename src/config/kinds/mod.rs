@@ -1,12 +1,16 @@
 //! What each kind of component is told by the configuration: one file a kind, parsed once, unknown keys refused.
 
 mod files;
+mod postgres;
 mod section;
+mod sqlite;
 
 use serde::Serialize;
 
 pub use files::FilesConfig;
+pub use postgres::{Databases, PostgresConfig, PostgresUrl};
 pub(super) use section::{KindSection, exclude_rules};
+pub use sqlite::SqliteConfig;
 
 use crate::error::{Error, Result};
 
@@ -16,6 +20,10 @@ use crate::error::{Error, Result};
 pub enum SourceConfig {
     /// Files and folders of this host.
     Files(FilesConfig),
+    /// SQLite databases.
+    Sqlite(SqliteConfig),
+    /// Databases of a PostgreSQL server.
+    Postgres(Box<PostgresConfig>),
 }
 
 /// No paths yet.
@@ -27,13 +35,15 @@ impl Default for SourceConfig {
 
 impl SourceConfig {
     /// The words of all kinds that are built.
-    pub const KINDS: [&'static str; 1] = ["files"];
+    pub const KINDS: [&'static str; 3] = ["files", "sqlite", "postgres"];
 
     /// The word in `kind = "…"` and in manifests.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Files(_) => "files",
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgres",
         }
     }
 
@@ -41,6 +51,8 @@ impl SourceConfig {
     pub(super) fn keys(kind: &str) -> &'static [&'static str] {
         match kind {
             "files" => FilesConfig::KEYS,
+            "sqlite" => SqliteConfig::KEYS,
+            "postgres" => PostgresConfig::KEYS,
             _ => &[],
         }
     }
@@ -49,6 +61,8 @@ impl SourceConfig {
     pub(super) fn read(kind: &str, section: &KindSection<'_>) -> Result<Self> {
         match kind {
             "files" => FilesConfig::read(section).map(Self::Files),
+            "sqlite" => SqliteConfig::read(section).map(Self::Sqlite),
+            "postgres" => Ok(Self::Postgres(Box::new(PostgresConfig::read(section)?))),
             _ => Err(Error::usage(format!("kind `{kind}` is not built"))),
         }
     }
@@ -57,6 +71,8 @@ impl SourceConfig {
     pub(super) fn render(&self, path: &dyn Fn(&std::path::Path) -> Result<String>) -> Result<Vec<(String, String)>> {
         match self {
             Self::Files(config) => config.render(path),
+            Self::Sqlite(config) => config.render(path),
+            Self::Postgres(config) => config.render(path),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::config::rules::{Defaults, ExcludeRules};
 use crate::config::section::{At, Section};
 use crate::config::values::{check_file_name, check_glob, parse_duration, resolve_path};
 use crate::error::{Error, Result};
+use crate::secret::SecretRef;
 
 /// Reads the keys of one component.
 #[derive(Debug)]
@@ -57,6 +58,17 @@ impl KindSection<'_> {
         self.section.strings(key)?.iter().map(resolve).collect()
     }
 
+    /// A glob or a list of them, each absolute.
+    pub(super) fn globs(&self, key: &str) -> Result<Vec<PathBuf>> {
+        let resolve = |text: &At<&str>| {
+            self.section.located(text, |t| {
+                check_glob(t)?;
+                resolve_path(t, self.folder, self.home)
+            })
+        };
+        self.section.one_or_more(key)?.iter().map(resolve).collect()
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(&self, key: &str) -> Result<Option<bool>> {
         self.section.boolean(key)
@@ -70,6 +82,50 @@ impl KindSection<'_> {
     /// A time like `90s`, `30m`, `2h`, `1d`.
     pub(super) fn duration(&self, key: &str) -> Result<Option<Duration>> {
         self.parsed(key, parse_duration)
+    }
+
+    /// Whether the value is a list.
+    pub(super) fn is_list(&self, key: &str) -> bool {
+        self.section.is_list(key)
+    }
+
+    /// Whether the value is a table.
+    pub(super) fn is_table(&self, key: &str) -> bool {
+        self.section.is_table(key)
+    }
+
+    /// A reference to a secret, `{ file = … }`, `{ env = … }`, `{ vault = … }` or `{ command = [..] }`; may be absent.
+    pub(super) fn secret(&self, key: &str) -> Result<Option<SecretRef>> {
+        if self.section.string(key).is_ok_and(|text| text.is_some()) {
+            let message = format!("`{key}` of the component `{}` must not stand here as text (not shown)", self.name);
+            return Err(self
+                .section
+                .error(&self.section.span, &message)
+                .hint("{ file = … }, { env = … }, { vault = … } or { command = [..] }"));
+        }
+        if !self.section.is_table(key) {
+            return Ok(None);
+        }
+        let table = self.section.table(key, &format!("`{key}`"))?.only(&SecretRef::KEYS)?;
+        let file = table.string("file")?;
+        let file = file.map(|text| table.located(&text, |t| resolve_path(t, self.folder, self.home))).transpose()?;
+        let vault = table.string("vault")?;
+        let vault = vault.map(|text| {
+            let parse = |t: &str| SecretRef::vault(t).ok_or_else(|| Error::usage("a vault reference is path#field"));
+            table.located(&text, parse)
+        });
+        let command: Vec<_> = table.strings("command")?.iter().map(|word| word.value.to_owned()).collect();
+        let found = [
+            file.map(SecretRef::File),
+            table.string("env")?.map(|name| SecretRef::Env(name.value.to_owned())),
+            vault.transpose()?,
+            (!command.is_empty()).then_some(SecretRef::Command(command)),
+        ];
+        let mut found = found.into_iter().flatten();
+        match (found.next(), found.next()) {
+            (Some(one), None) => Ok(Some(one)),
+            _ => Err(table.error(&table.span, &format!("`{key}` must have one of {}", SecretRef::KEYS.join(", ")))),
+        }
     }
 
     /// What the component leaves out, in addition to what holds for all.

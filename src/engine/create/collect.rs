@@ -16,10 +16,11 @@ use crate::error::{Error, Result};
 use crate::index::{IndexWriter, LastSegments, LocalWriter, Pushed};
 use crate::model::{
     ArchiveRecord, BackupId, Chunk, ComponentRecord, Digest, Entry, EntryKind, EntryPath, IndexRecord, MAX_OFFSET,
-    Moment, Problem, ProblemKind, archive_file_name, escape_path, index_file_name, line_path,
+    Moment, Problem, ProblemKind, SourceRecord, archive_file_name, escape_path, index_file_name, line_path,
 };
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
+use crate::source::Facts;
 use crate::source::files::{LeftOut, root_name};
 use crate::threads;
 
@@ -281,10 +282,14 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Ends the files and says what they hold, of a capture that began at `captured_from`.
-    pub(super) fn finish(mut self, captured_from: Moment, clock: Clock) -> Result<Collected> {
+    /// Ends the files and says what they hold, of a capture that began at `captured_from` and whose source says `facts`.
+    pub(super) fn finish(mut self, captured_from: Moment, clock: Clock, facts: Option<Facts>) -> Result<Collected> {
         self.end_volume()?;
         self.note_emptiness();
+        let source = facts.map(|facts| {
+            facts.problems.into_iter().for_each(|problem| self.problems.add(problem));
+            SourceRecord { version: facts.version, counts: facts.counts, facts: facts.facts }
+        });
         let (problems, problem_counts) = self.problems.finish();
         let listed: Vec<_> = problems.iter().chain(&self.left_out.listed).cloned().collect();
         let totals = self.index.finish(&listed)?;
@@ -314,6 +319,7 @@ impl<'a> Collector<'a> {
             index,
             problems: problem_counts,
             left_out: (left_out > 0).then_some(left_out),
+            source,
         };
         Ok(Collected { record, depends_on: self.depends_on, problems })
     }

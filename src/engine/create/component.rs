@@ -1,10 +1,12 @@
-//! Captures one component: walker, joiner, workers and collector as threads around bounded queues.
+//! Captures one component: what a source gives goes through a producer (the joiner of a tree, the feeder of objects), workers
+//! and a collector, threads around bounded queues.
 //!
 //! What bounds memory: the number of slots in flight times the size of a frame, whatever the tree's size.
 
 use std::collections::BTreeSet;
+use std::io;
 
-use crossbeam_channel::{Receiver, bounded, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::base::LastIndex;
 use super::capture::CaptureContext;
@@ -12,22 +14,43 @@ use super::collect::{Collected, Collector};
 use super::join;
 use super::known::KnownContent;
 use super::large::LargeFile;
+use super::objects::{self, FeedContext};
 use super::options::CreateOptions;
 use super::pack::Packer;
-use super::work::{BatchItem, FrameTasks, LargePart, Work};
+use super::work::{BatchItem, FrameTasks, LargePart, Slot, Work};
 use crate::config::ComponentConfig;
 use crate::engine::Host;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::index::LocalIndex;
-use crate::model::BackupId;
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
 use crate::source::files::{Exclude, Names, Step, Walk, WalkOptions, walk};
-use crate::source::{self, Captured, SourceContext, Tree};
+use crate::source::{self, Captured, Source, SourceContext, Tree};
 use crate::threads;
 
 /// Starts the walk of a tree; a call gives all its steps in order.
 pub type Walks<'a> = &'a dyn Fn(&Tree, &CreateOptions) -> Result<Box<dyn Iterator<Item = Step> + Send>>;
+
+/// Where captures come from. The default opens the real sources and walks the real trees.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    /// Opens the source of a component.
+    pub open: &'a dyn Fn(&ComponentConfig) -> Box<dyn Source>,
+    /// Starts the walk of a tree.
+    pub walk: Walks<'a>,
+}
+
+impl Default for Sources<'_> {
+    fn default() -> Self {
+        Self { open: &|spec| source::open(&spec.source), walk: &start_boxed_walk }
+    }
+}
+
+impl std::fmt::Debug for Sources<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sources")
+    }
+}
 
 /// Starts the walk of a tree.
 pub(super) fn start_walk(tree: &Tree, options: &CreateOptions) -> Result<Walk> {
@@ -44,8 +67,52 @@ pub(super) fn start_walk(tree: &Tree, options: &CreateOptions) -> Result<Walk> {
 }
 
 /// The same as a value of [`Walks`].
-pub(super) fn start_boxed_walk(tree: &Tree, options: &CreateOptions) -> Result<Box<dyn Iterator<Item = Step> + Send>> {
+fn start_boxed_walk(tree: &Tree, options: &CreateOptions) -> Result<Box<dyn Iterator<Item = Step> + Send>> {
     Ok(Box::new(start_walk(tree, options)?))
+}
+
+/// Why a component was not captured.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing can be captured: the run fails.
+    Run(Error),
+    /// Its source failed; other components are not concerned.
+    Component(Error),
+    /// Whoever takes what is captured has stopped, and knows why.
+    GivenUp,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Run(error)
+    }
+}
+
+impl Failure {
+    /// What a source said; a signal ends the run all the same.
+    pub(super) fn of_source(error: Error) -> Self {
+        if let Kind::Interrupted(_) = error.kind() { Self::Run(error) } else { Self::Component(error) }
+    }
+
+    /// What a stream of a source said.
+    pub(super) fn of_stream(error: io::Error) -> Self {
+        match error.downcast::<Error>() {
+            Ok(error) => Self::of_source(error),
+            Err(error) => Self::Component(Error::failed("the stream failed").because(error)),
+        }
+    }
+
+    pub(super) fn given_up() -> Self {
+        Self::GivenUp
+    }
+
+    /// The same about a larger object.
+    pub(super) fn within(self, what: &str) -> Self {
+        match self {
+            Self::Component(error) => Self::Component(error.within(what)),
+            other => other,
+        }
+    }
 }
 
 /// Captures a component into the staging folder, and its index into the local copy.
@@ -53,70 +120,96 @@ pub(super) fn start_boxed_walk(tree: &Tree, options: &CreateOptions) -> Result<B
 pub(super) fn capture(
     spec: &ComponentConfig,
     options: &CreateOptions,
-    walks: Walks<'_>,
+    sources: Sources<'_>,
     last: Option<&LastIndex>,
     staging: &Staging,
     local: &LocalIndex,
     host: &Host,
     monitor: &dyn Monitor,
-) -> Result<Collected> {
+) -> Result<Collected, Failure> {
     let captured_from = host.clock.now();
-    let source = source::open(&spec.source);
+    let source = (sources.open)(spec);
+    let scratch = host.scratch()?;
     let context = SourceContext {
         component: &spec.name,
         environment: &host.environment,
         monitor,
-        scratch: &host.state_dir,
+        scratch: scratch.path(),
         now: captured_from,
     };
-    let walk = match source.capture(&context)? {
-        Captured::Tree(tree) => walks(&tree, options)?,
-        Captured::Objects(_) => return Err(Error::failed("objects cannot be captured yet")),
+    let captured = source.capture(&context).map_err(Failure::of_source)?;
+    let walk = match &captured {
+        Captured::Tree(tree) => Some((sources.walk)(tree, options).map_err(Failure::of_source)?),
+        Captured::Objects(_) => None,
     };
-    let capture = || {
-        let last_segments = last.map(|l| l.copy.last_segments()).transpose()?;
-        let mut collector = Collector::new(spec, options, staging, local.create(&host.disk)?, last_segments)?;
-        let referenced = drain(walk, last, &mut collector, options, staging, monitor)?;
-        let mut collected = collector.finish(captured_from, host.clock)?;
-        collected.depends_on.extend(referenced);
-        Ok(collected)
+    let last_segments = last.map(|l| l.copy.last_segments()).transpose()?;
+    let mut collector = Collector::new(spec, options, staging, local.create(&host.disk)?, last_segments)?;
+    let known = KnownContent::new(last);
+    let capture = CaptureContext { backup: staging.id(), names: Names::system(), known };
+    let (referenced, facts) = match (walk, captured) {
+        (Some(walk), _) => {
+            let join = |slots: &_, work: &_, _: &_| Ok(join::join(walk, last, slots, work)?);
+            (drain(join, &capture, &mut collector, options, monitor)?, None)
+        }
+        (None, Captured::Objects(objects)) => {
+            let feed_context = FeedContext {
+                backup: staging.id(),
+                known: &capture.known,
+                names: &capture.names,
+                now: captured_from,
+                level: options.level,
+                folder: staging.folder(),
+                monitor,
+            };
+            let feed = |slots: &_, _: &_, tasks: &_| objects::feed(objects, last, &feed_context, slots, tasks);
+            let facts = drain(feed, &capture, &mut collector, options, monitor)?;
+            (BTreeSet::new(), Some(facts))
+        }
+        (None, Captured::Tree(_)) => (BTreeSet::new(), None),
     };
-    capture().map_err(|e: Error| e.within(format!("cannot capture the component {}", spec.name)))
+    let mut collected = collector.finish(captured_from, host.clock, facts)?;
+    collected.depends_on.extend(referenced);
+    Ok(collected)
 }
 
-/// Runs the threads until the walk has ended. Returns the backups that unchanged entries refer to.
-fn drain(
-    walk: impl Iterator<Item = Step> + Send,
-    last: Option<&LastIndex>,
+/// Runs the threads until `produce` has ended; returns what it says.
+fn drain<T: Send>(
+    produce: impl FnOnce(&Sender<Slot>, &Sender<Work>, &FrameTasks) -> Result<T, Failure> + Send,
+    context: &CaptureContext<'_>,
     collector: &mut Collector<'_>,
     options: &CreateOptions,
-    staging: &Staging,
     monitor: &dyn Monitor,
-) -> Result<BTreeSet<BackupId>> {
-    let context = CaptureContext { backup: staging.id(), names: Names::system(), known: KnownContent::new(last) };
+) -> Result<T, Failure> {
     let workers = options.threads.max(1);
     let (slot_sender, slots) = bounded(workers * 2 + 2);
     let (work_sender, work) = bounded(workers * 2 + 2);
     let (task_sender, task_receiver) = bounded(workers);
     let tasks = FrameTasks { sender: task_sender, receiver: task_receiver };
     std::thread::scope(|scope| {
-        let joiner = threads::start(scope, "join", move || join::join(walk, last, &slot_sender, &work_sender))?;
+        let own_tasks = tasks.clone();
+        let producer = threads::start(scope, "produce", move || produce(&slot_sender, &work_sender, &own_tasks))?;
         let pool = threads::start_pool(scope, "pack", workers, || {
-            let (context, tasks, work) = (&context, tasks.clone(), work.clone());
+            let (tasks, work) = (tasks.clone(), work.clone());
             move || serve(context, tasks, &work, options.level, monitor)
         })?;
         drop((work, tasks));
         let collected = collector.run(&slots, monitor);
         // Whoever still waits for a place in a queue is let go before the threads are waited for.
         drop(slots);
-        let joined = joiner.join().map_err(threads::died)?;
+        let produced = producer.join().map_err(threads::died)?;
         let mut served = Ok(());
         for worker in pool {
             served = served.and(worker.join().map_err(threads::died)?);
         }
-        // The joiner's error is the cause when the collector only saw its queue end.
-        let referenced = joined?;
-        served.and(collected).map(|()| referenced)
+        match produced {
+            // The producer's error is the cause when the collector only saw its queue end.
+            Ok(produced) => served.and(collected).map(|()| produced).map_err(Failure::Run),
+            Err(Failure::GivenUp) => {
+                served.and(collected)?;
+                Err(Error::failed("the capture ended before its end").into())
+            }
+            Err(failure) => Err(failure),
+        }
     })
 }
 

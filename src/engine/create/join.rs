@@ -1,7 +1,6 @@
 //! Joins the walk with the last index in path order and deals out the work: what is unchanged is passed on as its old
 //! line, the rest is packed into batches that become frames, and large files go their own way.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -9,12 +8,12 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::base::LastIndex;
 use super::links::{Name, Verdict};
+use super::previous::LastLines;
 use super::stream::LARGE_FILE_BYTES;
 use super::work::{BatchItem, Job, Kept, Slot, Work};
 use crate::archive::frame::TARGET_FRAME_BYTES;
 use crate::error::Result;
-use crate::index::LocalLines;
-use crate::model::{BackupId, Entry, EntryPath, Fields, Timestamp, line_path, tree_order};
+use crate::model::{BackupId, Entry, EntryPath, Fields, Timestamp};
 use crate::source::files::{FileKind, Found, Stat, Step};
 
 /// Most entries in one batch: bounds memory where little is read.
@@ -33,9 +32,7 @@ pub(super) fn join(
     work: &Sender<Work>,
 ) -> Result<BTreeSet<BackupId>> {
     let mut joiner = Joiner {
-        base: last.map(|last| last.copy.lines().map(|lines| (last, lines))).transpose()?,
-        peeked: false,
-        line: Vec::new(),
+        lines: LastLines::new(last)?,
         links: HashMap::new(),
         batch: Vec::new(),
         batch_bytes: 0,
@@ -69,11 +66,7 @@ struct Linked {
 }
 
 struct Joiner<'a> {
-    base: Option<(&'a LastIndex, LocalLines)>,
-    /// The line that was read last stands for a path that is still to come.
-    peeked: bool,
-    /// The line that was read last.
-    line: Vec<u8>,
+    lines: LastLines<'a>,
     /// Files with several names, by device and inode, until all names were seen.
     links: HashMap<(u64, u64), Linked>,
     batch: Vec<BatchItem>,
@@ -88,7 +81,7 @@ struct Joiner<'a> {
 impl Joiner<'_> {
     fn entry(&mut self, found: Found) -> Result<bool> {
         let name = self.name_of(&found);
-        let previous = self.find_previous(&found.path)?;
+        let previous = self.lines.find(&found.path)?;
         // A hard link to something that is being captured just now cannot be kept as it is.
         let first = name.as_ref().map_or(Some(None), Name::known_first);
         if let Some(first) = first.as_ref().filter(|_| previous)
@@ -101,7 +94,7 @@ impl Joiner<'_> {
             let full = self.batch_entries >= MAX_BATCH_ENTRIES || self.batch_line_bytes >= TARGET_FRAME_BYTES;
             return Ok(!full || self.flush());
         }
-        let previous = if previous { self.previous() } else { None };
+        let previous = if previous { self.lines.entry() } else { None };
         let stat = &found.stat;
         let is_link = matches!(first, Some(Some(_)));
         let content = if stat.kind == FileKind::File && !is_link { stat.size } else { 0 };
@@ -137,37 +130,15 @@ impl Joiner<'_> {
         Some(name)
     }
 
-    /// Whether the last index has this path; its line is the one that was read last then. Passes over those that are
-    /// gone.
-    fn find_previous(&mut self, path: &EntryPath) -> Result<bool> {
-        let Some((_, lines)) = &mut self.base else { return Ok(false) };
-        loop {
-            if !self.peeked && !lines.next_line(&mut self.line)? {
-                return Ok(false);
-            }
-            let order = tree_order(&line_path(&self.line)?, path.as_bytes());
-            self.peeked = order == Ordering::Greater;
-            if order != Ordering::Less {
-                return Ok(order == Ordering::Equal);
-            }
-        }
-    }
-
-    /// The line that was read last, if a reader would take it; what it refers to may be taken over from there.
-    fn previous(&self) -> Option<(Vec<u8>, Entry)> {
-        let entry = Entry::parse_line(&self.line).ok()?;
-        let usable = self.base.as_ref().is_some_and(|(last, _)| last.volumes.hold_entry(&entry));
-        usable.then(|| (self.line.clone(), entry))
-    }
-
     /// Takes the line that was read last over, if nothing says that its entry has changed.
     fn keep_if_unchanged(&mut self, stat: &Stat, link_to: Option<&EntryPath>) -> bool {
         // A line that is not in our form costs no more than reading its entry again.
-        let (Some((last, _)), Some(fields)) = (&self.base, Fields::as_written(&self.line)) else { return false };
+        let Some((last, line)) = self.lines.line() else { return false };
+        let Some(fields) = Fields::as_written(line) else { return false };
         if !is_unchanged(&fields, stat, link_to, last) || !last.volumes.hold(&fields) {
             return false;
         }
-        if !last.accepted && Entry::parse_line(&self.line).is_err() {
+        if !last.accepted && Entry::parse_line(line).is_err() {
             return false;
         }
         let extents = fields.content.iter().chain(&fields.pieces).flatten().map(|e| &e.backup);
@@ -180,12 +151,12 @@ impl Joiner<'_> {
             self.batch.push(BatchItem::Kept(Kept::default()));
         }
         if let Some(BatchItem::Kept(kept)) = self.batch.last_mut() {
-            kept.lines.extend_from_slice(&self.line);
+            kept.lines.extend_from_slice(line);
             kept.entries += 1;
             kept.content_bytes = kept.content_bytes.saturating_add(fields.size.unwrap_or(0));
         }
         self.batch_entries += 1;
-        self.batch_line_bytes += self.line.len();
+        self.batch_line_bytes += line.len();
         true
     }
 

@@ -6,57 +6,27 @@
 use std::fs::File;
 use std::io;
 
-use crossbeam_channel::{Sender, TrySendError, bounded};
+use crossbeam_channel::Sender;
 
 use super::capture::{
     CaptureContext, Captured, accepted, changed, distrust, file_entry, may_be_stub, problem_of, says_the_same,
 };
+use super::frames::{Frames, Halt, append_extent};
 use super::links::Name;
 use super::stream::{ChunkSizes, Chunker, StoredStream};
-use super::work::{FrameTask, FrameTasks, IndexLine, Job, LargeDone, LargePart};
-use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
+use super::work::{FrameTasks, IndexLine, Job, LargeDone, LargePart};
+use crate::archive::frame::Compressor;
 use crate::archive::tar;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::{Chunk, Digest, Entry, EntryKind, Extent, Hasher, Problem};
 use crate::monitor::Monitor;
 use crate::source::files::{Found, Stat};
 
-/// A frame ends with the chunk that fills it; most chunks are shorter than twice their average. In bytes.
-const FRAME_ROOM_BYTES: usize = TARGET_FRAME_BYTES + (2 << 20);
-
-/// Why the capture of a large file ends before its end.
-enum Halt {
-    /// Nobody listens any more: the run was given up.
-    GivenUp,
-    /// The run fails.
-    Failed(Error),
-    /// The file cannot be captured.
-    Lost(io::Error),
-}
-
-impl From<Error> for Halt {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<io::Error> for Halt {
-    fn from(error: io::Error) -> Self {
-        Self::Lost(error)
-    }
-}
-
 /// Captures one large file.
 pub(super) struct LargeFile<'a, 'p> {
     context: &'a CaptureContext<'a>,
-    compressor: &'p mut Compressor,
-    tasks: &'p FrameTasks,
-    parts: &'p Sender<Result<LargePart>>,
+    frames: Frames<'p>,
     monitor: &'p dyn Monitor,
-    raw: Vec<u8>,
-    chunk_ranges: Vec<(usize, usize)>,
-    /// Bytes of earlier frames of this file.
-    before: u64,
     pieces: u64,
 }
 
@@ -68,17 +38,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
         parts: &'p Sender<Result<LargePart>>,
         monitor: &'p dyn Monitor,
     ) -> Self {
-        Self {
-            context,
-            compressor,
-            tasks,
-            parts,
-            monitor,
-            raw: Vec::new(),
-            chunk_ranges: Vec::new(),
-            before: 0,
-            pieces: 0,
-        }
+        Self { context, frames: Frames::new(compressor, tasks, parts), monitor, pieces: 0 }
     }
 
     /// Runs to the end or until nobody listens.
@@ -88,13 +48,13 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             Ok(done) => Ok(done),
             Err(Halt::Failed(error)) => Err(error),
             // A member that was begun is ended all the same: tar needs every byte that its header promises.
-            Err(Halt::Lost(error)) if self.end_frame().is_ok() => {
+            Err(Halt::Lost(error)) if self.frames.end_frame().is_ok() => {
                 Ok(LargeDone { line: None, problems: vec![problem_of(&found, &error)], bytes_read: 0 })
             }
             Err(Halt::Lost(_) | Halt::GivenUp) => return,
         };
         // Nobody listens any more when the run was given up.
-        self.send(done.map(|done| LargePart::Done(Box::new(done)))).ok();
+        self.frames.send(done.map(|done| LargePart::Done(Box::new(done)))).ok();
     }
 
     fn capture_content(
@@ -124,8 +84,8 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             }
             let trouble = trouble_of(&mut stream, &stat, found, &file)?;
             if trouble.is_some() && attempt == 1 {
-                self.end_frame()?;
-                self.send(Ok(LargePart::Again))?;
+                self.frames.end_frame()?;
+                self.frames.send(Ok(LargePart::Again))?;
                 continue;
             }
             if let EntryKind::File { unsettled, in_pieces, extents, .. } = &mut entry.kind {
@@ -147,7 +107,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
                 Some((line, old)) if pieces && says_the_same(&entry, &old) => IndexLine::Same { line, entry: old },
                 _ => IndexLine::New(self.stub(entry, pieces)),
             };
-            self.end_frame()?;
+            self.frames.end_frame()?;
             self.monitor.advance(0, 1);
             return Ok(LargeDone { line: Some(line), problems, bytes_read });
         }
@@ -156,28 +116,28 @@ impl<'a, 'p> LargeFile<'a, 'p> {
     /// Writes the stub of a file in pieces, whose home that is.
     fn stub(&mut self, mut entry: Entry, pieces: bool) -> Entry {
         if pieces {
-            entry.home.offset = self.before + self.raw.len() as u64;
-            tar::write_member_header(&entry, &mut self.raw);
+            entry.home.offset = self.frames.offset();
+            tar::write_member_header(&entry, &mut self.frames.raw);
         }
         entry
     }
 
     /// The whole content after one header.
     fn store_inline(&mut self, entry: &mut Entry, stream: &mut StoredStream<'_>) -> Result<(), Halt> {
-        entry.home.offset = self.before + self.raw.len() as u64;
-        let length = tar::write_member_header(entry, &mut self.raw);
-        let content_offset = self.before + self.raw.len() as u64;
+        entry.home.offset = self.frames.offset();
+        let length = tar::write_member_header(entry, &mut self.frames.raw);
+        let content_offset = self.frames.offset();
         let mut hasher = Hasher::default();
         if let Some(sizes) = ChunkSizes::for_length(length) {
             let mut chunker = Chunker::new(stream, sizes);
-            while let Some(chunk) = chunker.next_chunk() {
+            while let Some(chunk) = chunker.next_chunk()? {
                 hasher.update(chunk);
-                let start = self.raw.len();
-                self.raw.extend_from_slice(chunk);
-                self.chunk_ranges.push((start, self.raw.len()));
+                let start = self.frames.raw.len();
+                self.frames.raw.extend_from_slice(chunk);
+                self.frames.chunk_ranges.push((start, self.frames.raw.len()));
                 self.monitor.throttle(chunk.len() as u64);
                 self.monitor.advance(chunk.len() as u64, 0);
-                self.end_frame_if_full()?;
+                self.frames.end_frame_if_full()?;
             }
         } else {
             let mut buffer = vec![0; 1 << 20];
@@ -187,16 +147,16 @@ impl<'a, 'p> LargeFile<'a, 'p> {
                     break;
                 }
                 hasher.update(&buffer[..n]);
-                self.raw.extend_from_slice(&buffer[..n]);
+                self.frames.raw.extend_from_slice(&buffer[..n]);
                 self.monitor.throttle(n as u64);
                 self.monitor.advance(n as u64, 0);
-                self.end_frame_if_full()?;
+                self.frames.end_frame_if_full()?;
             }
         }
-        self.raw.resize(self.raw.len() + tar::padding(length), 0);
+        self.frames.raw.resize(self.frames.raw.len() + tar::padding(length), 0);
         if let EntryKind::File { sha256, extents, .. } = &mut entry.kind {
             *sha256 = hasher.finish();
-            *extents = vec![self.own_extent(content_offset, length)];
+            *extents = vec![self.frames.extent(self.context.backup, content_offset, length)];
         }
         Ok(())
     }
@@ -207,7 +167,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
         let mut hasher = Hasher::default();
         let (mut found_extents, mut found_chunks) = (Vec::<Extent>::new(), Vec::new());
         let mut chunker = Chunker::new(stream, sizes);
-        while let Some(chunk) = chunker.next_chunk() {
+        while let Some(chunk) = chunker.next_chunk()? {
             hasher.update(chunk);
             let length = chunk.len() as u64;
             let sha256 = Digest::of(chunk);
@@ -217,25 +177,16 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             let extent = match self.context.known.find(sha256, length)? {
                 Some(known) => known,
                 None => {
-                    tar::write_piece_header(self.pieces, length, &mut self.raw);
+                    tar::write_piece_header(self.pieces, length, &mut self.frames.raw);
                     self.pieces += 1;
-                    let offset = self.before + self.raw.len() as u64;
-                    self.raw.extend_from_slice(chunk);
-                    self.raw.resize(self.raw.len() + tar::padding(length), 0);
-                    self.end_frame_if_full()?;
-                    self.own_extent(offset, length)
+                    let offset = self.frames.offset();
+                    self.frames.raw.extend_from_slice(chunk);
+                    self.frames.raw.resize(self.frames.raw.len() + tar::padding(length), 0);
+                    self.frames.end_frame_if_full()?;
+                    self.frames.extent(self.context.backup, offset, length)
                 }
             };
-            match found_extents.last_mut() {
-                Some(last)
-                    if last.backup == extent.backup
-                        && last.volume == extent.volume
-                        && last.offset + last.length == extent.offset =>
-                {
-                    last.length += extent.length;
-                }
-                _ => found_extents.push(extent),
-            }
+            append_extent(&mut found_extents, extent);
         }
         if let EntryKind::File { sha256, extents, chunks, in_pieces, .. } = &mut entry.kind {
             *sha256 = hasher.finish();
@@ -244,50 +195,6 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             *in_pieces = true;
         }
         Ok(())
-    }
-
-    fn own_extent(&self, offset: u64, length: u64) -> Extent {
-        Extent { backup: self.context.backup.clone(), volume: 0, offset, length }
-    }
-
-    fn end_frame_if_full(&mut self) -> Result<(), Halt> {
-        if self.raw.len() >= TARGET_FRAME_BYTES { self.end_frame() } else { Ok(()) }
-    }
-
-    /// Hands the frame to whoever is free, or compresses it here; never waits for a task that nobody works on.
-    fn end_frame(&mut self) -> Result<(), Halt> {
-        if self.raw.is_empty() {
-            return Ok(());
-        }
-        self.before += self.raw.len() as u64;
-        let (reply, receiver) = bounded(1);
-        let raw = std::mem::replace(&mut self.raw, Vec::with_capacity(FRAME_ROOM_BYTES));
-        let task = FrameTask { raw, chunks: std::mem::take(&mut self.chunk_ranges), reply };
-        match self.tasks.sender.try_send(task) {
-            Ok(()) => {}
-            Err(TrySendError::Full(task) | TrySendError::Disconnected(task)) => task.run(self.compressor),
-        }
-        self.send(Ok(LargePart::Frame(receiver)))
-    }
-
-    /// Hands a part to the collector. While that has no room for it, works on the frames that it may be waiting for.
-    ///
-    /// Simply waiting could last for ever: the collector takes parts in order and waits for the frame of the first one,
-    /// that frame may still lie in the queue of tasks, and all other workers may have gone home or be waiting here, too.
-    /// So nobody waits while the queue holds a task. When it is empty, each task is in the hands of a worker that is
-    /// compressing, which ends; then the collector comes to take this part.
-    fn send(&mut self, mut part: Result<LargePart>) -> Result<(), Halt> {
-        loop {
-            match self.parts.try_send(part) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Disconnected(_)) => return Err(Halt::GivenUp),
-                Err(TrySendError::Full(back)) => part = back,
-            }
-            match self.tasks.receiver.try_recv() {
-                Ok(task) => task.run(self.compressor),
-                Err(_) => return self.parts.send(part).map_err(|_| Halt::GivenUp),
-            }
-        }
     }
 }
 

@@ -9,24 +9,32 @@ use super::report::FullBecause;
 use crate::config::ComponentConfig;
 use crate::engine::{Host, Session};
 use crate::error::{Error, Hint, Kind, Result};
-use crate::model::{BackupId, ComponentRecord, Dependency, Digest, Manifest};
+use crate::model::{BackupId, ComponentRecord, Dependency, Digest, FailedComponent, Manifest, Problem, ProblemKind};
 use crate::repo::Repository;
-use crate::repo::backup::{MANIFEST_FILE, Trust, parse_sums};
+use crate::repo::backup::{Backup, MANIFEST_FILE, Trust, parse_sums};
 use crate::repo::catalog::{Catalog, SHOWN_PASSED_OVER};
 use crate::repo::signing::Signer;
 use crate::repo::state::{ACCEPTANCE, LocalState};
+
+/// Good captures of a component whose median is what it usually has.
+const MEDIAN_OF: usize = 5;
+/// Backups in which they are looked for.
+const MOST_LOOKED_AT: usize = 20;
 
 /// What was found, and what follows from it.
 #[derive(Debug)]
 pub(super) struct ParentChoice {
     pub(super) next_sequence: u64,
     pub(super) parent: Option<Dependency>,
-    parent_manifest: Option<Manifest>,
     /// Why nothing is built upon although there are earlier backups.
     pub(super) full_because: Option<FullBecause>,
     /// Backups that were passed over, to be verified.
     pub(super) notes: Vec<String>,
     last: BTreeMap<String, LastIndex>,
+    /// The backup in which a component was captured last.
+    last_good: BTreeMap<String, Dependency>,
+    /// Manifests of the newest backups that are trusted, the newest first; only where an expectation asks for them.
+    recent: Vec<Manifest>,
     /// The backups that may be referred to, with the digests of their SHA256SUMS.
     bases: BTreeMap<BackupId, (Digest, Manifest)>,
 }
@@ -37,10 +45,11 @@ impl ParentChoice {
         Self {
             next_sequence: 1,
             parent: None,
-            parent_manifest: None,
             full_because: None,
             notes: Vec::new(),
             last: BTreeMap::new(),
+            last_good: BTreeMap::new(),
+            recent: Vec::new(),
             bases: BTreeMap::new(),
         }
     }
@@ -86,7 +95,8 @@ impl ParentChoice {
         let sums_sha256 = Digest::of(&sums);
         let mut choice = Self {
             parent: Some(Dependency { id: newest.id.clone(), sums_sha256 }),
-            parent_manifest: Some(newest.clone()),
+            last_good: last_good(newest, sums_sha256),
+            recent: recent(repo, catalog, &trust, options),
             ..first
         };
         match choice.find_last(repo, newest, &sums, state, options) {
@@ -122,17 +132,31 @@ impl ParentChoice {
             .ok_or_else(|| format!("this host has no index copy that belongs to the newest backup {}", newest.id))?;
         // The copies vouch for SHA256SUMS. The manifest names digests that this run will sign, so it must be the listed one.
         let head = Dependency { id: newest.id.clone(), sums_sha256 };
-        for base in std::iter::once(&head).chain(&newest.depends_on) {
-            let manifest = whole_base(repo, base).map_err(|why| {
+        // A component that failed builds on its last good capture, and on what that depends on.
+        let failed = newest.failed.iter().filter(|f| options.components.iter().any(|spec| spec.name == f.name));
+        let mut wanted: Vec<_> = failed.filter_map(|f| f.last_good.clone()).collect();
+        wanted.extend(newest.depends_on.iter().cloned());
+        wanted.push(head);
+        while let Some(base) = wanted.pop() {
+            if self.bases.contains_key(&base.id) {
+                continue;
+            }
+            let manifest = whole_base(repo, &base).map_err(|why| {
                 let why = match base.id == newest.id {
                     true => format!("the newest backup {} {why}", base.id),
                     false => format!("backup {}, on which the last one depends, {why}", base.id),
                 };
                 FullBecause { why, hint: Some(Hint::Verify) }
             })?;
+            if newest.failed.iter().any(|f| f.last_good.as_ref() == Some(&base)) {
+                wanted.extend(manifest.depends_on.iter().cloned());
+            }
             self.bases.insert(base.id.clone(), (base.sums_sha256, manifest));
         }
-        let complete = options.components.iter().filter(|s| newest.component(&s.name).is_some());
+        let holds = |name: &str| {
+            newest.component(name).is_some() || newest.failed.iter().any(|f| f.name == name && f.last_good.is_some())
+        };
+        let complete = options.components.iter().filter(|s| holds(&s.name));
         for spec in complete {
             let local =
                 copies.components.get(&spec.name).ok_or_else(|| format!("the index copy of {} is gone", spec.name))?;
@@ -170,26 +194,44 @@ impl ParentChoice {
         self.last.get(component)
     }
 
-    /// Missing or shrunken parts fail the backup before anything is published.
-    pub(super) fn check_expectations(&self, spec: &ComponentConfig, record: &ComponentRecord) -> Result<()> {
+    /// What a component that was captured lacks of what is expected of it.
+    pub(super) fn unmet_expectations(&self, spec: &ComponentConfig, record: &ComponentRecord) -> Vec<Problem> {
+        let mut unmet = Vec::new();
+        let mut say = |detail: String| {
+            unmet.push(Problem { kind: ProblemKind::Unexpected, path: String::new(), detail });
+        };
         if let Some(min) = spec.expect.min_entries.filter(|&min| record.entries < min) {
-            return Err(Error::failed(format!(
-                "the component {} has {} entries, at least {min} are expected",
-                spec.name, record.entries
-            ))
-            .hint("nothing was published; change `expect` in the configuration if this is right"));
+            say(format!("it has {} entries, at least {min} are expected", record.entries));
         }
-        let before = self.parent_manifest.as_ref().and_then(|m| m.component(&spec.name)).map(|c| c.content_bytes);
-        if let (Some(percent), Some(before)) = (spec.expect.max_shrink, before)
+        if let (Some(percent), Some(before)) = (spec.expect.max_shrink, self.usual_bytes(&spec.name))
             && record.content_bytes < before.saturating_sub(percent.of(before))
         {
-            return Err(Error::failed(format!(
-                "the component {} shrank from {before} to {} bytes, more than the {percent} that are expected",
-                spec.name, record.content_bytes
-            ))
-            .hint("nothing was published; change `expect` in the configuration if this is right"));
+            let now = record.content_bytes;
+            say(format!("it shrank from {before} to {now} bytes, more than the {percent} that are expected"));
         }
-        Ok(())
+        unmet
+    }
+
+    /// The median of the bytes that a component had in its last good captures.
+    fn usual_bytes(&self, component: &str) -> Option<u64> {
+        let good = |c: &&ComponentRecord| c.problems.iter().all(|p| p.kind != ProblemKind::Unexpected);
+        let captures = self.recent.iter().filter_map(|m| m.component(component)).filter(good);
+        let mut bytes: Vec<_> = captures.map(|c| c.content_bytes).take(MEDIAN_OF).collect();
+        bytes.sort_unstable();
+        bytes.get(bytes.len() / 2).copied()
+    }
+
+    /// What the manifest says of a component that was not captured.
+    pub(super) fn failed(&self, spec: &ComponentConfig, error: &Error) -> FailedComponent {
+        let mut detail = error.one_line();
+        detail.truncate(detail.floor_char_boundary(FailedComponent::MAX_DETAIL_BYTES));
+        FailedComponent {
+            name: spec.name.clone(),
+            kind: spec.source.kind().into(),
+            reason: error.kind().name().into(),
+            detail,
+            last_good: self.last_good.get(&spec.name).cloned(),
+        }
     }
 
     /// A backup that is referred to, with its digest.
@@ -201,6 +243,22 @@ impl ParentChoice {
             ))),
         }
     }
+}
+
+/// For every component the backup that captured it last, as the newest one knows it.
+fn last_good(newest: &Manifest, sums_sha256: Digest) -> BTreeMap<String, Dependency> {
+    let own = Dependency { id: newest.id.clone(), sums_sha256 };
+    let captured = newest.components.iter().map(|c| (c.name.clone(), own.clone()));
+    captured.chain(newest.failed.iter().filter_map(|f| Some((f.name.clone(), f.last_good.clone()?)))).collect()
+}
+
+/// The newest trusted manifests, as many as a median may need; none when nothing is compared with them.
+fn recent(repo: &Repository, catalog: &Catalog, trust: &Trust, options: &CreateOptions) -> Vec<Manifest> {
+    if options.components.iter().all(|spec| spec.expect.max_shrink.is_none()) {
+        return Vec::new();
+    }
+    let newest_first = catalog.backups.iter().rev().take(MOST_LOOKED_AT);
+    newest_first.filter_map(|b| Backup::open(repo, &b.id, trust).ok().map(|backup| backup.manifest)).collect()
 }
 
 /// The manifest of a backup that is to be referred to, if SHA256SUMS is the one that is meant, lists it, and all archives

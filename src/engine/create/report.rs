@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::error::Hint;
-use crate::model::{BackupId, BackupKind, Manifest, Moment, Problem, serialize_seconds};
+use crate::model::{
+    BackupId, BackupKind, FailedComponent, Manifest, Moment, Problem, RecoveryPoint, SourceRecord, serialize_seconds,
+};
 use crate::repo::state::FinishedComponent;
 
 /// What one component came to, as `create --json` shows it.
@@ -27,6 +29,9 @@ pub struct ComponentReport {
     pub captured_at: Moment,
     /// What rules left out; a folder counts once.
     pub left_out: u64,
+    /// What the source knew of the whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceRecord>,
     /// Problems with their paths.
     pub problems: Vec<Problem>,
 }
@@ -64,6 +69,10 @@ pub struct CreateReport {
     pub encrypted: bool,
     /// Components.
     pub components: Vec<ComponentReport>,
+    /// Components that were not captured.
+    pub failed: Vec<FailedComponent>,
+    /// How far the components belong together.
+    pub recovery_point: Option<RecoveryPoint>,
     /// Bytes stored.
     pub bytes_stored: u64,
     /// Wall time.
@@ -96,12 +105,15 @@ pub(super) fn report(
         bytes_stored: f.record.bytes_stored,
         captured_at: f.record.captured_from,
         left_out: f.record.left_out.unwrap_or(0),
+        source: f.record.source,
         problems: f.problems,
     });
     CreateReport {
         bytes_stored: manifest.bytes_stored(),
         encrypted: manifest.sealing.is_encrypted(),
         components: components.collect(),
+        failed: manifest.failed,
+        recovery_point: manifest.recovery_point,
         id: manifest.id,
         kind: manifest.kind,
         parent: manifest.parent.map(|p| p.id),

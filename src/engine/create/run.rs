@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::component::{self, Walks};
+use super::component::{self, Failure, Sources};
 use super::options::CreateOptions;
 use super::parent::ParentChoice;
 use super::report::{CreateReport, FullBecause, report};
@@ -13,11 +13,14 @@ use super::texts::texts;
 use crate::config::ComponentConfig;
 use crate::engine::Session;
 use crate::error::{Context, Error, Hint, Result};
-use crate::model::{BackupId, BackupKind, Digest, FORMAT_NAME, FORMAT_VERSION, Manifest, Moment};
+use crate::model::{
+    BackupId, BackupKind, Digest, FORMAT_NAME, FORMAT_VERSION, FailedComponent, Manifest, Moment, Verdict,
+};
 use crate::monitor::Monitor;
 use crate::repo::catalog::Catalog;
 use crate::repo::publish::{Staging, point_latest};
 use crate::repo::state::{ACCEPTANCE, FinishedComponent, Head, LocalComponent, LocalRecord};
+use crate::repo::{LATEST_GOOD_LINK, LATEST_LINK};
 
 /// Device and inode, by which walks know what to stay out of.
 pub fn identity_of(path: &Path) -> Result<(u64, u64)> {
@@ -31,14 +34,14 @@ impl Session {
     /// Makes a backup, in a session that was opened by [`Session::open_or_create`]. What went wrong with single entries is
     /// in the report.
     pub fn create(&self, options: &CreateOptions, monitor: &dyn Monitor) -> Result<CreateReport> {
-        self.create_from(options, &component::start_boxed_walk, monitor)
+        self.create_from(options, Sources::default(), monitor)
     }
 
-    /// The same from any walks: a test changes the tree between what a walk saw and what is read.
+    /// The same from other sources: a test changes a tree between what a walk saw and what is read.
     pub fn create_from(
         &self,
         options: &CreateOptions,
-        walks: Walks<'_>,
+        sources: Sources<'_>,
         monitor: &dyn Monitor,
     ) -> Result<CreateReport> {
         let begun = Instant::now();
@@ -62,25 +65,47 @@ impl Session {
             None => {}
         }
         let (staging, components) = resume::stage(self, &catalog, &choice, options, now)?;
-        let mut finished = Vec::new();
+        let (mut finished, mut failed) = (Vec::new(), Vec::new());
         for (spec, (taken_over, fingerprint)) in options.components.iter().zip(components) {
-            finished.push(match taken_over {
-                Some(found) => {
-                    monitor.note(&format!("{}: taken over from the run that was cut short", spec.name));
-                    found
+            if let Some(found) = taken_over {
+                monitor.note(&format!("{}: taken over from the run that was cut short", spec.name));
+                finished.push(found);
+                continue;
+            }
+            match self.capture(spec, fingerprint, options, sources, &choice, &staging, monitor) {
+                Ok(captured) => finished.push(captured),
+                Err(Failure::Component(error)) => {
+                    staging.discard(&spec.name)?;
+                    failed.push((spec, error));
                 }
-                None => self.capture(spec, fingerprint, options, walks, &choice, &staging, monitor)?,
-            });
+                Err(Failure::Run(error)) => return Err(error),
+                Err(Failure::GivenUp) => return Err(Error::failed("the capture ended before its end")),
+            }
         }
-        let manifest = self.manifest(options, &choice, staging.id(), &finished, now)?;
+        if finished.is_empty() {
+            staging.remove()?;
+            let first = failed.into_iter().next().map(|(_, error)| error);
+            return Err(first.unwrap_or_else(|| Error::usage("there is nothing to back up")));
+        }
+        let failed = failed.into_iter().map(|(spec, error)| choice.failed(spec, &error)).collect();
+        let manifest = self.manifest(options, &choice, staging.id(), &finished, failed, now)?;
         let texts = texts(&manifest, &signer.public());
         monitor.check()?;
         let sums_sha256 = staging.seal(&manifest, &texts, signer)?;
         let copies = finished.iter().map(|f| {
             let local = LocalComponent { copy_sha256: f.copy_sha256, captured_from: f.record.captured_from };
-            (f.record.name.clone(), local)
+            Ok((f.record.name.clone(), local))
         });
-        let copies = LocalRecord { sums_sha256, accepted: ACCEPTANCE, components: copies.collect() };
+        // The next run builds on what the last good capture of a failed component left.
+        let kept = manifest.failed.iter().filter_map(|failed| {
+            let last = choice.last_index(&failed.name)?;
+            let copy = self.state.copy(staging.id(), &failed.name);
+            Some(last.copy.copy_to(&copy, &self.host.disk).map(|copy_sha256| {
+                (failed.name.clone(), LocalComponent { copy_sha256, captured_from: last.captured_from })
+            }))
+        });
+        let components = copies.chain(kept).collect::<Result<_>>()?;
+        let copies = LocalRecord { sums_sha256, accepted: ACCEPTANCE, components };
         self.state.describe_copies(staging.id(), &copies)?;
         let head = Head { id: staging.id().clone(), sequence: manifest.sequence, sums_sha256 };
         monitor.check()?;
@@ -91,7 +116,11 @@ impl Session {
                 monitor.note(&format!("the backup is made, but {what}: {}", e.one_line()));
             }
         };
-        told("`latest` was not moved", point_latest(&self.repo, &head.id, &self.host.disk));
+        let point = |link| point_latest(&self.repo, link, &head.id, &self.host.disk);
+        told("`latest` was not moved", point(LATEST_LINK));
+        if manifest.recovery_point.is_some_and(|point| point.verdict != Verdict::Partial) {
+            told("`latest-good` was not moved", point(LATEST_GOOD_LINK));
+        }
         told("this host could not note it", self.state.set_head(&head));
         Ok(report(manifest, finished, choice.full_because, begun))
     }
@@ -103,19 +132,23 @@ impl Session {
         spec: &ComponentConfig,
         fingerprint: Digest,
         options: &CreateOptions,
-        walks: Walks<'_>,
+        sources: Sources<'_>,
         choice: &ParentChoice,
         staging: &Staging,
         monitor: &dyn Monitor,
-    ) -> Result<FinishedComponent> {
+    ) -> Result<FinishedComponent, Failure> {
         monitor.stage(&spec.name, None, None);
         let state = &self.state;
         state.make_copies_dir(staging.id())?;
         let copy = state.copy(staging.id(), &spec.name);
         copy.remove(&self.host.disk)?;
         let last = choice.last_index(&spec.name);
-        let collected = component::capture(spec, options, walks, last, staging, &copy, &self.host, monitor)?;
-        choice.check_expectations(spec, &collected.record)?;
+        let captured = component::capture(spec, options, sources, last, staging, &copy, &self.host, monitor);
+        let captured = captured.map_err(|f| f.within(&format!("cannot capture the component {}", spec.name)));
+        let mut collected = captured?;
+        let unmet = choice.unmet_expectations(spec, &collected.record);
+        collected.problems.extend(unmet.iter().cloned());
+        collected.record.add_problems(&unmet);
         let finished = FinishedComponent {
             fingerprint,
             record: collected.record,
@@ -133,10 +166,12 @@ impl Session {
         choice: &ParentChoice,
         id: &BackupId,
         finished: &[FinishedComponent],
+        failed: Vec<FailedComponent>,
         now: Moment,
     ) -> Result<Manifest> {
         let needed: std::collections::BTreeSet<_> = finished.iter().flat_map(|f| &f.depends_on).collect();
         let incremental = finished.iter().any(|f| choice.last_index(&f.record.name).is_some());
+        let components: Vec<_> = finished.iter().map(|f| f.record.clone()).collect();
         Ok(Manifest {
             format: FORMAT_NAME.into(),
             version: FORMAT_VERSION,
@@ -155,7 +190,9 @@ impl Session {
             sealing: options.sealer.sealing(),
             chunking: CHUNKING.into(),
             tags: options.tags.clone(),
-            components: finished.iter().map(|f| f.record.clone()).collect(),
+            recovery_point: Some(Manifest::judge(&components, &failed)),
+            components,
+            failed,
         })
     }
 }

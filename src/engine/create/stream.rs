@@ -16,6 +16,9 @@ pub(super) const LARGE_FILE_BYTES: u64 = 8 << 20;
 /// Beyond this many stored bytes no chunks are listed: the index line would grow too long.
 const MAX_CHUNKED_BYTES: u64 = 512 << 30;
 
+/// Average chunk of a stream of unknown length, in its first 4 GiB; in bytes.
+const STREAM_CHUNK_BYTES: usize = 64 << 10;
+
 /// What a stream reads from.
 pub(super) trait ReadAt: std::fmt::Debug + Sync {
     /// Reads at an offset; 0 at the end.
@@ -185,44 +188,80 @@ impl ChunkSizes {
             0x4_0000_0001..=MAX_CHUNKED_BYTES => 4 << 20,
             _ => return None,
         };
-        Some(Self { min: average / 4, average, max: average * 4 })
+        Some(Self::around(average))
+    }
+
+    /// For a stream of unknown length, after `position` bytes of it. Rows and pages of databases change here and there, so
+    /// chunks begin small (docs/PERFORMANCE.md has the measurement); they grow with the stream, because each takes a
+    /// hundred bytes in the index.
+    pub(super) fn at(position: u64) -> Self {
+        Self::around(match position >> 30 {
+            0..4 => STREAM_CHUNK_BYTES,
+            4..64 => STREAM_CHUNK_BYTES * 4,
+            64..1024 => STREAM_CHUNK_BYTES * 32,
+            _ => STREAM_CHUNK_BYTES * 128,
+        })
+    }
+
+    fn around(average: usize) -> Self {
+        Self { min: average / 4, average, max: average * 4 }
+    }
+}
+
+/// What can be cut into chunks.
+pub(super) trait Fill {
+    /// Fills as much of `buffer` as there still is; returns that number. Less than its length is the end.
+    fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
+impl Fill for StoredStream<'_> {
+    fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(StoredStream::fill(self, buffer))
     }
 }
 
 /// Cuts a stream into chunks.
 #[derive(Debug)]
-pub(super) struct Chunker<'a, 's> {
-    stream: &'s mut StoredStream<'a>,
+pub(super) struct Chunker<'s, S> {
+    stream: &'s mut S,
     sizes: ChunkSizes,
     window: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-impl<'a, 's> Chunker<'a, 's> {
-    pub(super) fn new(stream: &'s mut StoredStream<'a>, sizes: ChunkSizes) -> Self {
+impl<'s, S: Fill> Chunker<'s, S> {
+    pub(super) fn new(stream: &'s mut S, sizes: ChunkSizes) -> Self {
         let window = vec![0; sizes.max * 2];
         Self { stream, sizes, window, start: 0, end: 0 }
     }
 
+    /// Cuts what follows into chunks of other sizes, which are not smaller.
+    pub(super) fn grow(&mut self, sizes: ChunkSizes) {
+        if sizes.max > self.sizes.max {
+            self.window.resize(sizes.max * 2, 0);
+            self.sizes = sizes;
+        }
+    }
+
     /// The next chunk; none at the end of the stream.
-    pub(super) fn next_chunk(&mut self) -> Option<&[u8]> {
+    pub(super) fn next_chunk(&mut self) -> io::Result<Option<&[u8]>> {
         if self.end - self.start < self.sizes.max {
             self.window.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
             let end = self.end;
-            self.end += self.stream.fill(&mut self.window[end..]);
+            self.end += self.stream.fill(&mut self.window[end..])?;
         }
         if self.start == self.end {
-            return None;
+            return Ok(None);
         }
         let window = &self.window[self.start..self.end];
         let ChunkSizes { min, average, max } = self.sizes;
         let (_, length) = FastCDC::new(window, min, average, max).cut(0, window.len());
         let chunk = &window[..length];
         self.start += length;
-        Some(chunk)
+        Ok(Some(chunk))
     }
 }
 

@@ -58,9 +58,21 @@ pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
     for component in &report.components {
         warn_problems(context, &component.name, &component.problems);
     }
-    context
-        .terminal
-        .warn(&format!("backup {} was made, but {problems} entries had problems (listed above)", report.id));
+    for failed in &report.failed {
+        let last = match &failed.last_good {
+            Some(last) => format!("backup {} holds it", last.id),
+            None => "no backup holds it".into(),
+        };
+        context.terminal.warn(&format!("{}: NOT CAPTURED: {}; {last}", failed.name, failed.detail));
+    }
+    let (id, failed) = (&report.id, report.failed.len() as u64);
+    let entries = problems - failed;
+    let what = match (failed, entries) {
+        (0, _) => format!("{entries} entries had problems"),
+        (_, 0) => format!("{failed} components are missing"),
+        _ => format!("{failed} components are missing and {entries} entries had problems"),
+    };
+    context.terminal.warn(&format!("backup {id} was made, but {what} (listed above)"));
     Ok(DONE_WITH_PROBLEMS)
 }
 

@@ -9,7 +9,7 @@ use crate::cli::ccbackup::session;
 use crate::cli::{Context, Table, Terminal, human_bytes, shown};
 use crate::engine::chain::Chain;
 use crate::error::{Kind, Result};
-use crate::model::{ComponentRecord, Sealing};
+use crate::model::{ComponentRecord, FailedComponent, Sealing};
 
 pub(super) fn show(args: &Show, context: &Context) -> Result<u8> {
     let session = session::open(context)?;
@@ -33,6 +33,9 @@ pub(super) fn show(args: &Show, context: &Context) -> Result<u8> {
             Sealing::Aes256Gcm { key_id } => line("opens with", format!("the AES-256 key {key_id}"))?,
             Sealing::None => line("sealed", "no".into())?,
         }
+        if let Some(point) = manifest.recovery_point {
+            line("recovery", format!("{}, captured within {} s", point.verdict, point.skew_seconds))?;
+        }
         manifest.tags.iter().try_for_each(|(key, value)| line("tag", format!("{key}={value}")))?;
         line("tool", manifest.tool.clone())?;
         let mut table = Table::new(&["component", ">entries", ">new", ">content", ">stored", ">archives", ">problems"]);
@@ -42,6 +45,20 @@ pub(super) fn show(args: &Show, context: &Context) -> Result<u8> {
             table.row(&[&c.name, &c.entries, &c.new_entries, &content, &stored, &archives, &problems]);
         }
         terminal.print_table(&table)?;
+        for failed in &manifest.failed {
+            let FailedComponent { name, reason, detail, last_good, .. } = failed;
+            let last = last_good.as_ref().map_or_else(|| "nothing".to_owned(), |last| last.id.to_string());
+            let text = format!("{name} was NOT CAPTURED ({reason}): {detail}; captured last by {last}");
+            terminal.print(shown(&text))?;
+        }
+        for component in &manifest.components {
+            let Some(source) = &component.source else { continue };
+            let version = source.version.iter().map(|version| format!("version {version}"));
+            let counts = source.counts.iter().map(|(name, count)| format!("{count} {name}"));
+            let facts = source.facts.iter().map(|(name, fact)| format!("{name} {fact}"));
+            let all: Vec<_> = version.chain(counts).chain(facts).collect();
+            terminal.print(shown(&format!("{}: {}", component.name, all.join(", "))))?;
+        }
         for component in &manifest.components {
             print_left_out(terminal, component, left_out.as_deref())?;
         }

@@ -1,0 +1,194 @@
+//! A server as one run speaks to it: through PostgreSQL's own programs, with the password in a file that has no name.
+
+use std::ffi::OsStr;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::address::Address;
+use super::names::password_line;
+use super::stderr::{failure, redact, spoils};
+use super::tools::{Tools, package};
+use crate::config::PostgresConfig;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::process::{Command, Output};
+use crate::secret::Secret;
+use crate::source::SourceContext;
+
+/// Largest answer to a query.
+const MAX_ANSWER: u64 = 256 << 20;
+/// Longest time one query of ours may take; those that copy data have no limit but silence.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// What is known of a server before anything is done with it.
+#[derive(Clone, Debug, serde::Deserialize)]
+pub(super) struct Server {
+    /// 150018 for 15.18.
+    pub(super) version_num: u32,
+    /// `15.18 (Debian …)`
+    pub(super) version: String,
+    /// Number of the cluster: a restored one has another.
+    pub(super) system_identifier: String,
+    /// The role that is logged in.
+    pub(super) role: String,
+    /// It is a superuser.
+    pub(super) superuser: bool,
+    /// It is a standby.
+    pub(super) recovery: bool,
+    /// Nothing can be written.
+    pub(super) read_only: bool,
+    /// Position in the write-ahead log.
+    pub(super) lsn: Option<String>,
+}
+
+impl Server {
+    /// 15 of 15.18.
+    pub(super) fn major(&self) -> u32 {
+        self.version_num / 10_000
+    }
+}
+
+const SERVER: &str = "SELECT json_build_object('version_num', current_setting('server_version_num')::int, \
+    'version', current_setting('server_version'), \
+    'system_identifier', (SELECT system_identifier::text FROM pg_catalog.pg_control_system()), \
+    'role', current_user, \
+    'superuser', (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user), \
+    'recovery', pg_catalog.pg_is_in_recovery(), \
+    'read_only', current_setting('default_transaction_read_only')::bool, \
+    'lsn', CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
+           ELSE pg_catalog.pg_current_wal_lsn() END::text);";
+
+/// A server, the programs for it, and who we are there.
+#[derive(Debug)]
+pub(super) struct Session<'a> {
+    pub(super) config: &'a PostgresConfig,
+    pub(super) context: &'a SourceContext<'a>,
+    pub(super) address: Address,
+    password: Option<Secret>,
+    tools: Tools,
+    pub(super) server: Server,
+}
+
+impl<'a> Session<'a> {
+    /// Asks the server who it is and what we may.
+    pub(super) fn open(config: &'a PostgresConfig, context: &'a SourceContext<'a>) -> Result<Self> {
+        let (address, password) = Address::of(config, context.environment)?;
+        let server = Server {
+            version_num: 0,
+            version: String::new(),
+            system_identifier: String::new(),
+            role: String::new(),
+            superuser: false,
+            recovery: false,
+            read_only: false,
+            lsn: None,
+        };
+        let tools = Tools::new(config.bin.as_deref());
+        let mut session = Self { config, context, address, password, tools, server };
+        session.server = session.look()?;
+        Ok(session)
+    }
+
+    /// What the server says of itself now.
+    pub(super) fn look(&self) -> Result<Server> {
+        self.query(&self.address.database, SERVER)
+    }
+
+    /// A program of the server's own major version.
+    pub(super) fn tool(&self, name: &str) -> Result<PathBuf> {
+        self.tools.of_major(name, self.server.major(), self.context.environment)
+    }
+
+    /// A run of `program` for `database`. `doing` begins the message when it fails. `options` are settings of its session.
+    pub(super) fn command(&self, program: &Path, database: &str, doing: &str, options: &[&str]) -> Result<Command<'a>> {
+        let mut command = Command::new(program, self.context.environment)
+            .package(&package(self.server.major().max(15)))
+            .arg("-w")
+            .arg("-d")
+            .arg(self.address.connection(database))
+            .env("PGCONNECT_TIMEOUT", "20")
+            .env("PGAPPNAME", "ccbackup")
+            // Times are dumped as text in the zone of the session: equal data must be equal bytes on every server.
+            .env("PGTZ", "UTC")
+            .env("PGOPTIONS", options.iter().map(|option| format!("-c {option}")).collect::<Vec<_>>().join(" "))
+            .timeout(None)
+            .silence(self.config.silence)
+            .stopped_by(self.context.monitor);
+        let mut secrets = Vec::new();
+        if let Some(password) = &self.password {
+            let line = Secret::new(password_line(password.expose())?);
+            let file = command.secret_file(&line)?;
+            command = command.hide(password).env("PGPASSFILE", file);
+            secrets.push(password.clone());
+        }
+        let what = format!("{doing} failed");
+        Ok(command.judge(move |ended| {
+            let secrets: Vec<&[u8]> = secrets.iter().map(Secret::expose).collect();
+            let said_no = ended.stderr.lines().any(spoils);
+            match (ended.signal, ended.code) {
+                (Some(signal), _) => {
+                    let said = redact(ended.stderr, &secrets);
+                    Err(Error::failed(format!("{what}: it was ended by signal {signal}; {}", said.trim())))
+                }
+                (None, Some(0)) if !said_no => Ok(()),
+                (None, Some(0)) => {
+                    let error = failure(&what, ended.stderr, &secrets);
+                    Err(if error.kind() == Kind::Failed { error.of_kind(Kind::Incomplete) } else { error })
+                }
+                _ => Err(failure(&what, ended.stderr, &secrets)),
+            }
+        }))
+    }
+
+    /// Runs `sql` in `database`; the first error ends it. What it says is in `Output::stdout`.
+    pub(super) fn execute(&self, database: &str, sql: &str, doing: &str) -> Result<Output> {
+        let program = self.tools.psql();
+        // The tests of privileges in the log of the server would show passwords: a superuser may keep its statements out.
+        let quiet = ["log_statement=none", "log_min_error_statement=panic"];
+        let options = if self.server.superuser { &quiet[..] } else { &[] };
+        let command = self.command(&program, database, doing, options)?;
+        let command = command
+            .env("PGCLIENTENCODING", "UTF8")
+            .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-f", "-"].map(OsStr::new))
+            .timeout(QUERY_TIMEOUT)
+            .silence(None);
+        let sql = format!("{sql}\n");
+        command.run(sql.as_bytes(), MAX_ANSWER)
+    }
+
+    /// Runs a query that gives one JSON value.
+    pub(super) fn query<T: DeserializeOwned>(&self, database: &str, sql: &str) -> Result<T> {
+        let doing = format!("asking PostgreSQL at {}", self.address.shown());
+        let output = self.execute(database, sql, &doing)?;
+        serde_json::from_slice(&output.stdout)
+            .map_err(|e| Error::failed(format!("{doing}: the answer cannot be read")).because(e))
+    }
+
+    /// Runs a query as rows of JSON objects.
+    pub(super) fn rows<T: DeserializeOwned>(&self, database: &str, select: &str) -> Result<Vec<T>> {
+        self.query(database, &format!("SELECT coalesce(pg_catalog.json_agg(t), '[]') FROM ({select}) t;"))
+    }
+
+    /// Everything that `pg_dumpall` says of what belongs to no database.
+    pub(super) fn globals(&self) -> Result<String> {
+        let program = self.tool("pg_dumpall")?;
+        let database = self.address.database.clone();
+        let mut command = self.command(&program, &database, "pg_dumpall of the globals", &[])?.arg("--globals-only");
+        command = command.arg("-l").arg(&database);
+        if !self.may_read_passwords()? {
+            command = command.arg("--no-role-passwords");
+        }
+        let mut script = Vec::new();
+        let stream = command.stream(&[])?;
+        stream.take(super::globals::MAX_GLOBALS_BYTES).read_to_end(&mut script).doing("cannot read the globals")?;
+        super::globals::settle(&script)
+    }
+
+    /// Whether the passwords of roles can be read, as verifiers.
+    pub(super) fn may_read_passwords(&self) -> Result<bool> {
+        let sql = "SELECT pg_catalog.to_json(pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT'));";
+        self.query(&self.address.database, sql)
+    }
+}
