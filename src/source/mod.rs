@@ -11,6 +11,7 @@
 
 mod apply;
 mod capture;
+pub mod command;
 mod contents;
 pub mod files;
 pub mod postgres;
@@ -95,6 +96,7 @@ pub fn open(config: &SourceConfig) -> Box<dyn Source> {
     match config {
         SourceConfig::Files(config) => Box::new(files::FilesSource::new(config.clone())),
         SourceConfig::Sqlite(config) => Box::new(sqlite::SqliteSource::new(config.clone())),
+        SourceConfig::Command(config) => Box::new(command::CommandSource::new(config.clone())),
         SourceConfig::Postgres(config) => Box::new(postgres::PostgresSource::new(config.as_ref().clone())),
     }
 }

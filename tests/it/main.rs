@@ -20,6 +20,7 @@ mod byhand_names;
 mod bytes;
 mod captures;
 mod cli;
+mod command;
 #[path = "../../src/source/contract.rs"]
 mod contract;
 mod crash;

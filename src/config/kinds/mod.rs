@@ -1,5 +1,6 @@
 //! What each kind of component is told by the configuration: one file a kind, parsed once, unknown keys refused.
 
+mod command;
 mod files;
 mod postgres;
 mod section;
@@ -7,9 +8,10 @@ mod sqlite;
 
 use serde::Serialize;
 
+pub use command::CommandConfig;
 pub use files::FilesConfig;
 pub use postgres::{Databases, PostgresConfig, PostgresUrl};
-pub(super) use section::{KindSection, exclude_rules};
+pub(super) use section::{KindSection, argv, exclude_rules};
 pub use sqlite::SqliteConfig;
 
 use crate::error::{Error, Result};
@@ -24,6 +26,8 @@ pub enum SourceConfig {
     Sqlite(SqliteConfig),
     /// Databases of a PostgreSQL server.
     Postgres(Box<PostgresConfig>),
+    /// Whatever a program gives.
+    Command(CommandConfig),
 }
 
 /// No paths yet.
@@ -35,7 +39,7 @@ impl Default for SourceConfig {
 
 impl SourceConfig {
     /// The words of all kinds that are built.
-    pub const KINDS: [&'static str; 3] = ["files", "sqlite", "postgres"];
+    pub const KINDS: [&'static str; 4] = ["files", "sqlite", "postgres", "command"];
 
     /// The word in `kind = "…"` and in manifests.
     #[must_use]
@@ -44,6 +48,7 @@ impl SourceConfig {
             Self::Files(_) => "files",
             Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgres",
+            Self::Command(_) => "command",
         }
     }
 
@@ -53,6 +58,7 @@ impl SourceConfig {
             "files" => FilesConfig::KEYS,
             "sqlite" => SqliteConfig::KEYS,
             "postgres" => PostgresConfig::KEYS,
+            "command" => CommandConfig::KEYS,
             _ => &[],
         }
     }
@@ -63,6 +69,7 @@ impl SourceConfig {
             "files" => FilesConfig::read(section).map(Self::Files),
             "sqlite" => SqliteConfig::read(section).map(Self::Sqlite),
             "postgres" => Ok(Self::Postgres(Box::new(PostgresConfig::read(section)?))),
+            "command" => CommandConfig::read(section).map(Self::Command),
             _ => Err(Error::usage(format!("kind `{kind}` is not built"))),
         }
     }
@@ -73,6 +80,7 @@ impl SourceConfig {
             Self::Files(config) => config.render(path),
             Self::Sqlite(config) => config.render(path),
             Self::Postgres(config) => config.render(path),
+            Self::Command(config) => Ok(config.render()),
         }
     }
 }
