@@ -13,6 +13,13 @@ impl Environment {
         Self(variables.into_iter().filter(|(_, value)| !value.is_empty()).collect())
     }
 
+    /// These, and others in place of those of the same names.
+    #[must_use]
+    pub fn with(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        self.0.extend(Self::new(variables).0);
+        self
+    }
+
     /// The value of a variable that is set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&OsStr> {

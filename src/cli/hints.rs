@@ -39,6 +39,7 @@ pub fn worded(hint: &Hint) -> Cow<'_, str> {
         Hint::ListBackups => "`ccbackup list` shows all",
         Hint::ListEntries => "patterns are about paths inside a component; `ccbackup ls` lists them",
         Hint::ListIds => "ids look like 20260117-143000; see `ccbackup list`",
+        Hint::ListRuns => "`ccbackup restore --runs` lists them",
         Hint::MakeBackup => "`ccbackup create` makes one",
         Hint::MakeRepository => "`ccbackup create` makes one; --repo names another place",
         Hint::NameSigner => {
@@ -57,6 +58,9 @@ pub fn worded(hint: &Hint) -> Cow<'_, str> {
         }
         Hint::OtherTarget => "name a new folder, or add --overwrite",
         Hint::OverwriteLink => "nothing is written through links in a target; --overwrite replaces it",
+        Hint::OverwriteLiving => {
+            "--overwrite replaces what differs; what was there is kept, and `ccbackup restore --undo RUN` puts it back"
+        }
         Hint::OverwriteWhatDiffers => "--overwrite replaces what differs",
         Hint::ReplaceLost => "find out who removed it; bring it back from another copy, or run `ccbackup create`",
         Hint::SameBackup => "go on with that backup, name a new folder, or add --overwrite",
@@ -64,6 +68,7 @@ pub fn worded(hint: &Hint) -> Cow<'_, str> {
         Hint::TargetInUse => {
             "name a new folder, or add --overwrite: it rewrites what differs and keeps what the backup does not have"
         }
+        Hint::UndoRun(run) => return format!("`ccbackup restore --undo {run}` puts back what it replaced").into(),
         Hint::Verify => "run `ccbackup verify`",
         Hint::VerifyAll => "run `ccbackup verify --all`",
         Hint::WriteConfig => "`ccbackup init` writes one",
@@ -112,6 +117,7 @@ mod tests {
             Hint::ListBackups,
             Hint::ListEntries,
             Hint::ListIds,
+            Hint::ListRuns,
             Hint::MakeBackup,
             Hint::MakeRepository,
             Hint::NameSigner,
@@ -121,11 +127,13 @@ mod tests {
             Hint::OtherRepository,
             Hint::OtherTarget,
             Hint::OverwriteLink,
+            Hint::OverwriteLiving,
             Hint::OverwriteWhatDiffers,
             Hint::ReplaceLost,
             Hint::SameBackup,
             Hint::TakeOver,
             Hint::TargetInUse,
+            Hint::UndoRun(text()),
             Hint::Verify,
             Hint::VerifyAll,
             Hint::WriteConfig,

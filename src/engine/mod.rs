@@ -1,5 +1,6 @@
 //! The verbs over whole backups. Each verb is one file or folder; what changes something is planned first, then applied.
 
+pub mod apply;
 pub mod chain;
 mod content;
 pub mod create;

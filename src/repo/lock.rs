@@ -24,14 +24,16 @@ impl Drop for LockGuard {
 
 /// Locks the repository at `root`.
 pub(super) fn lock(root: &Path) -> Result<LockGuard> {
-    let path = root.join(LOCK_FILE);
-    let file = open_lock(&path)?;
+    lock_file(&root.join(LOCK_FILE), &format!("another run is writing to {}", root.display()))
+}
+
+/// Locks the file at `path`, which is made; `busy` says what it means when another run has it.
+pub(super) fn lock_file(path: &Path, busy: &str) -> Result<LockGuard> {
+    let file = open_lock(path)?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(LockGuard { file }),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(Error::new(Kind::Locked, format!("another run is writing to {}", root.display()))
-                .hint("wait until it has ended; a lock dies with its process and never has to be removed"))
-        }
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(Kind::Locked, busy)
+            .hint("wait until it has ended; a lock dies with its process and never has to be removed")),
         Err(e) => Err(Error::failed(format!("cannot lock {}", path.display())).because(io::Error::from(e))),
     }
 }

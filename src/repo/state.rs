@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::lock::{LockGuard, lock_file};
 use super::signing::SignerKey;
 use super::untrusted::read_small;
 use crate::durable::Disk;
@@ -167,6 +168,25 @@ impl LocalState {
         self.disk.make_dirs(&self.dir)?;
         let text: String = keys.iter().map(|k| format!("{k}\n")).collect();
         self.disk.replace(&self.dir.join("signers"), text.as_bytes())
+    }
+
+    /// Where the runs of applies are kept. Unlike all else here they cannot be deleted without loss: they hold what an
+    /// apply replaced.
+    #[must_use]
+    pub fn runs_dir(&self) -> PathBuf {
+        self.dir.join("runs")
+    }
+
+    /// A folder for what an apply needs while it runs; it is neither made nor removed here.
+    #[must_use]
+    pub fn scratch_dir(&self) -> PathBuf {
+        self.dir.join("scratch")
+    }
+
+    /// Keeps other applies of this host away, until the guard is dropped.
+    pub fn lock_applies(&self) -> Result<LockGuard> {
+        self.disk.make_dirs(&self.dir)?;
+        lock_file(&self.dir.join("apply.lock"), "another run is applying a backup of this repository, or undoing that")
     }
 
     /// When which backup was last verified without findings.

@@ -13,12 +13,15 @@
     reason = "small numbers"
 )]
 
+mod apply;
 mod byhand;
 mod byhand_damage;
 mod byhand_names;
 mod bytes;
 mod captures;
 mod cli;
+#[path = "../../src/source/contract.rs"]
+mod contract;
 mod crash;
 mod damage;
 mod forge;

@@ -5,8 +5,10 @@
 
 mod frame;
 mod read;
+mod reader;
 mod streams;
 
 pub(super) use frame::{Frame, check_digest};
 pub(super) use read::{Sink, read_all};
+pub(super) use reader::ContentReader;
 pub(super) use streams::Streams;

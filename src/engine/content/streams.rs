@@ -78,7 +78,7 @@ impl<'a> Streams<'a> {
         let EntryKind::File { sha256, extents, .. } = &entry.kind else { return Ok(()) };
         let mut hasher = Hasher::default();
         let mut position = 0;
-        let mut parts = Parts { archives: self.archives, extents: extents.iter(), rest: None, next: None };
+        let mut parts = Parts::new(self.archives, extents.iter().cloned());
         let mut pending = VecDeque::new();
         loop {
             while pending.len() < self.ahead.max(1) {
@@ -134,23 +134,27 @@ impl<'a> Streams<'a> {
 }
 
 /// What a file needs of one frame.
-struct Part {
-    archive: Arc<FramedReader>,
-    frame: usize,
-    ranges: Vec<Range<usize>>,
+pub(super) struct Part {
+    pub(super) archive: Arc<FramedReader>,
+    pub(super) frame: usize,
+    pub(super) ranges: Vec<Range<usize>>,
 }
 
 /// Cuts extents at frames, and joins what lies in the same frame.
-struct Parts<'a> {
+pub(super) struct Parts<'a, I> {
     archives: &'a Archives,
-    extents: std::slice::Iter<'a, Extent>,
+    extents: I,
     /// What is left of an extent: its archive, offset and length.
     rest: Option<(Arc<FramedReader>, u64, u64)>,
     next: Option<Part>,
 }
 
-impl Parts<'_> {
-    fn next(&mut self) -> Result<Option<Part>> {
+impl<'a, I: Iterator<Item = Extent>> Parts<'a, I> {
+    pub(super) fn new(archives: &'a Archives, extents: I) -> Self {
+        Self { archives, extents, rest: None, next: None }
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<Part>> {
         loop {
             let Some(piece) = self.piece()? else { return Ok(self.next.take()) };
             match &mut self.next {

@@ -11,6 +11,8 @@ mod extras;
 mod marker;
 mod options;
 mod plan;
+mod whole;
 
 pub use options::{RestoreOptions, RestoreReport, UNSETTLED};
 pub use plan::RestorePlan;
+pub(super) use whole::restore_whole;

@@ -92,6 +92,12 @@ impl Destination {
         Ok(Self::at(dir, root, options))
     }
 
+    /// Opens the folder `dir`, which is there and is no link.
+    pub fn open(dir: &Path, options: DestinationOptions) -> Result<Self> {
+        let root = openat(CWD, dir, FOLDER | OFlags::NOFOLLOW, Mode::empty()).at("cannot open the folder", dir)?;
+        Ok(Self::at(dir.to_owned(), root, options))
+    }
+
     /// Opens the folder `name` in `base` as [`Self::open_in`] does, but makes and replaces nothing: none when it is not
     /// there, or something else is.
     pub fn look_in(base: &Path, name: &str, options: DestinationOptions) -> Result<Option<Self>> {

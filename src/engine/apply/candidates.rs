@@ -1,0 +1,157 @@
+//! What of a backup the configuration can apply: sources and contents, opened; and why the rest cannot be.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::contents::ComponentContents;
+use super::order::{Rank, order};
+use super::plan::ApplyRequest;
+use super::scratch::ScratchFolder;
+use crate::config::ComponentConfig;
+use crate::engine::Session;
+use crate::engine::chain::Chain;
+use crate::error::{Error, Kind, Result};
+use crate::model::{BackupId, ComponentRecord, Moment};
+use crate::monitor::Monitor;
+use crate::source::{self, Source, SourceContext};
+
+/// The services of this host, as the configuration describes them.
+#[derive(Clone, Copy)]
+pub struct Services<'a> {
+    /// Components, in their order.
+    pub configs: &'a [ComponentConfig],
+    /// Opens the source of one; a test may open another than the real one.
+    pub open: &'a dyn Fn(&ComponentConfig) -> Box<dyn Source>,
+}
+
+impl<'a> Services<'a> {
+    /// With their real sources.
+    #[must_use]
+    pub fn new(configs: &'a [ComponentConfig]) -> Self {
+        Self { configs, open: &|config| source::open(&config.source) }
+    }
+
+    /// The configuration of a component of this kind, or why there is none.
+    pub(super) fn find(&self, name: &str, kind: &str) -> std::result::Result<&'a ComponentConfig, String> {
+        match self.configs.iter().find(|config| config.name == name) {
+            Some(config) if config.source.kind() == kind => Ok(config),
+            Some(config) => {
+                Err(format!("the backup has it as kind {kind}, the configuration as {}", config.source.kind()))
+            }
+            None => Err("the configuration has no component of this name".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Services<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.configs.iter().map(|config| &config.name)).finish()
+    }
+}
+
+/// A component that the configuration has too.
+pub(super) struct Candidate<'a> {
+    pub(super) config: &'a ComponentConfig,
+    pub(super) source: Box<dyn Source>,
+    /// What the backup has of it, or why that cannot be read.
+    pub(super) contents: Result<ComponentContents<'a>>,
+    scratch: PathBuf,
+}
+
+/// A component that a person has to apply.
+pub(super) struct Outside {
+    pub(super) name: String,
+    pub(super) kind: String,
+    pub(super) reason: String,
+}
+
+/// All that is asked for of one backup.
+pub(super) struct Candidates<'a> {
+    pub(super) id: BackupId,
+    /// In the order in which they are applied.
+    pub(super) inside: Vec<Candidate<'a>>,
+    pub(super) outside: Vec<Outside>,
+    session: &'a Session,
+    monitor: &'a dyn Monitor,
+    now: Moment,
+}
+
+impl<'a> Candidates<'a> {
+    /// Opens them. A key that does not open the backup is an error; what is damaged costs its component alone.
+    pub(super) fn open(
+        session: &'a Session,
+        id: &BackupId,
+        request: &ApplyRequest,
+        services: Services<'a>,
+        scratch: &ScratchFolder,
+        monitor: &'a dyn Monitor,
+    ) -> Result<Self> {
+        let chain = session.chain(id)?;
+        let mut found = Vec::new();
+        let mut outside = Vec::new();
+        let (wanted, not_captured) = wanted(&chain, &request.components)?;
+        outside.extend(not_captured);
+        for record in wanted {
+            let ComponentRecord { name, kind, .. } = record;
+            match services.find(name, kind) {
+                Err(reason) => outside.push(Outside { name: name.clone(), kind: kind.clone(), reason }),
+                Ok(config) => {
+                    let contents = contents(&chain, name, session, request, monitor)?;
+                    let source = (services.open)(config);
+                    found.push(Some(Candidate { config, source, contents, scratch: scratch.of(name)? }));
+                }
+            }
+        }
+        // Those of equal rank come as the configuration has them.
+        found.sort_by_key(|c| {
+            c.as_ref().and_then(|c| services.configs.iter().position(|config| config.name == c.config.name))
+        });
+        let ranks: Vec<_> = found.iter().flatten().map(|c| Rank::of(c.config)).collect();
+        let inside = order(&ranks).into_iter().filter_map(|at| found.get_mut(at)?.take()).collect();
+        Ok(Self { id: id.clone(), inside, outside, session, monitor, now: session.host.clock.now() })
+    }
+
+    /// What each source is given, in the order of `inside`.
+    pub(super) fn contexts(&self) -> Vec<SourceContext<'_>> {
+        let Self { inside, session, monitor, now, .. } = self;
+        let all = inside.iter().map(|candidate| SourceContext {
+            component: &candidate.config.name,
+            environment: &session.host.environment,
+            monitor: *monitor,
+            scratch: &candidate.scratch,
+            now: *now,
+        });
+        all.collect()
+    }
+}
+
+/// The components that `names` picks, all if it is empty; and those of them that the backup lacks because their capture
+/// failed.
+fn wanted<'a>(chain: &'a Chain, names: &[String]) -> Result<(Vec<&'a ComponentRecord>, Vec<Outside>)> {
+    let failed = &chain.backup.manifest.failed;
+    let (without, names): (Vec<_>, Vec<_>) =
+        names.iter().cloned().partition(|name| failed.iter().any(|failed| failed.name == *name));
+    let all = without.is_empty() && names.is_empty();
+    let outside = failed.iter().filter(|failed| all || without.contains(&failed.name)).map(|failed| {
+        let last = failed.last_good.as_ref().map(|last| format!("; backup {} has it", last.id)).unwrap_or_default();
+        let reason = format!("it was not captured: {}{last}", failed.detail);
+        Outside { name: failed.name.clone(), kind: failed.kind.clone(), reason }
+    });
+    let outside = outside.collect();
+    let records = if names.is_empty() && !all { Vec::new() } else { chain.components(&names)? };
+    Ok((records, outside))
+}
+
+fn contents<'a>(
+    chain: &Arc<Chain>,
+    name: &str,
+    session: &Session,
+    request: &ApplyRequest,
+    monitor: &'a dyn Monitor,
+) -> Result<Result<ComponentContents<'a>>> {
+    match ComponentContents::open(chain, name, &session.host.disk, request.threads, monitor) {
+        // Nothing of the backup can be read.
+        Err(e) if matches!(e.kind(), Kind::NoKey | Kind::WrongKey) => Err(e),
+        opened => Ok(opened.map_err(|e: Error| e.within(format!("the component {name} cannot be read")))),
+    }
+}
