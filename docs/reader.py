@@ -195,18 +195,32 @@ index_table = shape("a table", {"offset": is_size, "bytes": integer(MAX_TABLE), 
 index_file = shape("an index", {"name": text_of, "size_bytes": is_size, "sha256": is_digest, "segments": is_size,
                                 "own_segments": is_size, "table": index_table}, {"table"})
 problem_count = shape("a problem", {"kind": text_of, "count": integer(MAX_SIZE, 1)})
+def table_of(check):
+    """At most 1 000 values by names, and nothing longer than 4 096 bytes."""
+    return lambda v: isinstance(v, dict) and len(v) <= 1000 and all(fact_of(k) and check(x) for k, x in v.items())
+
+def fact_of(value):
+    return text_of(value) and len(value.encode()) <= 4096
+
+source_of = shape("a source", {"version": fact_of, "counts": table_of(is_size), "facts": table_of(fact_of)},
+                  {"version", "counts", "facts"})
+failed_of = shape("a failed component", {
+    "name": matching("[a-z0-9][a-z0-9_-]{0,63}"), "kind": fact_of, "reason": fact_of, "detail": fact_of,
+    "last_good": dependency}, {"last_good"})
+point_of = shape("a recovery point", {"skew_seconds": is_size, "verdict": text_of})
 component_of = shape("a component", {
     "name": matching("[a-z0-9][a-z0-9_-]{0,63}"), "kind": text_of, "captured_from": time_of,
     "captured_until": time_of, "entries": is_size, "new_entries": is_size, "content_bytes": is_size,
     "bytes_read": is_size, "bytes_stored": is_size, "archives": list_of(archive), "index": index_file,
-    "problems": list_of(problem_count), "left_out": is_size}, {"left_out"})
+    "problems": list_of(problem_count), "left_out": is_size, "source": source_of}, {"left_out", "source"})
 manifest_of = shape("manifest.json", {
     "id": is_id, "sequence": integer(MAX_SIZE, 1), "created_at": time_of, "finished_at": time_of,
     "kind": lambda v: v in ("full", "incremental"), "parent": lambda v: v is None or dependency(v),
     "depends_on": list_of(dependency), "repository_id": matching("[0-9a-f]{32}"), "repository_sha256": is_digest,
     "host": text_of, "host_id": text_of, "tool": text_of, "sealing": sealing, "chunking": text_of,
     "tags": lambda v: isinstance(v, dict) and all(text_of(k) and text_of(x) for k, x in v.items()),
-    "components": list_of(component_of)}, {"tags"})
+    "components": list_of(component_of), "failed": list_of(failed_of), "recovery_point": point_of},
+    {"tags", "failed", "recovery_point"})
 EXTENSION = {"age": ".age", "aes-256-gcm": ".aes", "none": ""}
 
 def archive_name(component, volume, extension):
@@ -219,7 +233,7 @@ def parse_manifest(data):
     need(ascending(ids), "depends_on is not sorted")
     need(m["id"] not in ids and (not m["parent"] or m["parent"]["id"] != m["id"]), "it depends on itself")
     need(m["kind"] != "full" or not ids, "a full backup depends on others")
-    names = [c["name"] for c in m["components"]]
+    names = [c["name"] for c in m["components"] + m.get("failed", [])]
     need(len(set(names)) == len(names), "two components have one name")
     extension = EXTENSION[m["sealing"]["cipher"]]
     for c in m["components"]:
@@ -1043,7 +1057,7 @@ def check_folder(repo, report):
             report.add("unexpected", "", None, text, "it has the name of a backup and is no folder")
         if is_id(text) or re.fullmatch(r"\.incomplete-.*|\.staged-.*", text, re.S):
             continue
-        if text not in ("repository.json", "allowed_signers", ".lock", "latest"):
+        if text not in ("repository.json", "allowed_signers", ".lock", "latest", "latest-good"):
             report.notes.append(f"{escape(name)} does not belong to the repository")
     try:
         named = signers_in(read_small(os.path.join(repo.folder, "allowed_signers")).decode("utf-8", "replace"))

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::chain::Chain;
 use super::host::Host;
-use crate::error::{Kind, Result, path_text};
+use crate::error::{Error, Hint, Kind, Result, path_text};
 use crate::keys::Keys;
-use crate::model::BackupId;
-use crate::repo::backup::Trust;
+use crate::model::{BackupId, Manifest, Verdict};
+use crate::repo::backup::{Backup, Trust};
 use crate::repo::catalog::{Catalog, Latest};
 use crate::repo::places::{Places, joined};
 use crate::repo::signing::Signer;
@@ -112,6 +112,21 @@ impl Session {
         let latest = catalog.latest(&self.repo, &self.trust, head.as_ref())?;
         let gone = head.filter(|head| catalog.backups.iter().all(|b| b.id != head.id));
         Ok((latest, gone.map(|head| head.id)))
+    }
+
+    /// The newest backup that is trusted and holds all that was expected of it. The link of that name is for people, and
+    /// not asked.
+    pub fn latest_good(&self) -> Result<BackupId> {
+        let catalog = Catalog::load(&self.repo)?;
+        let is_good = |id: &BackupId| {
+            let manifest = Backup::open(&self.repo, id, &self.trust).map(|backup| backup.manifest);
+            manifest.is_ok_and(|m| Manifest::judge(&m.components, &m.failed).verdict != Verdict::Partial)
+        };
+        let good = catalog.backups.iter().rev().find(|b| is_good(&b.id)).map(|b| b.id.clone());
+        good.ok_or_else(|| {
+            let none = "the repository holds no trusted backup with all that was expected of it";
+            Error::new(Kind::NotFound, none).hint(Hint::ListBackups)
+        })
     }
 
     /// The backup that `text` names: an id, or the beginning of just one.

@@ -277,6 +277,9 @@ impl Manifest {
                 return Err(bad(format!("names the component {:?} twice", failed.name)));
             }
         }
+        if manifest.recovery_point.is_some_and(|point| point.skew_seconds > MAX_OFFSET) {
+            return Err(bad("has an impossible skew".into()));
+        }
         // Manifests are counted with before any signature is looked at.
         let mut stored = manifest.components.iter().map(|c| c.bytes_stored);
         let mut problems = manifest.components.iter().flat_map(|c| &c.problems).map(|p| p.count);

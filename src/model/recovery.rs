@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digest;
 use super::id::BackupId;
 use super::json::not_null;
+use super::limits::MAX_OFFSET;
 use super::name::is_component_name;
 
 /// Another backup that this one refers to, bound by digest.
@@ -42,7 +43,8 @@ impl SourceRecord {
     pub(super) fn is_within_limits(&self) -> bool {
         let texts = self.counts.keys().chain(self.facts.keys()).chain(self.facts.values()).chain(&self.version);
         let within = |text: &String| text.len() <= MAX_FACT_BYTES;
-        self.counts.len() <= MAX_FACTS && self.facts.len() <= MAX_FACTS && texts.into_iter().all(within)
+        let counted = self.counts.values().all(|&count| count <= MAX_OFFSET);
+        counted && self.counts.len() <= MAX_FACTS && self.facts.len() <= MAX_FACTS && texts.into_iter().all(within)
     }
 }
 

@@ -8,8 +8,8 @@ use ccbackup::cli::with_next;
 use ccbackup::engine::query;
 use ccbackup::engine::verify::{Depth, Finding};
 use ccbackup::error::{Error, Kind};
-use ccbackup::model::Problem;
-use ccbackup::model::{BackupKind, Digest};
+
+use ccbackup::model::{BackupKind, Dependency, Digest, FailedComponent, Problem};
 use ccbackup::repo::catalog::Catalog;
 
 use crate::format_doc::{blocks, doc, example_of};
@@ -47,8 +47,14 @@ fn json_documents_are_those_that_are_promised() {
     let problem = Problem { kind: "changed".into(), path: "p".into(), detail: "d".into() };
     created.problems.push(problem.clone());
     created.components[0].problems.push(problem.clone());
+    let last_good = Some(Dependency { id: created.id.clone(), sums_sha256: Digest::of(b"") });
+    let text = String::new;
+    let failed = FailedComponent { name: text(), kind: text(), reason: text(), detail: text(), last_good };
+    created.failed.push(failed);
     check_output("create", &created);
-    check_output("list", &query::list(&sandbox.repo(), &sandbox.state(), &sandbox.trust()).unwrap());
+    let mut listed = query::list(&sandbox.repo(), &sandbox.state(), &sandbox.trust()).unwrap();
+    listed[0].failed.push("postgres".into());
+    check_output("list", &listed);
 
     let target = sandbox.scratch("out");
     let mut restored = sandbox.try_restore(&created.id, &target, |_| {}).unwrap();

@@ -37,6 +37,9 @@ pub(super) fn host(context: &Context, signer: Option<Signer>) -> Result<Host> {
 
 /// The backup that is meant. Says so when `latest` is not the last that is listed, or not the last that was made.
 pub(super) fn resolve(context: &Context, session: &Session, id: &BackupRef) -> Result<BackupId> {
+    if id.is_latest_good() {
+        return session.latest_good();
+    }
     if !id.is_latest() {
         return session.find(id.as_str());
     }

@@ -164,24 +164,32 @@ impl PostgresConfig {
     pub(super) fn render(&self, path: &dyn Fn(&Path) -> Result<String>) -> Result<Vec<(String, String)>> {
         let mut lines = Vec::new();
         let mut line = |key: &str, value: Option<String>| lines.extend(value.map(|value| (key.to_owned(), value)));
-        line("url", self.url.as_ref().map(|url| match url {
-            PostgresUrl::Plain(url) => quote(url),
-            PostgresUrl::Secret(reference) => reference_text(reference),
-        }));
+        line(
+            "url",
+            self.url.as_ref().map(|url| match url {
+                PostgresUrl::Plain(url) => quote(url),
+                PostgresUrl::Secret(reference) => reference_text(reference),
+            }),
+        );
         line("host", self.host.as_deref().map(quote));
         line("port", self.port.map(|port| port.to_string()));
         line("user", self.user.as_deref().map(quote));
         line("password", self.password.as_ref().map(reference_text));
         line("dbname", self.dbname.as_deref().map(quote));
-        line("databases", Some(match &self.databases {
-            Databases::All => quote("all"),
-            Databases::Named(names) => list(names.iter().map(String::as_str)),
-        }));
+        line(
+            "databases",
+            Some(match &self.databases {
+                Databases::All => quote("all"),
+                Databases::Named(names) => list(names.iter().map(String::as_str)),
+            }),
+        );
         line("physical", self.physical.then(|| "true".to_owned()));
         for (key, folder) in [("data", &self.data), ("bin", &self.bin)] {
             line(key, folder.as_deref().map(path).transpose()?.as_deref().map(quote));
         }
-        for (key, time, usual) in [("lock_timeout", self.lock_timeout, LOCK_TIMEOUT), ("silence", self.silence, SILENCE)] {
+        for (key, time, usual) in
+            [("lock_timeout", self.lock_timeout, LOCK_TIMEOUT), ("silence", self.silence, SILENCE)]
+        {
             line(key, (time != usual).then(|| quote(&format!("{}s", time.as_secs()))));
         }
         Ok(lines)

@@ -58,6 +58,17 @@ impl KindSection<'_> {
         self.section.strings(key)?.iter().map(resolve).collect()
     }
 
+    /// A glob or a list of them, each absolute.
+    pub(super) fn globs(&self, key: &str) -> Result<Vec<PathBuf>> {
+        let resolve = |text: &At<&str>| {
+            self.section.located(text, |t| {
+                check_glob(t)?;
+                resolve_path(t, self.folder, self.home)
+            })
+        };
+        self.section.one_or_more(key)?.iter().map(resolve).collect()
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(&self, key: &str) -> Result<Option<bool>> {
         self.section.boolean(key)
@@ -87,7 +98,10 @@ impl KindSection<'_> {
     pub(super) fn secret(&self, key: &str) -> Result<Option<SecretRef>> {
         if self.section.string(key).is_ok_and(|text| text.is_some()) {
             let message = format!("`{key}` of the component `{}` must not stand here as text (not shown)", self.name);
-            return Err(self.section.error(&self.section.span, &message).hint("{ file = … }, { env = … }, { vault = … } or { command = [..] }"));
+            return Err(self
+                .section
+                .error(&self.section.span, &message)
+                .hint("{ file = … }, { env = … }, { vault = … } or { command = [..] }"));
         }
         if !self.section.is_table(key) {
             return Ok(None);

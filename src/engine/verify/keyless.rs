@@ -15,7 +15,9 @@ use crate::repo::backup::{Backup, SIGNATURE_FILE, SUMS_FILE, Trust};
 use crate::repo::catalog::Catalog;
 use crate::repo::signing::allowed_signers;
 use crate::repo::state::LocalState;
-use crate::repo::{ALLOWED_SIGNERS_FILE, INCOMPLETE_PREFIX, LATEST_LINK, LOCK_FILE, REPOSITORY_FILE, Repository};
+use crate::repo::{
+    ALLOWED_SIGNERS_FILE, INCOMPLETE_PREFIX, LATEST_GOOD_LINK, LATEST_LINK, LOCK_FILE, REPOSITORY_FILE, Repository,
+};
 
 /// Checks backups; their files remain to be hashed.
 #[derive(Debug)]
@@ -67,7 +69,7 @@ impl<'a> KeylessChecker<'a> {
         if self.catalog.backups.iter().any(|b| b.id.as_str() == name) {
             return;
         }
-        let is_ours = [REPOSITORY_FILE, ALLOWED_SIGNERS_FILE, LATEST_LINK].contains(&name)
+        let is_ours = [REPOSITORY_FILE, ALLOWED_SIGNERS_FILE, LATEST_LINK, LATEST_GOOD_LINK].contains(&name)
             || name.starts_with(INCOMPLETE_PREFIX)
             || name.starts_with(".staged-")
             || name == LOCK_FILE && file_type.is_file();

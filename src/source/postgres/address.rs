@@ -10,9 +10,26 @@ use crate::secret::Secret;
 
 /// Parameters of a URL that are passed on. Others could change what a dump holds, or where it goes.
 const PARAMETERS: &[&str] = &[
-    "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslsni", "sslcertmode", "sslnegotiation",
-    "ssl_min_protocol_version", "gssencmode", "krbsrvname", "channel_binding", "require_auth", "target_session_attrs",
-    "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout", "hostaddr",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "sslcrl",
+    "sslsni",
+    "sslcertmode",
+    "sslnegotiation",
+    "ssl_min_protocol_version",
+    "gssencmode",
+    "krbsrvname",
+    "channel_binding",
+    "require_auth",
+    "target_session_attrs",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+    "hostaddr",
 ];
 
 /// A server and how one logs in.

@@ -32,10 +32,15 @@ use compare::{Scope, compare};
 use session::Session;
 
 use crate::config::{Databases, PostgresConfig};
+<<<<<<< HEAD
 use crate::error::Result;
 use crate::source::{
     ApplyOptions, ApplyPlan, Captured, Checked, Contents, Probe, Source, SourceContext, UndoStep,
 };
+=======
+use crate::error::{Error, Result};
+use crate::source::{ApplyOptions, ApplyPlan, Captured, Checked, Contents, Probe, Source, SourceContext, UndoStep};
+>>>>>>> 05d03c060752a1fa1df9d3c9a8511c1b24794740
 
 /// Databases of a PostgreSQL server.
 #[derive(Debug)]
@@ -68,7 +73,9 @@ impl Source for PostgresSource {
         let mut found = 0_u64;
         for database in databases.iter().filter(|database| wanted(&database.name)) {
             if !database.allow_connections {
-                probe.missing.push(format!("the database {} allows no connections and cannot be dumped", database.name));
+                probe
+                    .missing
+                    .push(format!("the database {} allows no connections and cannot be dumped", database.name));
                 continue;
             }
             found += 1;

@@ -98,7 +98,9 @@ mod tests {
 
     #[test]
     fn every_name_of_a_database_has_a_file_name_of_its_own() {
-        for name in ["app", "a/b", "..", ".", ".hidden", "a b", "%2F", "\u{fc}n\u{ef} \"db\" x", "a\nb", "CON", "a.b", "~"] {
+        for name in
+            ["app", "a/b", "..", ".", ".hidden", "a b", "%2F", "\u{fc}n\u{ef} \"db\" x", "a\nb", "CON", "a.b", "~"]
+        {
             let stem = file_stem(name);
             assert!(!stem.contains(['/', '\n', '"', ' ']) && !stem.starts_with('.'), "{stem}");
             assert_eq!(name_of_stem(&stem).as_deref(), Some(name));

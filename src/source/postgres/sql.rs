@@ -220,10 +220,10 @@ mod tests {
 
     #[test]
     fn what_is_quoted_ends_no_statement() {
-        assert_eq!(texts("a ';' \"x;\"\"y\" ;\n-- c;\nb $t$ ; $x$ $t$ /* ; /* ; */ */ E'\\';' $1; ;"), [
-            "a ';' \"x;\"\"y\" ;",
-            "b $t$ ; $x$ $t$ /* ; /* ; */ */ E'\\';' $1;"
-        ]);
+        assert_eq!(
+            texts("a ';' \"x;\"\"y\" ;\n-- c;\nb $t$ ; $x$ $t$ /* ; /* ; */ */ E'\\';' $1; ;"),
+            ["a ';' \"x;\"\"y\" ;", "b $t$ ; $x$ $t$ /* ; /* ; */ */ E'\\';' $1;"]
+        );
         assert_eq!(texts("COMMENT ON ROLE x IS 'a\n\\! rm\n';"), ["COMMENT ON ROLE x IS 'a\n\\! rm\n';"]);
         assert_eq!(texts("-- nothing\n"), Vec::<String>::new());
     }

@@ -49,7 +49,10 @@ const ADVICE: &[(&str, &str)] = &[
         "give the role BYPASSRLS: with row security on, a dump would leave rows out without a word",
     ),
     ("large object", "ALTER ROLE … SET lo_compat_privileges = on lets the role read all large objects"),
-    ("no password supplied", "give `password` as a reference: { file = … }, { env = … }, { vault = … } or { command = … }"),
+    (
+        "no password supplied",
+        "give `password` as a reference: { file = … }, { env = … }, { vault = … } or { command = … }",
+    ),
     ("too many clients", "the server has no free connection; raise max_connections or capture at another time"),
     ("recovery", "raise max_standby_streaming_delay of the standby, or capture from the primary"),
 ];
@@ -128,7 +131,8 @@ fn first_secret(text: &str) -> Option<(&str, usize, &str)> {
             Some(b'\'') if gap > 0 => found(begin + 1, quoted_end(&lower, begin + 1)),
             Some(b'\\') if gap > 0 => {}
             Some(_) if lower[after..begin].contains('=') => {
-                let end = lower[begin..].find([' ', '\n', '\t', '\'', '"', '&', ';']).map_or(lower.len(), |n| begin + n);
+                let end =
+                    lower[begin..].find([' ', '\n', '\t', '\'', '"', '&', ';']).map_or(lower.len(), |n| begin + n);
                 found(begin, end);
             }
             _ => {}
@@ -248,7 +252,8 @@ mod tests {
             assert!(!clean.contains("canary"), "{clean}");
             assert!(clean.contains("***"), "{clean}");
         }
-        for harmless in ["fe_sendauth: no password supplied", "password authentication failed for user \"x\"", "md5 x"] {
+        for harmless in ["fe_sendauth: no password supplied", "password authentication failed for user \"x\"", "md5 x"]
+        {
             assert_eq!(redact(harmless, &[]), harmless);
         }
         let md5 = format!("PASSWORD 'md5{}'", "0".repeat(32));

@@ -40,17 +40,24 @@ impl Tools {
             None => of_system(major, name).unwrap_or_else(|| name.into()),
         };
         let package = package(major);
-        let command = Command::new(&path, environment).package(&package).arg("--version").timeout(std::time::Duration::from_secs(30));
+        let command = Command::new(&path, environment)
+            .package(&package)
+            .arg("--version")
+            .timeout(std::time::Duration::from_secs(30));
         let path = command.find()?;
         let output = command.run(&[], 4096)?;
         let shown = output.text().unwrap_or_default();
         match major_of(shown) {
             Some(found) if found == major => Ok(path),
             found => {
-                let found = found.map_or_else(|| format!("says {shown:?} of itself"), |found| format!("is of version {found}"));
+                let found =
+                    found.map_or_else(|| format!("says {shown:?} of itself"), |found| format!("is of version {found}"));
                 let age = "a newer one makes archives that the server's own tools cannot read, an older one refuses";
-                Err(Error::new(Kind::Version, format!("the server is of version {major}, but {} {found}; {age}", path.display()))
-                    .hint(format!("install the package {package}, or name the folder of its tools as `bin`")))
+                Err(Error::new(
+                    Kind::Version,
+                    format!("the server is of version {major}, but {} {found}; {age}", path.display()),
+                )
+                .hint(format!("install the package {package}, or name the folder of its tools as `bin`")))
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::config::{self, Cipher};
 use crate::error::{Error, Result, path_text};
 use crate::model::{EntryPath, is_component_name};
 
-/// Names a backup: `latest`, an id, a unique beginning of one, or a folder of an older layout. The repository resolves
+/// Names a backup: `latest`, `latest-good`, an id, a unique beginning of one, or a folder of an older layout. The repository resolves
 /// it. Invariant: a harmless file name of 1 to 64 letters, digits, `-` and `_`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BackupRef(String);
@@ -18,11 +18,19 @@ pub struct BackupRef(String);
 impl BackupRef {
     /// The newest backup.
     pub const LATEST: &'static str = "latest";
+    /// The newest backup with all that was expected.
+    pub const LATEST_GOOD: &'static str = "latest-good";
 
     /// The text as typed.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether the newest backup with all that was expected is meant.
+    #[must_use]
+    pub fn is_latest_good(&self) -> bool {
+        self.0 == Self::LATEST_GOOD
     }
 
     /// Whether the newest backup is meant.
@@ -38,11 +46,14 @@ impl FromStr for BackupRef {
     fn from_str(text: &str) -> Result<Self> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         let older = text.strip_prefix("backup-").unwrap_or(text);
-        let starts = older.starts_with(|c: char| c.is_ascii_digit()) || text == Self::LATEST;
+        let starts =
+            older.starts_with(|c: char| c.is_ascii_digit()) || [Self::LATEST, Self::LATEST_GOOD].contains(&text);
         if starts && text.len() <= 64 && text.bytes().all(plain) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Error::usage("not a backup: expected `latest`, an id like 20260117-143000, or the beginning of one"))
+            Err(Error::usage(
+                "not a backup: expected `latest`, `latest-good`, an id like 20260117-143000, or the beginning of one",
+            ))
         }
     }
 }

@@ -39,13 +39,24 @@ enum State {
     Count,
     /// A number, or the length of a text, of an entry.
     EntryInt(Field),
-    EntryText { field: Field, left: u64, keep: bool },
+    EntryText {
+        field: Field,
+        left: u64,
+        keep: bool,
+    },
     Offset,
     BlockKind,
-    BlockId { large: bool },
+    BlockId {
+        large: bool,
+    },
     LargeNumber,
-    ChunkLength { large: bool },
-    Chunk { large: bool, left: u64 },
+    ChunkLength {
+        large: bool,
+    },
+    Chunk {
+        large: bool,
+        left: u64,
+    },
 }
 
 /// Reads an archive that is fed to it.
@@ -111,7 +122,8 @@ impl Parser {
         match self.awaited.values().next() {
             None => Ok(self.summary),
             Some(first) => {
-                let name = first.as_ref().map_or("large objects".to_owned(), |(schema, name)| format!("{schema}.{name}"));
+                let name =
+                    first.as_ref().map_or("large objects".to_owned(), |(schema, name)| format!("{schema}.{name}"));
                 let rest = self.awaited.len();
                 Err(cut(&format!("and the data of {rest} tables did not come, those of {name} for one")))
             }

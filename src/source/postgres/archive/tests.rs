@@ -49,7 +49,9 @@ fn every_recorded_version_is_counted_to_its_last_row() {
         assert_eq!(found.sequences[&name("public", "never_used")], "1, false");
         assert_eq!(found.sequences.len(), 3, "{file}");
         assert!(found.stamp.to_string().starts_with("2026-"), "{}", found.stamp);
-        assert!(found.database_sql.iter().any(|sql| sql.kind == "DATABASE" && sql.sql.contains("CREATE DATABASE small")));
+        assert!(
+            found.database_sql.iter().any(|sql| sql.kind == "DATABASE" && sql.sql.contains("CREATE DATABASE small"))
+        );
     }
 }
 

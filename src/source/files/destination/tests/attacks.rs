@@ -188,9 +188,9 @@ fn the_target_itself_may_be_reached_through_a_link_and_is_made_private() {
     let place = Place::new();
     symlink(place.outside(), place.base.path().join("way")).expect("made");
     let target =
-        Destination::open(&place.base.path().join("way/new/er"), DestinationOptions::default()).expect("opens");
+        Destination::made_at(&place.base.path().join("way/new/er"), DestinationOptions::default()).expect("opens");
     target.write_file(&file("f", b"x"), b"x").expect("written");
     assert_eq!(fs::read(place.outside().join("new/er/f")).expect("there"), b"x");
     assert_eq!((mode(&place.outside().join("new")), mode(&place.outside().join("new/er"))), (0o700, 0o700));
-    assert!(Destination::open(&place.outside().join("secret"), DestinationOptions::default()).is_err());
+    assert!(Destination::made_at(&place.outside().join("secret"), DestinationOptions::default()).is_err());
 }

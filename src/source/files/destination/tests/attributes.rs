@@ -92,7 +92,7 @@ fn an_attribute_that_is_not_possible_is_a_problem_and_the_file_is_there() {
     assert!(problems[0].0 == e.path && problems[0].1.contains("nonsense"), "{problems:?}");
     assert_eq!(mtime(&place.at("f")), TIME);
     let without =
-        Destination::open(&place.at(""), DestinationOptions { xattrs: false, ..target.options() }).expect("opens");
+        Destination::made_at(&place.at(""), DestinationOptions { xattrs: false, ..target.options() }).expect("opens");
     assert!(same_shape(&without, &e).metadata_equal);
 }
 
@@ -137,8 +137,8 @@ fn root_restores_owners_capabilities_devices_and_attributes_of_links() {
         target.make_node(&node).expect("replaced");
         assert_eq!(target.existing(&node).expect("compared"), Existing::Same, "{:?}", target.take_problems());
         node.path = path("no-device");
-        let careful =
-            Destination::open(&place.at(""), DestinationOptions { devices: false, ..target.options() }).expect("opens");
+        let careful = Destination::made_at(&place.at(""), DestinationOptions { devices: false, ..target.options() })
+            .expect("opens");
         careful.make_node(&node).expect("left out");
         assert_eq!(careful.take_problems().len(), 1);
         assert_eq!(careful.existing(&node).expect("compared"), Existing::Absent);
@@ -160,7 +160,7 @@ fn without_root() {
     let at = |name: &str| base.join("t").join(name);
     let options = DestinationOptions { overwrite: true, ..DestinationOptions::default() };
     assert!(!options.owners && !options.devices);
-    let target = Destination::open(&at(""), options).expect("opens");
+    let target = Destination::made_at(&at(""), options).expect("opens");
     let mut closed = dir("closed");
     closed.mode = 0o555;
     let mut secret = file("closed/f", b"x");
@@ -198,7 +198,7 @@ fn without_root() {
     target.write_file(&file("closed", b"x"), b"x").expect("read-only folders are replaced");
 
     let stubborn =
-        Destination::open(&at(""), DestinationOptions { owners: true, devices: true, ..options }).expect("opens");
+        Destination::made_at(&at(""), DestinationOptions { owners: true, devices: true, ..options }).expect("opens");
     let mut e = file("owned", b"x");
     (e.uid, e.gid, e.mode) = (0, 0, 0o4755);
     e.xattrs = vec![xattr("trusted.x", b"x"), xattr("user.x", b"x")];

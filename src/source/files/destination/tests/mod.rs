@@ -24,7 +24,7 @@ const TIME: Timestamp = Timestamp { seconds: 1_700_000_000, nanoseconds: 123_456
 impl Destination {
     /// Opens `dir`; it and its parents are created with mode 0700 where they are missing. `dir` itself may be reached
     /// through symbolic links, nothing below it may.
-    fn open(dir: &Path, options: DestinationOptions) -> Result<Self> {
+    fn made_at(dir: &Path, options: DestinationOptions) -> Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).at("cannot create the folder", dir)?;
         let root = openat(CWD, dir, FOLDER, Mode::empty()).at("cannot open the folder", dir)?;
         Ok(Self::at(dir.to_owned(), root, options))
@@ -100,7 +100,7 @@ impl Place {
     }
 
     fn open(&self, overwrite: bool) -> Destination {
-        Destination::open(&self.at(""), DestinationOptions { overwrite, ..DestinationOptions::default() })
+        Destination::made_at(&self.at(""), DestinationOptions { overwrite, ..DestinationOptions::default() })
             .expect("opens")
     }
 
