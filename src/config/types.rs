@@ -61,7 +61,7 @@ impl ComponentConfig {
     pub fn paths(&self) -> &[PathBuf] {
         match &self.source {
             SourceConfig::Files(files) => &files.paths,
-            SourceConfig::Postgres(_) => &[],
+            SourceConfig::Postgres(_) | SourceConfig::Redis(_) => &[],
         }
     }
 
@@ -69,7 +69,7 @@ impl ComponentConfig {
     pub fn files_mut(&mut self) -> Option<&mut FilesConfig> {
         match &mut self.source {
             SourceConfig::Files(files) => Some(files),
-            SourceConfig::Postgres(_) => None,
+            SourceConfig::Postgres(_) | SourceConfig::Redis(_) => None,
         }
     }
 }

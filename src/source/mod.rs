@@ -14,6 +14,7 @@ mod capture;
 mod contents;
 pub mod files;
 pub mod postgres;
+pub mod redis;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -94,6 +95,7 @@ pub fn open(config: &SourceConfig) -> Box<dyn Source> {
     match config {
         SourceConfig::Files(config) => Box::new(files::FilesSource::new(config.clone())),
         SourceConfig::Postgres(config) => Box::new(postgres::PostgresSource::new(config.as_ref().clone())),
+        SourceConfig::Redis(config) => Box::new(redis::RedisSource::new(config.as_ref().clone())),
     }
 }
 

@@ -2,12 +2,16 @@
 
 mod files;
 mod postgres;
+mod redis;
+mod redis_address;
 mod section;
 
 use serde::Serialize;
 
 pub use files::FilesConfig;
 pub use postgres::{Databases, PostgresConfig, PostgresUrl};
+pub use redis::RedisConfig;
+pub use redis_address::Address as RedisAddress;
 pub(super) use section::{KindSection, exclude_rules};
 
 use crate::error::{Error, Result};
@@ -20,6 +24,8 @@ pub enum SourceConfig {
     Files(FilesConfig),
     /// Databases of a PostgreSQL server.
     Postgres(Box<PostgresConfig>),
+    /// A Redis server, or a cluster of them.
+    Redis(Box<RedisConfig>),
 }
 
 /// No paths yet.
@@ -31,7 +37,7 @@ impl Default for SourceConfig {
 
 impl SourceConfig {
     /// The words of all kinds that are built.
-    pub const KINDS: [&'static str; 2] = ["files", "postgres"];
+    pub const KINDS: [&'static str; 3] = ["files", "postgres", "redis"];
 
     /// The word in `kind = "…"` and in manifests.
     #[must_use]
@@ -39,6 +45,7 @@ impl SourceConfig {
         match self {
             Self::Files(_) => "files",
             Self::Postgres(_) => "postgres",
+            Self::Redis(_) => "redis",
         }
     }
 
@@ -47,6 +54,7 @@ impl SourceConfig {
         match kind {
             "files" => FilesConfig::KEYS,
             "postgres" => PostgresConfig::KEYS,
+            "redis" => RedisConfig::KEYS,
             _ => &[],
         }
     }
@@ -56,6 +64,7 @@ impl SourceConfig {
         match kind {
             "files" => FilesConfig::read(section).map(Self::Files),
             "postgres" => Ok(Self::Postgres(Box::new(PostgresConfig::read(section)?))),
+            "redis" => Ok(Self::Redis(Box::new(RedisConfig::read(section)?))),
             _ => Err(Error::usage(format!("kind `{kind}` is not built"))),
         }
     }
@@ -65,6 +74,7 @@ impl SourceConfig {
         match self {
             Self::Files(config) => config.render(path),
             Self::Postgres(config) => config.render(path),
+            Self::Redis(config) => config.render(path),
         }
     }
 }
