@@ -14,6 +14,7 @@ mod capture;
 mod contents;
 pub mod files;
 pub mod postgres;
+pub mod redis;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
@@ -96,6 +97,7 @@ pub fn open(config: &SourceConfig) -> Box<dyn Source> {
         SourceConfig::Files(config) => Box::new(files::FilesSource::new(config.clone())),
         SourceConfig::Sqlite(config) => Box::new(sqlite::SqliteSource::new(config.clone())),
         SourceConfig::Postgres(config) => Box::new(postgres::PostgresSource::new(config.as_ref().clone())),
+        SourceConfig::Redis(config) => Box::new(redis::RedisSource::new(config.as_ref().clone())),
     }
 }
 
