@@ -58,6 +58,7 @@ pub mod rate_limit;
 pub mod repo;
 pub mod source;
 mod threads;
+pub mod vectorstore;
 
 pub use archive::seal::Sealer;
 pub use config::ComponentConfig;
