@@ -18,7 +18,7 @@ mod types;
 mod values;
 
 pub use discover::discover;
-pub use kinds::{FilesConfig, SourceConfig};
+pub use kinds::{ChromemConfig, ContextcoreConfig, FilesConfig, SourceConfig};
 pub use load::{FILE_NAME, Lookup, load, parse};
 pub use render::{Rendering, render};
 pub use rules::{Defaults, ExcludeRules};

@@ -61,6 +61,7 @@ impl ComponentConfig {
     pub fn paths(&self) -> &[PathBuf] {
         match &self.source {
             SourceConfig::Files(files) => &files.paths,
+            _ => &[],
         }
     }
 
@@ -68,6 +69,7 @@ impl ComponentConfig {
     pub fn files_mut(&mut self) -> Option<&mut FilesConfig> {
         match &mut self.source {
             SourceConfig::Files(files) => Some(files),
+            _ => None,
         }
     }
 }

@@ -11,8 +11,13 @@
 
 mod apply;
 mod capture;
+pub mod chromem;
 mod contents;
+pub mod contextcore;
 pub mod files;
+mod settled;
+#[cfg(test)]
+mod tests_archive;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -92,6 +97,8 @@ pub trait Source: fmt::Debug + Send + Sync {
 pub fn open(config: &SourceConfig) -> Box<dyn Source> {
     match config {
         SourceConfig::Files(config) => Box::new(files::FilesSource::new(config.clone())),
+        SourceConfig::Chromem(config) => Box::new(chromem::ChromemSource::new(config.clone())),
+        SourceConfig::Contextcore(config) => Box::new(contextcore::ContextcoreSource::new(config.clone())),
     }
 }
 

@@ -1,10 +1,14 @@
 //! What each kind of component is told by the configuration: one file a kind, parsed once, unknown keys refused.
 
+mod chromem;
+mod contextcore;
 mod files;
 mod section;
 
 use serde::Serialize;
 
+pub use chromem::ChromemConfig;
+pub use contextcore::ContextcoreConfig;
 pub use files::FilesConfig;
 pub(super) use section::{KindSection, exclude_rules};
 
@@ -16,6 +20,10 @@ use crate::error::{Error, Result};
 pub enum SourceConfig {
     /// Files and folders of this host.
     Files(FilesConfig),
+    /// The vectorstore of contextd.
+    Chromem(ChromemConfig),
+    /// The state of ContextCore.
+    Contextcore(ContextcoreConfig),
 }
 
 /// No paths yet.
@@ -27,13 +35,15 @@ impl Default for SourceConfig {
 
 impl SourceConfig {
     /// The words of all kinds that are built.
-    pub const KINDS: [&'static str; 1] = ["files"];
+    pub const KINDS: [&'static str; 3] = ["files", "chromem", "contextcore"];
 
     /// The word in `kind = "…"` and in manifests.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Files(_) => "files",
+            Self::Chromem(_) => "chromem",
+            Self::Contextcore(_) => "contextcore",
         }
     }
 
@@ -41,6 +51,8 @@ impl SourceConfig {
     pub(super) fn keys(kind: &str) -> &'static [&'static str] {
         match kind {
             "files" => FilesConfig::KEYS,
+            "chromem" => ChromemConfig::KEYS,
+            "contextcore" => ContextcoreConfig::KEYS,
             _ => &[],
         }
     }
@@ -49,6 +61,8 @@ impl SourceConfig {
     pub(super) fn read(kind: &str, section: &KindSection<'_>) -> Result<Self> {
         match kind {
             "files" => FilesConfig::read(section).map(Self::Files),
+            "chromem" => ChromemConfig::read(section).map(Self::Chromem),
+            "contextcore" => ContextcoreConfig::read(section).map(Self::Contextcore),
             _ => Err(Error::usage(format!("kind `{kind}` is not built"))),
         }
     }
@@ -57,6 +71,8 @@ impl SourceConfig {
     pub(super) fn render(&self, path: &dyn Fn(&std::path::Path) -> Result<String>) -> Result<Vec<(String, String)>> {
         match self {
             Self::Files(config) => config.render(path),
+            Self::Chromem(config) => config.render(path),
+            Self::Contextcore(config) => config.render(path),
         }
     }
 }
