@@ -1,5 +1,7 @@
 //! What each kind of component is told by the configuration: one file a kind, parsed once, unknown keys refused.
 
+mod chromem;
+mod contextcore;
 mod files;
 mod postgres;
 mod redis;
@@ -9,6 +11,8 @@ mod sqlite;
 
 use serde::Serialize;
 
+pub use chromem::ChromemConfig;
+pub use contextcore::ContextcoreConfig;
 pub use files::FilesConfig;
 pub use postgres::{Databases, PostgresConfig, PostgresUrl};
 pub use redis::RedisConfig;
@@ -30,6 +34,10 @@ pub enum SourceConfig {
     Postgres(Box<PostgresConfig>),
     /// A Redis server, or a cluster of them.
     Redis(Box<RedisConfig>),
+    /// The vectorstore of contextd.
+    Chromem(ChromemConfig),
+    /// The state of ContextCore.
+    Contextcore(ContextcoreConfig),
 }
 
 /// No paths yet.
@@ -41,7 +49,7 @@ impl Default for SourceConfig {
 
 impl SourceConfig {
     /// The words of all kinds that are built.
-    pub const KINDS: [&'static str; 4] = ["files", "sqlite", "postgres", "redis"];
+    pub const KINDS: [&'static str; 6] = ["files", "sqlite", "postgres", "redis", "chromem", "contextcore"];
 
     /// The word in `kind = "…"` and in manifests.
     #[must_use]
@@ -51,6 +59,8 @@ impl SourceConfig {
             Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgres",
             Self::Redis(_) => "redis",
+            Self::Chromem(_) => "chromem",
+            Self::Contextcore(_) => "contextcore",
         }
     }
 
@@ -61,6 +71,8 @@ impl SourceConfig {
             "sqlite" => SqliteConfig::KEYS,
             "postgres" => PostgresConfig::KEYS,
             "redis" => RedisConfig::KEYS,
+            "chromem" => ChromemConfig::KEYS,
+            "contextcore" => ContextcoreConfig::KEYS,
             _ => &[],
         }
     }
@@ -72,6 +84,8 @@ impl SourceConfig {
             "sqlite" => SqliteConfig::read(section).map(Self::Sqlite),
             "postgres" => Ok(Self::Postgres(Box::new(PostgresConfig::read(section)?))),
             "redis" => Ok(Self::Redis(Box::new(RedisConfig::read(section)?))),
+            "chromem" => ChromemConfig::read(section).map(Self::Chromem),
+            "contextcore" => ContextcoreConfig::read(section).map(Self::Contextcore),
             _ => Err(Error::usage(format!("kind `{kind}` is not built"))),
         }
     }
@@ -83,6 +97,8 @@ impl SourceConfig {
             Self::Sqlite(config) => config.render(path),
             Self::Postgres(config) => config.render(path),
             Self::Redis(config) => config.render(path),
+            Self::Chromem(config) => config.render(path),
+            Self::Contextcore(config) => config.render(path),
         }
     }
 }
