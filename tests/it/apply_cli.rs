@@ -18,6 +18,7 @@ impl Host {
     fn new() -> Self {
         let host = Self { dir: tempfile::tempdir().unwrap() };
         fs::create_dir_all(host.path("app")).unwrap();
+        fs::create_dir(host.path("tmp")).unwrap();
         fs::write(host.path("app/a.yaml"), "a: 1\n").unwrap();
         host.configure("other");
         host.run("create --cipher none", 0);
@@ -37,7 +38,7 @@ impl Host {
     fn output(&self, line: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ccbackup"));
         command.args(line.split_whitespace()).current_dir(self.dir.path()).env_clear();
-        command.env("CCBACKUP_HOME", self.path("keys")).env("TMPDIR", self.dir.path()).output().unwrap()
+        command.env("CCBACKUP_HOME", self.path("keys")).env("TMPDIR", self.path("tmp")).output().unwrap()
     }
 
     fn run(&self, line: &str, code: i32) -> (String, String) {
@@ -61,7 +62,8 @@ fn everything(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn what_the_configuration_does_not_have_is_left_to_a_person_with_exit_code_3() {
     let host = Host::new();
-    let before = snapshot(host.dir.path());
+    let seen = || snapshot(&host.path("backups")).into_iter().chain(snapshot(&host.path("keys"))).collect::<Vec<_>>();
+    let before = seen();
     let (out, _) = host.run("restore --apply --dry-run", 3);
     assert_data_eq!(
         out,
@@ -79,8 +81,8 @@ nothing was changed (dry run)
     host.run("check", 3);
     assert_eq!(host.json("check --json", 3)["equal"], false);
     host.run("restore --runs", 0);
-    let after = snapshot(host.dir.path());
-    assert!(before == after, "a dry run, a check and a list touch nothing");
+    assert!(seen() == before, "a dry run, a check and a list touch nothing");
+    assert!(fs::read_dir(host.path("tmp")).unwrap().next().is_none(), "nothing is left among temporary files");
     // Nothing has to be done, so nobody is asked.
     let report = host.json("restore --apply --json", 3);
     assert_eq!((&report["run"], &report["components"][0]["status"]), (&Value::Null, &"manual".into()));
