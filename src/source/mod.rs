@@ -17,8 +17,8 @@ pub mod contextcore;
 pub mod files;
 pub mod postgres;
 pub mod redis;
-pub mod sqlite;
 mod settled;
+pub mod sqlite;
 #[cfg(test)]
 mod tests_archive;
 
