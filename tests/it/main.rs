@@ -14,6 +14,7 @@
 )]
 
 mod apply;
+mod apply_cli;
 mod byhand;
 mod byhand_damage;
 mod byhand_names;
@@ -21,6 +22,7 @@ mod bytes;
 mod captures;
 mod cli;
 mod command;
+mod contents;
 #[path = "../../src/source/contract.rs"]
 mod contract;
 mod crash;
@@ -47,6 +49,7 @@ mod readme;
 mod refusals;
 mod resume;
 mod session;
+mod shelf;
 mod support;
 mod threads;
 mod torture;

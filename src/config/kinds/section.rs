@@ -53,6 +53,15 @@ impl KindSection<'_> {
         self.parsed(key, |text| resolve_path(text, self.folder, self.home))
     }
 
+    /// A path, absolute, which is `usual` where the key is absent.
+    pub(super) fn path_or(&self, key: &str, usual: &str) -> Result<PathBuf> {
+        let usual = || {
+            resolve_path(usual, self.folder, self.home)
+                .map_err(|e| self.section.error(&self.section.span, &format!("`{key}` is absent: {}", e.one_line())))
+        };
+        self.path(key)?.map_or_else(usual, Ok)
+    }
+
     /// A list of paths, absolute.
     pub(super) fn paths(&self, key: &str) -> Result<Vec<PathBuf>> {
         let resolve = |text: &At<&str>| self.section.located(text, |t| resolve_path(t, self.folder, self.home));
