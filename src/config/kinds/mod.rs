@@ -7,7 +7,7 @@ mod sqlite;
 
 use serde::Serialize;
 
-pub use files::FilesConfig;
+pub use files::{FilesConfig, SqliteReading};
 pub use postgres::{Databases, PostgresConfig, PostgresUrl};
 pub(super) use section::{KindSection, exclude_rules};
 pub use sqlite::SqliteConfig;
