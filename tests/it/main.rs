@@ -20,9 +20,11 @@ mod byhand_damage;
 mod byhand_names;
 mod bytes;
 mod captures;
+mod chromem;
 mod cli;
 mod command;
 mod contents;
+mod contextcore;
 #[path = "../../src/source/contract.rs"]
 mod contract;
 mod crash;
