@@ -15,6 +15,7 @@
 
 mod apply;
 mod apply_cli;
+mod attempts;
 mod byhand;
 mod byhand_damage;
 mod byhand_names;
