@@ -45,6 +45,8 @@ mod oracle_manifest;
 mod other_docs;
 mod own_keys;
 mod places;
+mod postgres;
+mod postgres_server;
 mod property;
 mod readme;
 mod refusals;
