@@ -14,12 +14,15 @@
 )]
 
 mod apply;
+mod apply_cli;
 mod byhand;
 mod byhand_damage;
 mod byhand_names;
 mod bytes;
 mod captures;
 mod cli;
+mod command;
+mod contents;
 #[path = "../../src/source/contract.rs"]
 mod contract;
 mod crash;
@@ -50,6 +53,7 @@ mod redis_peers;
 mod refusals;
 mod resume;
 mod session;
+mod shelf;
 mod support;
 mod threads;
 mod torture;

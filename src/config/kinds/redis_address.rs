@@ -44,7 +44,9 @@ impl Address {
     pub fn parse_host(text: &str) -> Result<Self> {
         let bad = || Error::usage(format!("{text:?} is not a host and a port, like \"127.0.0.1:6379\""));
         let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, port)) => (host, if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or_else(bad)?) }),
+            Some((host, port)) => {
+                (host, if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or_else(bad)?) })
+            }
             None => match text.split_once(':') {
                 Some((host, port)) => (host, Some(port)),
                 None => (text, None),

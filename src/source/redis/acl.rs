@@ -117,7 +117,9 @@ pub(super) fn plan(archive: &Users, server: &Users, own: &str, overwrite: bool) 
         if name == own {
             let detail = "it is the user of this connection, and differs: it is not changed";
             let action = Action::new(ActionKind::Manual, object, detail);
-            actions.push(action.by_hand(format!("ACL SETUSER {name} reset, and then what acl.txt of the backup says of it")));
+            actions.push(
+                action.by_hand(format!("ACL SETUSER {name} reset, and then what acl.txt of the backup says of it")),
+            );
             continue;
         }
         let (kind, detail) = match (before, overwrite) {
@@ -150,8 +152,18 @@ mod tests {
     #[test]
     fn a_selector_is_one_rule() {
         let line = "user bob on #5e88 ~k:* resetchannels -@all +get (~tmp:* -@all +set) (%R~r:* +@read)";
-        let expected =
-            ["user", "bob", "on", "#5e88", "~k:*", "resetchannels", "-@all", "+get", "(~tmp:* -@all +set)", "(%R~r:* +@read)"];
+        let expected = [
+            "user",
+            "bob",
+            "on",
+            "#5e88",
+            "~k:*",
+            "resetchannels",
+            "-@all",
+            "+get",
+            "(~tmp:* -@all +set)",
+            "(%R~r:* +@read)",
+        ];
         assert_eq!(words(line), expected);
         assert_eq!(parse(line).unwrap()["bob"], line);
         assert!(parse("nonsense").is_err());

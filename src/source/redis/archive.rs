@@ -45,7 +45,8 @@ impl<'a> Part<'a> {
     /// Reads the RDB to its end.
     pub(super) fn gather(&self, scratch: &Path, memory: usize, monitor: &dyn Monitor) -> Result<Gathered> {
         let about = || format!("the {}dump.rdb of the backup cannot be read", self.folder);
-        let mut reader = RdbReader::new(Input::new(self.contents.open(&self.rdb()?)?)).map_err(|e| e.within(about()))?;
+        let mut reader =
+            RdbReader::new(Input::new(self.contents.open(&self.rdb()?)?)).map_err(|e| e.within(about()))?;
         let mut step = |_| monitor.check();
         let gathered = Gathered::read(&mut reader, scratch, memory, &mut step).map_err(|e| e.within(about()))?;
         // The end of the content is reached only when its digest is right.

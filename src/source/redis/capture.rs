@@ -87,7 +87,8 @@ fn take_one(config: &RedisConfig, server: &Server, memory: usize, context: &Sour
         documents.push(("acl.txt", Seen::of(client.users().map(|users| acl::document(&users)))?));
     }
     if config.settings {
-        documents.push(("config.json", Seen::of(client.settings().and_then(|settings| settings::document(&settings)))?));
+        documents
+            .push(("config.json", Seen::of(client.settings().and_then(|settings| settings::document(&settings)))?));
     }
     let modules = Seen::of(client.modules())?;
     drop(client);
@@ -176,7 +177,10 @@ fn tell(
         tell("eviction_clock", "left out: it changes by itself".into());
     }
     if all.unsorted > 0 {
-        let text = format!("{} sets or hashes are too large to be sorted: after a restart they are stored again", all.unsorted);
+        let text = format!(
+            "{} sets or hashes are too large to be sorted: after a restart they are stored again",
+            all.unsorted
+        );
         tell("order", text);
     }
     if *exposed {

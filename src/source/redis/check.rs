@@ -11,7 +11,11 @@ use crate::error::Result;
 use crate::source::{Checked, Contents, SourceContext};
 
 /// Object by object and count by count.
-pub(super) fn compare_all(config: &RedisConfig, contents: &dyn Contents, context: &SourceContext<'_>) -> Result<Checked> {
+pub(super) fn compare_all(
+    config: &RedisConfig,
+    contents: &dyn Contents,
+    context: &SourceContext<'_>,
+) -> Result<Checked> {
     let targets = targets(config, contents, context)?;
     let look = look(contents, &targets, context)?;
     let mut checked = Checked { compared: look.keys.equal, ..Checked::default() };
@@ -46,12 +50,7 @@ pub(super) fn compare_all(config: &RedisConfig, contents: &dyn Contents, context
     Ok(checked)
 }
 
-fn check_functions(
-    checked: &mut Checked,
-    look: &Look,
-    targets: &Targets,
-    context: &SourceContext<'_>,
-) -> Result<()> {
+fn check_functions(checked: &mut Checked, look: &Look, targets: &Targets, context: &SourceContext<'_>) -> Result<()> {
     for (server, replicated) in targets.servers.iter().zip(&look.server_functions) {
         let told = Seen::of(server.connect(context.monitor)?.functions())?;
         let there = told.known().unwrap_or(replicated);
@@ -60,7 +59,9 @@ fn check_functions(
             let missing = look.functions.iter().filter(|code| !there.contains(code)).count();
             let extra = there.iter().filter(|code| !look.functions.contains(code)).count();
             let detail = format!("{missing} libraries are not there, {extra} are not in the backup");
-            checked.differences.push(crate::source::Difference { object: format!("functions at {}", server.address), detail });
+            checked
+                .differences
+                .push(crate::source::Difference { object: format!("functions at {}", server.address), detail });
         }
     }
     Ok(())
@@ -99,7 +100,11 @@ fn check_slots(checked: &mut Checked, look: &Look, targets: &Targets, context: &
     Ok(())
 }
 
-fn count_slots(server: &Server, ranges: &super::cluster::Ranges, context: &SourceContext<'_>) -> Result<Vec<(u16, u64)>> {
+fn count_slots(
+    server: &Server,
+    ranges: &super::cluster::Ranges,
+    context: &SourceContext<'_>,
+) -> Result<Vec<(u16, u64)>> {
     let slots: Vec<u16> = ranges.iter().flat_map(|(first, last)| *first..=*last).collect();
     let mut client = server.connect(context.monitor)?;
     let mut counts = Vec::new();

@@ -118,7 +118,8 @@ impl<'a> Client<'a> {
         match self.ask(words)? {
             Reply::Refused(refusal) => {
                 let name = words.iter().take(2).map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>();
-                let name = if name.len() == 2 && takes_subcommand(&name[0]) { name.join(" ") } else { name[0].to_string() };
+                let name =
+                    if name.len() == 2 && takes_subcommand(&name[0]) { name.join(" ") } else { name[0].to_string() };
                 Err(refusal.into_error(&name))
             }
             reply => Ok(reply),

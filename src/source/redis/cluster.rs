@@ -48,7 +48,9 @@ impl Topology {
                     topology.confirm(login, monitor)?;
                     return Ok(topology);
                 }
-                Err(error @ Error { .. }) if matches!(error.kind(), Kind::Denied | Kind::Interrupted(_)) => return Err(error),
+                Err(error @ Error { .. }) if matches!(error.kind(), Kind::Denied | Kind::Interrupted(_)) => {
+                    return Err(error);
+                }
                 Err(error) => last = error,
             }
         }
@@ -62,7 +64,9 @@ impl Topology {
         for line in text.lines().filter(|line| !line.is_empty()) {
             let unclear = || Error::new(Kind::Incomplete, "the list of the nodes of the cluster cannot be read");
             let words: Vec<&str> = line.split(' ').collect();
-            let [id, address, flags, master, _, _, epoch, _, slots @ ..] = words.as_slice() else { return Err(unclear()) };
+            let [id, address, flags, master, _, _, epoch, _, slots @ ..] = words.as_slice() else {
+                return Err(unclear());
+            };
             let flags: Vec<&str> = flags.split(',').collect();
             if flags.contains(&"slave") {
                 replicas.push((*master).to_owned());
@@ -75,7 +79,8 @@ impl Topology {
                 let error = Error::new(Kind::Unreachable, format!("the master {address} of the cluster has failed"));
                 return Err(error.hint("once a replica has taken over, or it is back, the cluster is whole again"));
             }
-            let ranges = slots.iter().map(|slots| range(slots).ok_or_else(|| open_slot(slots))).collect::<Result<Ranges>>()?;
+            let ranges =
+                slots.iter().map(|slots| range(slots).ok_or_else(|| open_slot(slots))).collect::<Result<Ranges>>()?;
             masters.push(Shard {
                 folder: String::new(),
                 slots: ranges,
@@ -93,7 +98,9 @@ impl Topology {
         }
         let mut assigned: Vec<_> = masters.iter().flat_map(|shard| shard.slots.iter().copied()).collect();
         assigned.sort_unstable();
-        let whole = assigned.iter().try_fold(0_u32, |next, (first, last)| (u32::from(*first) == next).then_some(u32::from(*last) + 1));
+        let whole = assigned
+            .iter()
+            .try_fold(0_u32, |next, (first, last)| (u32::from(*first) == next).then_some(u32::from(*last) + 1));
         if whole != Some(u32::from(SLOTS)) {
             let error = Error::new(Kind::Unreachable, "the cluster is not whole: not every slot belongs to one master");
             return Err(error.hint("`redis-cli --cluster check` says which; `--cluster create` or `fix` assigns them"));
@@ -140,7 +147,11 @@ fn range(text: &str) -> Option<(u16, u16)> {
 
 /// `[12706->-id]`: a slot on its way to another master.
 fn open_slot(text: &str) -> Error {
-    let what = if text.starts_with('[') { "a slot of the cluster is on its way from one master to another" } else { "a slot cannot be read" };
+    let what = if text.starts_with('[') {
+        "a slot of the cluster is on its way from one master to another"
+    } else {
+        "a slot cannot be read"
+    };
     Error::new(Kind::Unreachable, format!("{what}: {text}")).hint("`redis-cli --cluster fix` brings it to its end")
 }
 

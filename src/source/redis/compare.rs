@@ -107,7 +107,9 @@ impl Comparison {
     /// In words.
     pub(super) fn words(&self) -> String {
         let mut words = vec![format!("{} keys are equal", self.equal)];
-        for (difference, what) in [(&self.missing, "missing"), (&self.extra, "not in the backup"), (&self.changed, "different")] {
+        for (difference, what) in
+            [(&self.missing, "missing"), (&self.extra, "not in the backup"), (&self.changed, "different")]
+        {
             if difference.count > 0 {
                 let more = if difference.count > difference.examples.len() as u64 { ", …" } else { "" };
                 words.push(format!("{} {what} ({}{more})", difference.count, difference.examples.join(", ")));

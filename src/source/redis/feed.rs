@@ -66,10 +66,15 @@ pub(super) fn replace_all(server: &Server, rdb: &mut dyn Read, monitor: &dyn Mon
     mend(server)?;
     let mut control = server.connect(monitor)?;
     if let Role::ReplicaOf(master) = role(&mut control)? {
-        return Err(Error::failed(format!("{} is a replica of {master}; its data are those of its master", server.address)));
+        return Err(Error::failed(format!(
+            "{} is a replica of {master}; its data are those of its master",
+            server.address
+        )));
     }
     if control.setting("tls-replication")?.as_deref() == Some("yes") {
-        let error = Error::failed("the server fetches data over TLS alone (tls-replication), which this program does not speak");
+        let error = Error::failed(
+            "the server fetches data over TLS alone (tls-replication), which this program does not speak",
+        );
         return Err(error.hint("CONFIG SET tls-replication no for the time of the restore"));
     }
     let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -135,7 +140,10 @@ fn fetch(
             break;
         }
         if Instant::now() > until {
-            return Err(Error::new(Kind::TimedOut, "the server has loaded the data and does not say that it is connected"));
+            return Err(Error::new(
+                Kind::TimedOut,
+                "the server has loaded the data and does not say that it is connected",
+            ));
         }
         monitor.check()?;
         std::thread::sleep(Duration::from_millis(20));
@@ -152,7 +160,9 @@ fn free(server: &Server, login: &Fetching) -> Result<()> {
         match server.connect(&quiet) {
             Ok(client) => break client,
             // It may be loading.
-            Err(e) if e.kind() == Kind::Unreachable && Instant::now() < until => std::thread::sleep(Duration::from_millis(100)),
+            Err(e) if e.kind() == Kind::Unreachable && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(100))
+            }
             Err(e) => return Err(e),
         }
     };
@@ -174,7 +184,8 @@ fn wait_for_rewrite(server: &Server, monitor: &dyn Monitor) -> Result<()> {
             return if field("aof_last_bgrewrite_status") == "ok" {
                 Ok(())
             } else {
-                let error = Error::failed("the data are in the server, but it could not write its append-only file anew");
+                let error =
+                    Error::failed("the data are in the server, but it could not write its append-only file anew");
                 Err(error.hint("without that file they are gone after a restart: its log says why; then BGREWRITEAOF"))
             };
         }

@@ -3,8 +3,8 @@
 use super::archive::{Part, memory};
 use super::canonical::{Gathered, MEMORY};
 use super::cluster::Topology;
-use super::fleet::{Fleet, fleet};
 use super::compare::{Comparison, Records, compare};
+use super::fleet::{Fleet, fleet};
 use super::server::Server;
 use super::slots::{SLOTS, slot};
 use crate::config::RedisConfig;

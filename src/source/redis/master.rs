@@ -52,7 +52,8 @@ impl Fed<'_> {
 impl Master {
     /// Listens at `here`, for a replica at `replica`.
     pub(super) fn listen(here: IpAddr, replica: IpAddr, user: Option<Vec<u8>>, password: Vec<u8>) -> Result<Self> {
-        let listener = TcpListener::bind((here, 0)).doing(format!("cannot listen at {here} for the server to fetch the data"))?;
+        let listener =
+            TcpListener::bind((here, 0)).doing(format!("cannot listen at {here} for the server to fetch the data"))?;
         listener.set_nonblocking(true).doing("cannot listen")?;
         let address = listener.local_addr().doing("cannot listen")?;
         Ok(Self { listener, address, replica, user, password })
@@ -104,7 +105,8 @@ impl Master {
                 Err(e) if matches!(e.kind(), Kind::Incomplete | Kind::Unreachable) => return Ok(false),
                 Err(e) => return Err(e),
             };
-            let words: Vec<Vec<u8>> = words.into_iter().filter_map(|w| if let Reply::Bulk(w) = w { Some(w) } else { None }).collect();
+            let words: Vec<Vec<u8>> =
+                words.into_iter().filter_map(|w| if let Reply::Bulk(w) = w { Some(w) } else { None }).collect();
             let name = words.first().map(|name| name.to_ascii_uppercase()).unwrap_or_default();
             let answer: &[u8] = match name.as_slice() {
                 b"AUTH" => {
@@ -114,7 +116,11 @@ impl Master {
                         _ => return Ok(false),
                     };
                     known = user == self.user.as_ref() && *password == self.password;
-                    if known { b"+OK\r\n" } else { b"-WRONGPASS invalid username-password pair or user is disabled.\r\n" }
+                    if known {
+                        b"+OK\r\n"
+                    } else {
+                        b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+                    }
                 }
                 _ if !known => b"-NOAUTH Authentication required.\r\n",
                 b"PING" => b"+PONG\r\n",
@@ -153,7 +159,9 @@ fn send<'a>(mut input: Input<Link<'a>>, rdb: &mut dyn Read, monitor: &dyn Monito
             Err(e) => {
                 // The mark is never sent: the server drops what came.
                 input.inner().close();
-                return Err(e.downcast::<Error>().unwrap_or_else(|e| Error::failed("cannot read the archive").because(e)));
+                return Err(e
+                    .downcast::<Error>()
+                    .unwrap_or_else(|e| Error::failed("cannot read the archive").because(e)));
             }
         };
         input.inner().write_all(&buffer[..count]).map_err(gone)?;

@@ -67,7 +67,12 @@ pub(super) fn plan<'a>(
 }
 
 /// Puts back what was replaced, the last first.
-pub(super) fn put_back(config: &RedisConfig, steps: &[UndoStep], folder: &Path, context: &SourceContext<'_>) -> Result<()> {
+pub(super) fn put_back(
+    config: &RedisConfig,
+    steps: &[UndoStep],
+    folder: &Path,
+    context: &SourceContext<'_>,
+) -> Result<()> {
     for step in steps.iter().rev() {
         let step: Step = serde_json::from_value(step.clone())
             .map_err(|e| Error::failed("a step of the restore that is to be undone cannot be read").because(e))?;
@@ -97,7 +102,8 @@ pub(super) fn put_back(config: &RedisConfig, steps: &[UndoStep], folder: &Path, 
                     Fleet::Alone(_) => return Err(Error::usage("what is to be undone was done in a cluster")),
                 };
                 let topology = Topology::of(&nodes, &login, context.monitor)?;
-                let read = || before.iter().map(|name| read_file(&folder.join(name), context)).collect::<Result<Vec<_>>>();
+                let read =
+                    || before.iter().map(|name| read_file(&folder.join(name), context)).collect::<Result<Vec<_>>>();
                 refill(&nodes, topology, &login, &read, context)?;
             }
         }
@@ -109,9 +115,10 @@ fn server_named(config: &RedisConfig, address: &str, context: &SourceContext<'_>
     match fleet(config, context)? {
         Fleet::Alone(server) if server.address.to_string() == address => Ok(server),
         Fleet::Cluster(_, login) => Server::at(address, &login),
-        Fleet::Alone(server) => {
-            Err(Error::usage(format!("what is to be undone was done at {address}, and the configuration names {}", server.address)))
-        }
+        Fleet::Alone(server) => Err(Error::usage(format!(
+            "what is to be undone was done at {address}, and the configuration names {}",
+            server.address
+        ))),
     }
 }
 
@@ -181,7 +188,8 @@ impl Plan<'_> {
                 Role::ReplicaOf(master) => {
                     let detail = format!("the server is a replica of {master}: its data are those of its master");
                     let action = Action::new(ActionKind::Conflict, "keys", detail);
-                    self.actions.push(action.by_hand("REPLICAOF NO ONE makes it a master, if that is what it should be"));
+                    self.actions
+                        .push(action.by_hand("REPLICAOF NO ONE makes it a master, if that is what it should be"));
                     return Ok(());
                 }
                 Role::Waiting => {
@@ -212,7 +220,9 @@ impl Plan<'_> {
 
     fn plan_users(&mut self, options: &ApplyOptions) -> Result<()> {
         // The users of a cluster are the same on every node; those of the first master that was captured stand for all.
-        let Some(users) = Part::all(self.contents)?.first().map(Part::users).transpose()?.flatten() else { return Ok(()) };
+        let Some(users) = Part::all(self.contents)?.first().map(Part::users).transpose()?.flatten() else {
+            return Ok(());
+        };
         for server in &self.targets.servers {
             let mut client = server.connect(self.context.monitor)?;
             let seen = Seen::of(client.users().and_then(|there| Ok((there, client.own_name()?))))?;
@@ -220,7 +230,8 @@ impl Plan<'_> {
                 Seen::Known(known) => known,
                 Seen::Denied(why) => {
                     let action = Action::new(ActionKind::Manual, "users", format!("they cannot be compared: {why}"));
-                    self.actions.push(action.by_hand("ACL SETUSER <name> reset <rules>, line by line as acl.txt has them"));
+                    self.actions
+                        .push(action.by_hand("ACL SETUSER <name> reset <rules>, line by line as acl.txt has them"));
                     continue;
                 }
             };
@@ -235,7 +246,9 @@ impl Plan<'_> {
     }
 
     fn plan_settings(&mut self) -> Result<()> {
-        let Some(archive) = Part::all(self.contents)?.first().map(Part::settings).transpose()?.flatten() else { return Ok(()) };
+        let Some(archive) = Part::all(self.contents)?.first().map(Part::settings).transpose()?.flatten() else {
+            return Ok(());
+        };
         let Some(server) = self.targets.servers.first() else { return Ok(()) };
         match Seen::of(server.connect(self.context.monitor)?.settings())? {
             Seen::Known(there) => self.actions.push(settings::plan(&archive, &there)),
@@ -276,7 +289,9 @@ impl Plan<'_> {
         let context = self.context;
         match &self.targets.topology {
             None => {
-                let [server] = self.targets.servers.as_slice() else { return Err(Error::failed("no server to restore to")) };
+                let [server] = self.targets.servers.as_slice() else {
+                    return Err(Error::failed("no server to restore to"));
+                };
                 mend(server)?;
                 self.keep(undo)?;
                 let [part] = &Part::all(self.contents)?[..] else { return Err(Error::failed("no RDB to restore")) };
@@ -324,7 +339,9 @@ impl ApplyPlan for Plan<'_> {
             saved &= client.save_users()?;
         }
         if !saved {
-            self.context.monitor.note("users live in the memory of the server alone: it has neither an ACL file nor a configuration file");
+            self.context.monitor.note(
+                "users live in the memory of the server alone: it has neither an ACL file nor a configuration file",
+            );
         }
         Ok(())
     }

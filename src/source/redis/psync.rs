@@ -59,7 +59,8 @@ pub(super) fn begin<'a>(mut client: Client<'a>, wanted: Wanted) -> Result<Option
     };
     let closes = knows(client.ask(&[b"REPLCONF", b"rdb-only", b"1"])?, "REPLCONF rdb-only")?;
     if wanted == Wanted::Nothing {
-        let filters = closes && knows(client.ask(&[b"REPLCONF", b"rdb-filter-only", b""])?, "REPLCONF rdb-filter-only")?;
+        let filters =
+            closes && knows(client.ask(&[b"REPLCONF", b"rdb-filter-only", b""])?, "REPLCONF rdb-filter-only")?;
         if !filters {
             return Ok(None);
         }
@@ -75,7 +76,9 @@ fn said<R: Read>(input: &mut Input<R>, what: &'static str) -> Result<String> {
     loop {
         if Instant::now() > until {
             let message = format!("the server did not begin the transfer within {} minutes", MAX_WAIT.as_secs() / 60);
-            return Err(Error::new(Kind::TimedOut, message).hint("it may not be able to start a child: its log says why"));
+            return Err(
+                Error::new(Kind::TimedOut, message).hint("it may not be able to start a child: its log says why")
+            );
         }
         let line = line(input).map_err(|error| match error.kind() {
             Kind::Incomplete => error.hint("the server ended the transfer before it began: its log says why"),
@@ -94,7 +97,10 @@ fn header<R: Read>(mut input: Input<R>, closes: bool) -> Result<Transfer<R>> {
     }
     let mut words = answer.split(' ');
     let (Some("+FULLRESYNC"), Some(id), Some(offset)) = (words.next(), words.next(), words.next()) else {
-        return Err(Error::failed(format!("the server answers to PSYNC {:?}", answer.chars().take(80).collect::<String>())));
+        return Err(Error::failed(format!(
+            "the server answers to PSYNC {:?}",
+            answer.chars().take(80).collect::<String>()
+        )));
     };
     let offset = offset.parse().map_err(|_| Error::failed("the server gives no position in its replication"))?;
     let id = id.to_owned();

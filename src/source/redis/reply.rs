@@ -40,23 +40,33 @@ impl Refusal {
     /// Whether the command, or one of its words, is not known.
     pub(super) fn is_unknown(&self) -> bool {
         let text = self.0.to_ascii_lowercase();
-        ["unknown command", "unknown subcommand", "unrecognized replconf option"].iter().any(|words| text.contains(words))
+        ["unknown command", "unknown subcommand", "unrecognized replconf option"]
+            .iter()
+            .any(|words| text.contains(words))
     }
 
     /// As an error: what was asked, and what the server said.
     pub(super) fn into_error(self, asked: &str) -> Error {
         let (kind, hint) = match self.code() {
-            "NOAUTH" => (Kind::Denied, Some("the server wants a password: give `password`, and `user` if it is not the default one")),
+            "NOAUTH" => (
+                Kind::Denied,
+                Some("the server wants a password: give `password`, and `user` if it is not the default one"),
+            ),
             "WRONGPASS" => (Kind::Denied, Some("user and password are not those of the server")),
             "NOPERM" => (
                 Kind::Denied,
-                Some("a capture needs a user with +psync +replconf +ping, and for all it records +info +dbsize +time +acl|list +acl|whoami +function|list +config|get +module|list +cluster"),
+                Some(
+                    "a capture needs a user with +psync +replconf +ping, and for all it records +info +dbsize +time +acl|list +acl|whoami +function|list +config|get +module|list +cluster",
+                ),
             ),
             "LOADING" => (Kind::Unreachable, Some("the server is reading its data; it answers when it has them")),
-            "NOMASTERLINK" | "MASTERDOWN" => {
-                (Kind::Unreachable, Some("this server is a replica without its master: name the master, or wait until they are connected"))
+            "NOMASTERLINK" | "MASTERDOWN" => (
+                Kind::Unreachable,
+                Some("this server is a replica without its master: name the master, or wait until they are connected"),
+            ),
+            "CLUSTERDOWN" | "TRYAGAIN" => {
+                (Kind::Unreachable, Some("the cluster is not whole: `redis-cli --cluster check` says why"))
             }
-            "CLUSTERDOWN" | "TRYAGAIN" => (Kind::Unreachable, Some("the cluster is not whole: `redis-cli --cluster check` says why")),
             "MISCONF" => (Kind::Failed, Some("the server cannot write its own RDB; its log says why")),
             _ if self.is_unknown() => (Kind::Version, None),
             _ => (Kind::Failed, None),
@@ -81,13 +91,16 @@ impl Reply {
     fn nested<R: Read>(input: &mut Input<R>, left: &mut usize, depth: u32) -> Result<Self> {
         let line = line(input)?;
         let mut spend = |bytes: usize| {
-            *left = left.checked_sub(bytes).ok_or_else(|| Error::new(Kind::Incomplete, "an answer of the server is too long"))?;
+            *left = left
+                .checked_sub(bytes)
+                .ok_or_else(|| Error::new(Kind::Incomplete, "an answer of the server is too long"))?;
             Ok::<_, Error>(())
         };
         spend(line.len() + 32)?;
         let (sort, rest) = line.split_at_checked(1).ok_or_else(|| not_redis(&line))?;
         let text = || String::from_utf8_lossy(rest).into_owned();
-        let number = || str::from_utf8(rest).ok().and_then(|text| text.parse::<i64>().ok()).ok_or_else(|| not_redis(&line));
+        let number =
+            || str::from_utf8(rest).ok().and_then(|text| text.parse::<i64>().ok()).ok_or_else(|| not_redis(&line));
         Ok(match sort {
             b"+" => Self::Simple(text()),
             b"-" => Self::Refused(Refusal(text())),

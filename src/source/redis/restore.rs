@@ -51,7 +51,8 @@ pub(super) fn restore(
     while let Some(found) = records.next()? {
         let head = &found.0.head;
         if head.database != 0 {
-            let message = format!("the backup has keys in database {}, and a cluster has database 0 alone", head.database);
+            let message =
+                format!("the backup has keys in database {}, and a cluster has database 0 alone", head.database);
             return Err(Error::failed(message));
         }
         if head.expires.is_some_and(|at| at <= now) {
@@ -120,9 +121,12 @@ impl Filling<'_> {
         let mut filled = Filled::Whole;
         for _ in 0..std::mem::take(&mut self.waiting) {
             match self.client.answer()? {
-                Reply::Refused(refusal) if matches!(refusal.code(), "MOVED" | "ASK" | "TRYAGAIN") => filled = Filled::Moved,
+                Reply::Refused(refusal) if matches!(refusal.code(), "MOVED" | "ASK" | "TRYAGAIN") => {
+                    filled = Filled::Moved
+                }
                 Reply::Refused(refusal) if refusal.0.contains("version or checksum") => {
-                    let message = format!("the server at {} cannot take values of a newer version", self.client.address());
+                    let message =
+                        format!("the server at {} cannot take values of a newer version", self.client.address());
                     return Err(Error::new(Kind::Version, message).because(refusal.into_error("RESTORE")));
                 }
                 Reply::Refused(refusal) => return Err(refusal.into_error("RESTORE")),

@@ -62,10 +62,14 @@ impl Source for RedisSource {
             if self.config.settings
                 && let Seen::Denied(why) = Seen::of(client.settings())?
             {
-                probe.missing.push(format!("{}: settings: {why}; give +config|get, or set settings = false", server.address));
+                probe
+                    .missing
+                    .push(format!("{}: settings: {why}; give +config|get, or set settings = false", server.address));
             }
             if !server.try_transfer(context.scratch, context.monitor)? {
-                probe.missing.push(format!("{}: before version 7 a transfer cannot be tried without data", server.address));
+                probe
+                    .missing
+                    .push(format!("{}: before version 7 a transfer cannot be tried without data", server.address));
             }
         }
         if let Some(keys) = keys {

@@ -62,7 +62,13 @@ impl SealedFile {
 
     /// Reads an extent.
     pub(super) fn read(&self, extent: Extent) -> ExtentReader {
-        ExtentReader { sealed: Arc::clone(&self.sealed), next: extent.first, left: extent.length, block: Vec::new(), at: 0 }
+        ExtentReader {
+            sealed: Arc::clone(&self.sealed),
+            next: extent.first,
+            left: extent.length,
+            block: Vec::new(),
+            at: 0,
+        }
     }
 }
 

@@ -55,7 +55,8 @@ impl CanonicalRdb {
         self.at = 0;
         while !self.ended && self.piece.len() < PIECE {
             if let Some(large) = &mut self.large {
-                let count = large.take(PIECE as u64).read_to_end(&mut self.piece).doing("cannot read the scratch file")?;
+                let count =
+                    large.take(PIECE as u64).read_to_end(&mut self.piece).doing("cannot read the scratch file")?;
                 if count > 0 {
                     break;
                 }

@@ -101,6 +101,10 @@ fn members_of_a_table_have_one_order() {
 
 #[test]
 fn a_key_that_is_there_twice_is_refused() {
-    let rdb = strings([(0, b"k".as_slice(), long(1, 30)), (1, b"k".as_slice(), long(1, 30)), (0, b"k".as_slice(), long(2, 30))]);
+    let rdb = strings([
+        (0, b"k".as_slice(), long(1, 30)),
+        (1, b"k".as_slice(), long(1, 30)),
+        (0, b"k".as_slice(), long(2, 30)),
+    ]);
     assert!(canonical(&rdb, 1 << 20).unwrap_err().to_string().contains("a key is twice in database 0"));
 }

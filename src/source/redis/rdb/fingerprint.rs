@@ -260,7 +260,11 @@ fn part_of(content: &[u8]) -> [u8; 32] {
     Sha256::digest(content).into()
 }
 
-fn pairs<'a, R: Read>(elements: &'a [Vec<u8>], width: usize, input: &Input<R>) -> Result<std::slice::ChunksExact<'a, Vec<u8>>, Error> {
+fn pairs<'a, R: Read>(
+    elements: &'a [Vec<u8>],
+    width: usize,
+    input: &Input<R>,
+) -> Result<std::slice::ChunksExact<'a, Vec<u8>>, Error> {
     let chunks = elements.chunks_exact(width);
     if chunks.remainder().is_empty() { Ok(chunks) } else { Err(input.damaged("a member has no value")) }
 }

@@ -4,12 +4,12 @@
 //! is an error, and the end is the opcode of the end with the checksum after it, wherever that lies in the stream.
 
 mod crc64;
+mod fingerprint;
 mod input;
 mod packed;
 mod reader;
 mod strings;
 mod value;
-mod fingerprint;
 
 #[cfg(test)]
 pub(super) mod tests;

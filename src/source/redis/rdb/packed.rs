@@ -189,7 +189,12 @@ mod tests {
             for at in 0..blob.len() {
                 let mut changed = blob.to_vec();
                 changed[at] ^= 0xff;
-                let _ = (listpack(&changed).is_ok(), ziplist(&changed).is_ok(), intset(&changed).is_ok(), zipmap(&changed).is_ok());
+                let _ = (
+                    listpack(&changed).is_ok(),
+                    ziplist(&changed).is_ok(),
+                    intset(&changed).is_ok(),
+                    zipmap(&changed).is_ok(),
+                );
             }
         }
     }

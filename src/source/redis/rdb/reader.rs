@@ -83,7 +83,10 @@ impl<R: Read> RdbReader<R> {
         let version = str::from_utf8(digits).ok().filter(|d| d.bytes().all(|b| b.is_ascii_digit()));
         let Some(version) = version.and_then(|d| d.parse().ok()).filter(|_| name == b"REDIS") else {
             if magic.starts_with(b"VALKEY") {
-                return Err(Error::new(Kind::Version, "the RDB is of Valkey 9 or newer, which this program cannot read"));
+                return Err(Error::new(
+                    Kind::Version,
+                    "the RDB is of Valkey 9 or newer, which this program cannot read",
+                ));
             }
             return Err(Error::new(Kind::Incomplete, "what came does not begin as an RDB does"));
         };
@@ -141,9 +144,10 @@ impl<R: Read> RdbReader<R> {
                 }
                 SELECT => {
                     let number = self.input.length()?;
-                    self.database = u32::try_from(number).ok().filter(|n| *n < 1 << 31).ok_or_else(|| {
-                        self.input.damaged(&format!("a database has the number {number}"))
-                    })?;
+                    self.database = u32::try_from(number)
+                        .ok()
+                        .filter(|n| *n < 1 << 31)
+                        .ok_or_else(|| self.input.damaged(&format!("a database has the number {number}")))?;
                     continue;
                 }
                 EXPIRES_MS => {
@@ -240,7 +244,10 @@ struct Bounded(Vec<u8>);
 impl Sink for Bounded {
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         if (self.0.len() + bytes.len()) as u64 > MAX_NAME {
-            return Err(Error::new(Kind::Incomplete, format!("a module wrote more than {MAX_NAME} bytes beside the keys")));
+            return Err(Error::new(
+                Kind::Incomplete,
+                format!("a module wrote more than {MAX_NAME} bytes beside the keys"),
+            ));
         }
         self.0.put(bytes)
     }

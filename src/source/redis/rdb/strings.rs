@@ -142,7 +142,11 @@ impl<R: Read> Input<R> {
     pub(super) fn encoded(&mut self, plain: bool, sink: &mut dyn Sink) -> Result<()> {
         let length = self.length_or_encoding()?;
         if !length.special {
-            if plain { put_length(length.value, sink)? } else { sink.put(length.raw())? }
+            if plain {
+                put_length(length.value, sink)?
+            } else {
+                sink.put(length.raw())?
+            }
             return self.copy(length.value, sink);
         }
         match length.value {

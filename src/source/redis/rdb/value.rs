@@ -76,8 +76,16 @@ impl<R: Read> Walk<'_, R> {
     fn value(&mut self, kind: u8) -> Result<()> {
         use types::*;
         match kind {
-            STRING | HASH_ZIPMAP | LIST_ZIPLIST | SET_INTSET | ZSET_ZIPLIST | HASH_ZIPLIST | HASH_LISTPACK | ZSET_LISTPACK
-            | SET_LISTPACK | HASH_LISTPACK_TTL_PRE_GA => self.string(),
+            STRING
+            | HASH_ZIPMAP
+            | LIST_ZIPLIST
+            | SET_INTSET
+            | ZSET_ZIPLIST
+            | HASH_ZIPLIST
+            | HASH_LISTPACK
+            | ZSET_LISTPACK
+            | SET_LISTPACK
+            | HASH_LISTPACK_TTL_PRE_GA => self.string(),
             HASH_LISTPACK_TTL => {
                 self.bytes(8)?;
                 self.string()
