@@ -105,7 +105,8 @@ impl Disk {
         self.put_in_place(&staged, path)
     }
 
-    fn put_in_place(&self, staged: &Path, path: &Path) -> Result<()> {
+    /// Gives `staged` the name `path`, over whatever had it, and syncs their folder.
+    pub fn put_in_place(&self, staged: &Path, path: &Path) -> Result<()> {
         self.before(DiskChange::Rename, path)
             .and_then(|()| rustix::fs::renameat(CWD, staged, CWD, path).map_err(io::Error::from))
             .at("cannot put in place", path)?;
@@ -134,6 +135,14 @@ impl Disk {
             Err(e) => return Err(Error::failed(format!("cannot publish {}", to.display())).because(io::Error::from(e))),
         }
         self.sync_parent(to)
+    }
+
+    /// Gives a file a second name, which must be free, and syncs the folder of that.
+    pub fn link(&self, file: &Path, name: &Path) -> Result<()> {
+        self.before(DiskChange::Rename, name)
+            .and_then(|()| fs::hard_link(file, name))
+            .at("cannot make the name", name)?;
+        self.sync_parent(name)
     }
 
     /// Points the link `path` at `target`, replacing an earlier link in one step.

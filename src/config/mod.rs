@@ -18,7 +18,7 @@ mod types;
 mod values;
 
 pub use discover::discover;
-pub use kinds::{Databases, FilesConfig, PostgresConfig, PostgresUrl, SourceConfig};
+pub use kinds::{Databases, FilesConfig, PostgresConfig, PostgresUrl, SourceConfig, SqliteConfig};
 pub use load::{FILE_NAME, Lookup, load, parse};
 pub use render::{Rendering, render};
 pub use rules::{Defaults, ExcludeRules};

@@ -136,6 +136,15 @@ impl<'a> Section<'a> {
         list.iter().map(|item| self.as_string(key, item, EXPECTED)).collect()
     }
 
+    /// A string, or a list of strings; empty when absent.
+    pub(super) fn one_or_more(&self, key: &str) -> Result<Vec<At<&'a str>>> {
+        const EXPECTED: &str = "a string or a list of strings";
+        match self.get(key) {
+            Some(value) if value.get_ref().as_array().is_none() => Ok(vec![self.as_string(key, value, EXPECTED)?]),
+            _ => self.strings(key),
+        }
+    }
+
     /// `true` or `false`; may be absent.
     pub(super) fn boolean(&self, key: &str) -> Result<Option<bool>> {
         let read = |value: &Spanned<DeValue<'_>>| {

@@ -59,18 +59,12 @@ impl ComponentConfig {
     /// The roots of a component of kind `files`.
     #[must_use]
     pub fn paths(&self) -> &[PathBuf] {
-        match &self.source {
-            SourceConfig::Files(files) => &files.paths,
-            SourceConfig::Postgres(_) => &[],
-        }
+        if let SourceConfig::Files(files) = &self.source { &files.paths } else { &[] }
     }
 
     /// What a component of kind `files` captures; none for other kinds.
     pub fn files_mut(&mut self) -> Option<&mut FilesConfig> {
-        match &mut self.source {
-            SourceConfig::Files(files) => Some(files),
-            SourceConfig::Postgres(_) => None,
-        }
+        if let SourceConfig::Files(files) = &mut self.source { Some(files) } else { None }
     }
 }
 

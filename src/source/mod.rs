@@ -14,6 +14,7 @@ mod capture;
 mod contents;
 pub mod files;
 pub mod postgres;
+pub mod sqlite;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -93,6 +94,7 @@ pub trait Source: fmt::Debug + Send + Sync {
 pub fn open(config: &SourceConfig) -> Box<dyn Source> {
     match config {
         SourceConfig::Files(config) => Box::new(files::FilesSource::new(config.clone())),
+        SourceConfig::Sqlite(config) => Box::new(sqlite::SqliteSource::new(config.clone())),
         SourceConfig::Postgres(config) => Box::new(postgres::PostgresSource::new(config.as_ref().clone())),
     }
 }

@@ -3,12 +3,14 @@
 mod files;
 mod postgres;
 mod section;
+mod sqlite;
 
 use serde::Serialize;
 
 pub use files::FilesConfig;
 pub use postgres::{Databases, PostgresConfig, PostgresUrl};
 pub(super) use section::{KindSection, exclude_rules};
+pub use sqlite::SqliteConfig;
 
 use crate::error::{Error, Result};
 
@@ -18,6 +20,8 @@ use crate::error::{Error, Result};
 pub enum SourceConfig {
     /// Files and folders of this host.
     Files(FilesConfig),
+    /// SQLite databases.
+    Sqlite(SqliteConfig),
     /// Databases of a PostgreSQL server.
     Postgres(Box<PostgresConfig>),
 }
@@ -31,13 +35,14 @@ impl Default for SourceConfig {
 
 impl SourceConfig {
     /// The words of all kinds that are built.
-    pub const KINDS: [&'static str; 2] = ["files", "postgres"];
+    pub const KINDS: [&'static str; 3] = ["files", "sqlite", "postgres"];
 
     /// The word in `kind = "…"` and in manifests.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Files(_) => "files",
+            Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgres",
         }
     }
@@ -46,6 +51,7 @@ impl SourceConfig {
     pub(super) fn keys(kind: &str) -> &'static [&'static str] {
         match kind {
             "files" => FilesConfig::KEYS,
+            "sqlite" => SqliteConfig::KEYS,
             "postgres" => PostgresConfig::KEYS,
             _ => &[],
         }
@@ -55,6 +61,7 @@ impl SourceConfig {
     pub(super) fn read(kind: &str, section: &KindSection<'_>) -> Result<Self> {
         match kind {
             "files" => FilesConfig::read(section).map(Self::Files),
+            "sqlite" => SqliteConfig::read(section).map(Self::Sqlite),
             "postgres" => Ok(Self::Postgres(Box::new(PostgresConfig::read(section)?))),
             _ => Err(Error::usage(format!("kind `{kind}` is not built"))),
         }
@@ -64,6 +71,7 @@ impl SourceConfig {
     pub(super) fn render(&self, path: &dyn Fn(&std::path::Path) -> Result<String>) -> Result<Vec<(String, String)>> {
         match self {
             Self::Files(config) => config.render(path),
+            Self::Sqlite(config) => config.render(path),
             Self::Postgres(config) => config.render(path),
         }
     }

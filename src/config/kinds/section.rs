@@ -58,6 +58,17 @@ impl KindSection<'_> {
         self.section.strings(key)?.iter().map(resolve).collect()
     }
 
+    /// A glob or a list of them, each absolute.
+    pub(super) fn globs(&self, key: &str) -> Result<Vec<PathBuf>> {
+        let resolve = |text: &At<&str>| {
+            self.section.located(text, |t| {
+                check_glob(t)?;
+                resolve_path(t, self.folder, self.home)
+            })
+        };
+        self.section.one_or_more(key)?.iter().map(resolve).collect()
+    }
+
     /// `true` or `false`.
     pub(super) fn boolean(&self, key: &str) -> Result<Option<bool>> {
         self.section.boolean(key)

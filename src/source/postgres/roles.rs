@@ -6,6 +6,7 @@ use super::globals::{Globals, Subject};
 use super::names::identifier;
 use super::session::Session;
 use super::sql::Statement;
+use super::stderr::redact;
 use crate::error::{Error, Result};
 use crate::source::{Action, ActionKind, Checked};
 
@@ -36,6 +37,13 @@ pub(super) fn plan(archived: &Globals, living: &Globals, role: &str, overwrite: 
             statements: Vec::new(),
             undo: Vec::new(),
         };
+        if let Subject::Role(name) = subject
+            && name == role
+            && without_password(archived.about(subject)) == without_password(living.about(subject))
+        {
+            steps.push(step(ActionKind::Equal, "its password is left as it is: we are logged in with it"));
+            continue;
+        }
         if archived.agree(living, subject) {
             steps.push(step(ActionKind::Equal, ""));
             continue;
@@ -53,7 +61,7 @@ pub(super) fn plan(archived: &Globals, living: &Globals, role: &str, overwrite: 
                 step.action = step.action.by_hand(format!("the lines about {} in globals.sql", identifier(name)));
                 step
             }
-            Subject::Tablespace(name) if !is_there => {
+            Subject::Tablespace(_) if !is_there => {
                 let create = texts(wanted).into_iter().next().unwrap_or_default();
                 let mut step = step(
                     ActionKind::Manual,
@@ -61,7 +69,6 @@ pub(super) fn plan(archived: &Globals, living: &Globals, role: &str, overwrite: 
                      the default tablespace",
                 );
                 step.action = step.action.by_hand(create);
-                let _ = name;
                 step
             }
             Subject::Tablespace(_) => step(ActionKind::Manual, "it is there, at another place or with other rights"),
@@ -85,9 +92,16 @@ pub(super) fn plan(archived: &Globals, living: &Globals, role: &str, overwrite: 
                 step.undo.extend(texts(living.about(subject)));
                 step
             }
-            Subject::Parameter(_) => {
+            Subject::Parameter(parameter) => {
                 let mut step = step(ActionKind::Create, "");
                 step.statements = texts(wanted);
+                let to = wanted.iter().filter_map(|statement| {
+                    let at = statement.words.iter().rposition(|word| word.is("to"))?;
+                    statement.words.get(at + 1)?.name()
+                });
+                let revoke = |role: &str| format!("REVOKE ALL ON PARAMETER {parameter} FROM {};", identifier(role));
+                step.undo = to.map(revoke).collect();
+                step.undo.extend(texts(living.about(subject)));
                 step
             }
         });
@@ -104,6 +118,11 @@ fn replace_role(mut step: GlobalStep, name: &str, wanted: &[Statement], living: 
     step.statements = without_create(wanted);
     step.undo = without_create(living);
     step
+}
+
+/// The statements about a role without its password.
+fn without_password(statements: &[Statement]) -> Vec<String> {
+    statements.iter().map(|statement| redact(&statement.text, &[]).replace(" PASSWORD '***'", "")).collect()
 }
 
 fn texts(statements: &[Statement]) -> Vec<String> {
