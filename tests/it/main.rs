@@ -21,6 +21,7 @@ mod byhand_names;
 mod bytes;
 mod captures;
 mod cli;
+mod command;
 mod contents;
 #[path = "../../src/source/contract.rs"]
 mod contract;

@@ -7,6 +7,7 @@ mod base;
 mod capture;
 mod collect;
 mod component;
+mod database;
 mod frames;
 mod join;
 mod known;

@@ -203,6 +203,9 @@ impl ParentChoice {
         if let Some(min) = spec.expect.min_entries.filter(|&min| record.entries < min) {
             say(format!("it has {} entries, at least {min} are expected", record.entries));
         }
+        if let Some(min) = spec.expect.min_bytes.filter(|&min| record.content_bytes < min) {
+            say(format!("it has {} bytes, at least {min} are expected", record.content_bytes));
+        }
         if let (Some(percent), Some(before)) = (spec.expect.max_shrink, self.usual_bytes(&spec.name))
             && record.content_bytes < before.saturating_sub(percent.of(before))
         {

@@ -6,6 +6,7 @@
 //! Open folders, finished listings and threads are bounded; memory does not grow with the number of files.
 //! Paths and their order: FORMAT.md §6.
 
+mod database;
 mod descend;
 pub mod destination;
 mod exclude;
@@ -27,6 +28,7 @@ mod tests;
 #[cfg(test)]
 mod tests_read;
 
+pub use database::Part;
 pub use exclude::Exclude;
 pub use folder::problem_kind;
 pub use left_out::LeftOut;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::FilesConfig;
+use crate::config::{FilesConfig, SqliteReading};
 use crate::error::{Context as _, Error, Result, path_text};
 use crate::source::{
     ApplyOptions, ApplyPlan, Captured, Checked, Contents, Probe, Source, SourceContext, Tree, UndoStep,
@@ -33,8 +33,8 @@ impl Source for FilesSource {
     }
 
     fn tree(&self) -> Option<Tree> {
-        let FilesConfig { paths, rules } = self.config.clone();
-        Some(Tree { paths, rules })
+        let FilesConfig { paths, rules, sqlite } = self.config.clone();
+        Some(Tree { paths, rules, databases: sqlite == SqliteReading::Online })
     }
 
     fn capture<'a>(&'a self, _: &'a SourceContext<'a>) -> Result<Captured<'a>> {

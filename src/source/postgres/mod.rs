@@ -32,15 +32,8 @@ use compare::{Scope, compare};
 use session::Session;
 
 use crate::config::{Databases, PostgresConfig};
-<<<<<<< HEAD
 use crate::error::Result;
-use crate::source::{
-    ApplyOptions, ApplyPlan, Captured, Checked, Contents, Probe, Source, SourceContext, UndoStep,
-};
-=======
-use crate::error::{Error, Result};
 use crate::source::{ApplyOptions, ApplyPlan, Captured, Checked, Contents, Probe, Source, SourceContext, UndoStep};
->>>>>>> 05d03c060752a1fa1df9d3c9a8511c1b24794740
 
 /// Databases of a PostgreSQL server.
 #[derive(Debug)]

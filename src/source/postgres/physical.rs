@@ -19,6 +19,10 @@ pub(super) fn note(_: &SharedBase, _: &mut Facts) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn by_hand(_: &crate::model::Entry, _: &super::inventory::Inventory, _: Option<&std::path::Path>) -> crate::source::Action {
+pub(super) fn by_hand(
+    _: &crate::model::Entry,
+    _: &super::inventory::Inventory,
+    _: Option<&std::path::Path>,
+) -> crate::source::Action {
     crate::source::Action::new(crate::source::ActionKind::Manual, "base.tar", "")
 }

@@ -83,12 +83,10 @@ impl<'a> PostgresPlan<'a> {
         let new_oid = filled.map_err(|error| {
             // Nothing was swapped: what is half there is ours.
             match catalog::find_database(session, &new) {
-                Ok(Some(left)) if is_marked(&left) => {
-                    match drop_database(session, &left) {
-                        Ok(()) => error,
-                        Err(also) => error.within(format!("{new} is half filled and could not be dropped ({also})")),
-                    }
-                }
+                Ok(Some(left)) if is_marked(&left) => match drop_database(session, &left) {
+                    Ok(()) => error,
+                    Err(also) => error.within(format!("{new} is half filled and could not be dropped ({also})")),
+                },
                 _ => error,
             }
         })?;
@@ -145,7 +143,9 @@ fn check_server(session: &Session<'_>, backup: &Backup<'_>) -> Result<()> {
     let captured = backup.inventory.server_version_num / 10_000;
     if captured > server.major() {
         let message = format!("the backup is of version {captured}, the server is of {}", server.major());
-        return Err(Error::new(Kind::Version, message).hint("a dump of a newer version does not fit into an older server"));
+        return Err(
+            Error::new(Kind::Version, message).hint("a dump of a newer version does not fit into an older server")
+        );
     }
     for tool in ["pg_dump", "pg_dumpall", "pg_restore"] {
         session.tool(tool)?;
@@ -201,7 +201,8 @@ fn manual(
         actions.push(Action::new(ActionKind::Manual, format!("tablespaces of {}", identifier(name)), detail));
     }
     for missing in catalog::missing_extensions(session, archived.extensions.iter())? {
-        let detail = format!("{} needs it, and the server has no such extension: install its package first", identifier(name));
+        let detail =
+            format!("{} needs it, and the server has no such extension: install its package first", identifier(name));
         actions.push(Action::new(ActionKind::Conflict, format!("extension {missing}"), detail));
     }
     for subscription in &archived.subscriptions {

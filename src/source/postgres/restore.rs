@@ -29,7 +29,9 @@ pub(super) struct Without {
 /// A name for the new database, that is free or of a run of ours that did not end.
 pub(super) fn free_name(all: &[Database], name: &str, suffix: &str) -> String {
     let free = |wanted: &String| {
-        all.iter().find(|database| database.name == *wanted).is_none_or(|database| is_marked(database) && suffix == "_new")
+        all.iter()
+            .find(|database| database.name == *wanted)
+            .is_none_or(|database| is_marked(database) && suffix == "_new")
     };
     let numbered = (2_u32..).map(|n| with_suffix(name, &format!("_ccbackup{suffix}{n}")));
     let mut names = std::iter::once(with_suffix(name, &format!("_ccbackup{suffix}"))).chain(numbered);
@@ -53,7 +55,8 @@ pub(super) fn create(session: &Session<'_>, archived: &Summary, new: &str, witho
     let mark = format!("COMMENT ON DATABASE {} IS {};", identifier(new), literal(MARK));
     session.execute(&session.address.database, &format!("{sql}\n{mark}"), &format!("making the database {new}"))?;
     let made = find_database(session, new)?;
-    made.map(|database| database.oid).ok_or_else(|| Error::failed(format!("the database {new} was made and is not there")))
+    made.map(|database| database.oid)
+        .ok_or_else(|| Error::failed(format!("the database {new} was made and is not there")))
 }
 
 /// `CREATE DATABASE` of the archive, with another name.
@@ -89,17 +92,18 @@ pub(super) fn fill(
         // pg_dump sets an empty search path, which is safe, and breaks functions that name no schema.
         let path = search_path(archived);
         let name = &inventory.database.name;
-        session.context.monitor.note(&format!(
-            "{name}: {}; it is restored once more with search_path = {path}",
-            error.one_line()
-        ));
+        session
+            .context
+            .monitor
+            .note(&format!("{name}: {}; it is restored once more with search_path = {path}", error.one_line()));
         oid = create(session, archived, new, without)?;
-        restored = run(session, SearchPath::new(backup.dump(inventory)?, &path), archived, new, without).map_err(|again| {
-            again.within(format!("the database {name} cannot be restored, also not with its own search path")).hint(
-                "functions that constraints, indexes or views call must name the schema of what they use; \
+        restored =
+            run(session, SearchPath::new(backup.dump(inventory)?, &path), archived, new, without).map_err(|again| {
+                again.within(format!("the database {name} cannot be restored, also not with its own search path")).hint(
+                    "functions that constraints, indexes or views call must name the schema of what they use; \
                  `pg_restore -f -` gives the SQL to do it by hand",
-            )
-        });
+                )
+            });
     }
     restored?;
     let mut checked = Checked::default();
@@ -141,7 +145,8 @@ fn run(session: &Session<'_>, mut archive: impl Read, archived: &Summary, new: &
 
 fn may_be_search_path(error: &Error) -> bool {
     let text = error.one_line();
-    text.contains("pg_restore of the database") && text.contains("does not exist")
+    text.contains("pg_restore of the database")
+        && text.contains("does not exist")
         && ["function ", "relation ", "type ", "operator "].iter().any(|word| text.contains(word))
 }
 
@@ -158,7 +163,11 @@ pub(super) fn drop_database(session: &Session<'_>, database: &Database) -> Resul
     let quoted = identifier(name);
     let first = &session.maintenance(name);
     if database.template {
-        session.execute(first, &format!("ALTER DATABASE {quoted} IS_TEMPLATE false;"), "opening a database for its removal")?;
+        session.execute(
+            first,
+            &format!("ALTER DATABASE {quoted} IS_TEMPLATE false;"),
+            "opening a database for its removal",
+        )?;
     }
     drop_subscriptions(session, database)?;
     let close = format!("ALTER DATABASE {quoted} ALLOW_CONNECTIONS false;\n{}", terminate(name));
@@ -184,7 +193,11 @@ fn drop_subscriptions(session: &Session<'_>, database: &Database) -> Result<()> 
     if rows.is_empty() {
         return Ok(());
     }
-    session.execute(first, &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true;", identifier(name)), "opening a database")?;
+    session.execute(
+        first,
+        &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true;", identifier(name)),
+        "opening a database",
+    )?;
     for row in rows {
         let subscription = identifier(&row.name);
         let sql = format!(

@@ -27,7 +27,9 @@ pub(super) fn plan(archived: &Globals, living: &Globals, role: &str, overwrite: 
         let object = match subject {
             Subject::Session => continue,
             Subject::Role(name) => format!("role {}", identifier(name)),
-            Subject::Membership(group, member) => format!("membership of {} in {}", identifier(member), identifier(group)),
+            Subject::Membership(group, member) => {
+                format!("membership of {} in {}", identifier(member), identifier(group))
+            }
             Subject::Tablespace(name) => format!("tablespace {}", identifier(name)),
             Subject::Parameter(name) => format!("rights on the parameter {name}"),
             Subject::Other => "other statements of the globals".to_owned(),
@@ -193,7 +195,10 @@ mod tests {
 
     #[test]
     fn the_role_that_is_logged_in_is_never_touched() {
-        let (one, other) = ("CREATE ROLE admin;\nALTER ROLE admin WITH PASSWORD 'x';", "CREATE ROLE admin;\nALTER ROLE admin WITH LOGIN;");
+        let (one, other) = (
+            "CREATE ROLE admin;\nALTER ROLE admin WITH PASSWORD 'x';",
+            "CREATE ROLE admin;\nALTER ROLE admin WITH LOGIN;",
+        );
         for overwrite in [false, true] {
             let steps = plan(&globals(one), &globals(other), "admin", overwrite);
             assert_eq!(steps[0].action.kind, ActionKind::Manual);

@@ -15,7 +15,13 @@ const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// Renames `new` to `name`, and what is called so now to `old`; sets what the archive says of the database as a whole.
-pub(super) fn swap_in(session: &Session<'_>, name: &str, new: &str, old: Option<&str>, archived: &Summary) -> Result<()> {
+pub(super) fn swap_in(
+    session: &Session<'_>,
+    name: &str,
+    new: &str,
+    old: Option<&str>,
+    archived: &Summary,
+) -> Result<()> {
     let mut script = String::from("BEGIN;\n");
     if let Some(old) = old {
         script.push_str(&format!("ALTER DATABASE {} RENAME TO {};\n", identifier(name), identifier(old)));
@@ -81,4 +87,3 @@ pub(super) fn run_closed(session: &Session<'_>, name: &str, closed: &[&str], scr
         Err(also) => Err(last.within(format!("{}: sessions are still refused", also.one_line()))),
     }
 }
-

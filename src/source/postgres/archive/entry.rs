@@ -123,10 +123,7 @@ impl Entry {
 
     /// Bytes of a text that counts for the digest: all that does not change with ids, but for the place on the disk.
     pub(super) fn hash(&mut self, field: Field, bytes: &[u8]) {
-        if matches!(
-            field,
-            Field::Definition | Field::Copy | Field::AccessMethod | Field::Owner | Field::Namespace
-        ) {
+        if matches!(field, Field::Definition | Field::Copy | Field::AccessMethod | Field::Owner | Field::Namespace) {
             self.hasher.update(bytes);
         }
     }

@@ -5,8 +5,8 @@ use std::fmt;
 
 use super::entry::{Entry, is_of_subscription};
 use super::rows::Sum;
-use crate::source::postgres::names::identifier;
 use crate::error::{Error, Result};
+use crate::source::postgres::names::identifier;
 
 /// Most objects of one database: more are refused, not kept.
 const MAX_OBJECTS: usize = 5_000_000;

@@ -1,0 +1,132 @@
+//! Databases of SQLite among the files of a tree (docs/SOURCES.md).
+//!
+//! A database that a program has open is not in its file alone: what is committed may lie in a log beside it, and a file that is
+//! read while it is written to is torn. The walk marks such a database and the files that belong to it, by their names and the
+//! first bytes of the database; who captures takes one state of it and leaves the others out. What nobody has open is read as
+//! any file.
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::{borrow::Cow, ffi::OsStr, io};
+
+use rustix::fs::OFlags;
+
+use super::folder::Folder;
+use super::listing::Listing;
+use super::stat::{FileKind, Stat};
+use super::walk::Found;
+use super::xattrs::proc_path;
+use crate::model::{EntryPath, Timestamp};
+use crate::source::sqlite::{COMPANIONS, MAGIC, database_of};
+
+/// The part of a file in a database of SQLite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A database that is in use: a log with something in it, or a journal, lies beside it.
+    Database {
+        /// When the newest of the files beside it was changed.
+        changed: Timestamp,
+        /// Bytes of its log.
+        log_bytes: u64,
+    },
+    /// A file that belongs to such a database in the same folder.
+    Companion,
+}
+
+/// Whether a name may be that of a log or a journal.
+pub(super) fn may_belong(name: &[u8]) -> bool {
+    name.ends_with(b"-wal") || name.ends_with(b"-journal")
+}
+
+/// The parts of the files of a folder, by their index.
+pub(super) fn parts_of(folder: &Folder, fd: &OwnedFd, listing: &Listing) -> Vec<(usize, Part)> {
+    let mut parts = Vec::new();
+    for index in 0..listing.len() {
+        let name = listing.name(index).to_bytes();
+        if !may_belong(name) {
+            continue;
+        }
+        let base = database_of(OsStr::from_bytes(name)).and_then(|base| CString::new(base).ok());
+        let Some((at, base)) = base.and_then(|base| Some((listing.find(&base)?, base))) else { continue };
+        if parts.iter().any(|(known, _)| *known == at) {
+            continue;
+        }
+        let Some(part) = in_use(folder, fd, &base) else { continue };
+        parts.push((at, part));
+        let companions = COMPANIONS.iter().filter_map(|end| listing.find(&with_end(&base, end)?));
+        parts.extend(companions.map(|at| (at, Part::Companion)));
+    }
+    parts.sort_by_key(|(at, _)| *at);
+    parts
+}
+
+/// A database that is in use.
+pub(super) fn in_use(folder: &Folder, fd: impl AsFd, name: &CStr) -> Option<Part> {
+    let beside = |end| Stat::at(&fd, with_end(name, end)?.as_c_str()).ok().filter(|stat| stat.kind == FileKind::File);
+    let filled = |end| beside(end).filter(|stat| stat.size > 0);
+    // Without an index nobody has the log open: then both are read as they are.
+    let log = filled("-wal").filter(|_| beside("-shm").is_some());
+    let journal = filled("-journal");
+    let changed = log.iter().chain(&journal).map(|stat| stat.ctime).max()?;
+    let file = File::from(folder.open_inside(&fd, name, OFlags::empty()).ok()?);
+    let mut start = [0; MAGIC.len()];
+    let is_one = Stat::of(&file).is_ok_and(|stat| stat.kind == FileKind::File)
+        && (&file).read_exact(&mut start).is_ok()
+        && &start == MAGIC;
+    is_one.then(|| Part::Database { changed, log_bytes: log.map_or(0, |stat| stat.size) })
+}
+
+fn with_end(name: &CStr, end: &str) -> Option<CString> {
+    CString::new([name.to_bytes(), end.as_bytes()].concat()).ok()
+}
+
+impl Found {
+    /// The database that a companion belongs to.
+    #[must_use]
+    pub fn database(&self) -> Option<EntryPath> {
+        if self.part.as_deref() != Some(&Part::Companion) {
+            return None;
+        }
+        let name = database_of(OsStr::from_bytes(self.path.name()))?;
+        let folder = self.path.parent().map(|folder| [folder, b"/"].concat()).unwrap_or_default();
+        EntryPath::new([&folder, name].concat()).ok()
+    }
+
+    /// Whether it is a database that is in use.
+    #[must_use]
+    pub fn is_database_in_use(&self) -> bool {
+        matches!(self.part.as_deref(), Some(Part::Database { .. }))
+    }
+
+    /// Its metadata for change detection. A database in use has changed when its log has; its time is one that no file read as
+    /// it is can have, so that the two are never taken for each other.
+    #[must_use]
+    pub fn stat_of_content(&self) -> Cow<'_, Stat> {
+        match self.part.as_deref() {
+            Some(Part::Database { changed, .. }) => {
+                let ctime = self.stat.ctime.max(*changed).next();
+                Cow::Owned(Stat { ctime, ..self.stat.clone() })
+            }
+            _ => Cow::Borrowed(&self.stat),
+        }
+    }
+
+    /// About how many bytes its content has.
+    #[must_use]
+    pub fn content_bytes(&self) -> u64 {
+        let log = if let Some(Part::Database { log_bytes, .. }) = self.part.as_deref() { *log_bytes } else { 0 };
+        self.stat.size.saturating_add(log)
+    }
+
+    /// The absolute path that it has now, for those who cannot do with an open folder; they compare what they opened with
+    /// what was found.
+    pub fn absolute_path(&self) -> io::Result<PathBuf> {
+        let handle = self.folder.handle()?;
+        let folder = std::fs::read_link(OsStr::from_bytes(proc_path(&*handle).as_bytes()))?;
+        Ok(folder.join(OsStr::from_bytes(self.name.to_bytes())))
+    }
+}
