@@ -50,6 +50,7 @@ pub mod durable;
 pub mod engine;
 pub mod environment;
 pub mod error;
+pub mod http;
 pub mod index;
 pub mod keys;
 pub mod model;

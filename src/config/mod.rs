@@ -18,7 +18,10 @@ mod types;
 mod values;
 
 pub use discover::discover;
-pub use kinds::{Databases, FilesConfig, PostgresConfig, PostgresUrl, SourceConfig, SqliteConfig, SqliteReading};
+pub use kinds::{
+    Databases, FilesConfig, PostgresConfig, PostgresUrl, RedisAddress, RedisConfig, SourceConfig, SqliteConfig,
+    SqliteReading,
+};
 pub use load::{FILE_NAME, Lookup, load, parse};
 pub use render::{Rendering, render};
 pub use rules::{Defaults, ExcludeRules};

@@ -128,7 +128,7 @@ impl Bench {
 
     /// The host, a minute later than before: the clock of whoever changes the service is real, and what is younger than a
     /// capture is not trusted to be unchanged.
-    fn host(&self) -> Host {
+    pub(crate) fn host(&self) -> Host {
         let now = self.now.fetch_add(60, Ordering::Relaxed) + 60;
         Host { clock: Clock::Fixed(Moment::from_unix_seconds(now)), ..self.host.clone() }
     }

@@ -14,6 +14,7 @@ mod capture;
 mod contents;
 pub mod files;
 pub mod postgres;
+pub mod redis;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use std::fmt;
 use std::path::Path;
 
 pub use apply::{Action, ActionKind, ApplyOptions, ApplyPlan, Checked, Difference, UndoLog, UndoStep};
+pub(crate) use apply::{path_in_step, path_of_step};
 pub use capture::{Body, Captured, Facts, Object, Objects, Tree};
 pub use contents::Contents;
 
@@ -96,6 +98,7 @@ pub fn open(config: &SourceConfig) -> Box<dyn Source> {
         SourceConfig::Files(config) => Box::new(files::FilesSource::new(config.clone())),
         SourceConfig::Sqlite(config) => Box::new(sqlite::SqliteSource::new(config.clone())),
         SourceConfig::Postgres(config) => Box::new(postgres::PostgresSource::new(config.as_ref().clone())),
+        SourceConfig::Redis(config) => Box::new(redis::RedisSource::new(config.as_ref().clone())),
     }
 }
 

@@ -14,12 +14,14 @@
 )]
 
 mod apply;
+mod apply_cli;
 mod byhand;
 mod byhand_damage;
 mod byhand_names;
 mod bytes;
 mod captures;
 mod cli;
+mod contents;
 #[path = "../../src/source/contract.rs"]
 mod contract;
 mod crash;
@@ -46,6 +48,7 @@ mod readme;
 mod refusals;
 mod resume;
 mod session;
+mod shelf;
 mod support;
 mod threads;
 mod torture;

@@ -2,6 +2,8 @@
 
 mod files;
 mod postgres;
+mod redis;
+mod redis_address;
 mod section;
 mod sqlite;
 
@@ -9,6 +11,8 @@ use serde::Serialize;
 
 pub use files::{FilesConfig, SqliteReading};
 pub use postgres::{Databases, PostgresConfig, PostgresUrl};
+pub use redis::RedisConfig;
+pub use redis_address::Address as RedisAddress;
 pub(super) use section::{KindSection, exclude_rules};
 pub use sqlite::SqliteConfig;
 
@@ -24,6 +28,8 @@ pub enum SourceConfig {
     Sqlite(SqliteConfig),
     /// Databases of a PostgreSQL server.
     Postgres(Box<PostgresConfig>),
+    /// A Redis server, or a cluster of them.
+    Redis(Box<RedisConfig>),
 }
 
 /// No paths yet.
@@ -35,7 +41,7 @@ impl Default for SourceConfig {
 
 impl SourceConfig {
     /// The words of all kinds that are built.
-    pub const KINDS: [&'static str; 3] = ["files", "sqlite", "postgres"];
+    pub const KINDS: [&'static str; 4] = ["files", "sqlite", "postgres", "redis"];
 
     /// The word in `kind = "…"` and in manifests.
     #[must_use]
@@ -44,6 +50,7 @@ impl SourceConfig {
             Self::Files(_) => "files",
             Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgres",
+            Self::Redis(_) => "redis",
         }
     }
 
@@ -53,6 +60,7 @@ impl SourceConfig {
             "files" => FilesConfig::KEYS,
             "sqlite" => SqliteConfig::KEYS,
             "postgres" => PostgresConfig::KEYS,
+            "redis" => RedisConfig::KEYS,
             _ => &[],
         }
     }
@@ -63,6 +71,7 @@ impl SourceConfig {
             "files" => FilesConfig::read(section).map(Self::Files),
             "sqlite" => SqliteConfig::read(section).map(Self::Sqlite),
             "postgres" => Ok(Self::Postgres(Box::new(PostgresConfig::read(section)?))),
+            "redis" => Ok(Self::Redis(Box::new(RedisConfig::read(section)?))),
             _ => Err(Error::usage(format!("kind `{kind}` is not built"))),
         }
     }
@@ -73,6 +82,7 @@ impl SourceConfig {
             Self::Files(config) => config.render(path),
             Self::Sqlite(config) => config.render(path),
             Self::Postgres(config) => config.render(path),
+            Self::Redis(config) => config.render(path),
         }
     }
 }

@@ -215,7 +215,7 @@ fn plain_url(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-fn reference_text(reference: &SecretRef) -> String {
+pub(super) fn reference_text(reference: &SecretRef) -> String {
     match reference {
         SecretRef::File(path) => format!("{{ file = {} }}", quote(&path.to_string_lossy())),
         SecretRef::Env(name) => format!("{{ env = {} }}", quote(name)),

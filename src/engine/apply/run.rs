@@ -10,7 +10,7 @@ use super::record::{Run, RunComponent, RunStatus, Runs};
 use super::report::{AppliedComponent, ApplyReport, PlanReport, PlannedComponent};
 use super::scratch::ScratchFolder;
 use crate::engine::Session;
-use crate::error::{Error, Hint, Kind, Result};
+use crate::error::{Error, Hint, Result};
 use crate::model::BackupId;
 use crate::monitor::Monitor;
 use crate::source::{Checked, SourceContext, UndoLog};
@@ -42,10 +42,8 @@ impl Session {
         let plans = plan(&candidates, &contexts, request, monitor)?;
         let shown = show(&candidates, &plans);
         go(&shown)?;
-        if shown.conflicts() > 0 {
-            let message =
-                format!("{} objects are there and differ from backup {id}; nothing was touched", shown.conflicts());
-            return Err(Error::new(Kind::WouldOverwrite, message).hint(Hint::OverwriteLiving));
+        if let Some(conflict) = shown.conflict() {
+            return Err(conflict);
         }
         let mut applier =
             Applier { session: self, runs, shown: &shown, run: None, done: Vec::new(), lost: BTreeSet::new(), monitor };

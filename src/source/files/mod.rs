@@ -6,6 +6,7 @@
 //! Open folders, finished listings and threads are bounded; memory does not grow with the number of files.
 //! Paths and their order: FORMAT.md §6.
 
+mod apply;
 mod database;
 mod descend;
 pub mod destination;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use super::archive::{ArchiveReader, SharedSummary, Summary};
+use super::archive::{ArchiveReader, SharedSummary, Summary, read_archive};
 use super::catalog::{self, Database};
 use super::globals::Globals;
 use super::inventory::{DatabaseInventory, Inventory, dump_path};
@@ -149,6 +149,11 @@ pub(super) fn dump_stream<'a>(session: &Session<'a>, database: &str) -> Result<c
     let command = session.command(&program, database, &doing, &["bytea_output=hex"])?;
     let wait = format!("--lock-wait-timeout={}", session.config.lock_timeout.as_millis());
     command.args(["-Fc", "-Z0", &wait]).stream(&[])
+}
+
+/// What a dump of a living database holds now.
+pub(super) fn summary_of(session: &Session<'_>, database: &str) -> Result<Summary> {
+    read_archive(dump_stream(session, database)?)
 }
 
 fn choose(all: Vec<Database>, wanted: &Databases) -> Result<Vec<Database>> {

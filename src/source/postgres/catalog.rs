@@ -73,6 +73,17 @@ pub(super) fn extensions(session: &Session<'_>, database: &str) -> Result<BTreeM
     Ok(rows.into_iter().map(|row| (row.name, row.version)).collect())
 }
 
+/// Names of the tablespaces.
+pub(super) fn tablespaces(session: &Session<'_>) -> Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Row {
+        name: String,
+    }
+    let rows: Vec<Row> =
+        session.rows(&session.address.database, "SELECT spcname AS name FROM pg_catalog.pg_tablespace")?;
+    Ok(rows.into_iter().map(|row| row.name).collect())
+}
+
 /// Extensions that the server could make, of those in `wanted`.
 pub(super) fn missing_extensions<'w>(
     session: &Session<'_>,

@@ -51,7 +51,7 @@ pub(super) fn compare(archived: &Summary, living: &Summary, scope: Scope, checke
     // Another major version words the same object in another way.
     let same_words = major(&archived.tool) == major(&living.tool) && archived.minor == living.minor;
     compare_maps(&archived.objects, &living.objects, checked, |name, a, b, checked| {
-        if !scope.subscriptions && name.kind == "SUBSCRIPTION" {
+        if !scope.subscriptions && name.is_of_subscription() {
             return;
         }
         let object = format!("{name} of {database}");
@@ -69,7 +69,7 @@ pub(super) fn compare(archived: &Summary, living: &Summary, scope: Scope, checke
         checked.compare(format!("tablespaces of {database}"), &words(archived), &words(living));
     }
     if scope.properties && same_words {
-        let (a, b) = (properties(&archived.database_sql), properties(&living.database_sql));
+        let (a, b) = (properties(&archived.database_sql, scope), properties(&living.database_sql, scope));
         compare_maps(&a, &b, checked, |kind, a, b, checked| {
             checked.compared += 1;
             if a != b {
@@ -93,12 +93,16 @@ fn one_side(archived: bool) -> &'static str {
 }
 
 /// What is said of the database as a whole: kind, and its statements with the owner.
-fn properties(sql: &[DatabaseSql]) -> BTreeMap<String, Vec<String>> {
+fn properties(sql: &[DatabaseSql], scope: Scope) -> BTreeMap<String, Vec<String>> {
     let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for one in sql {
         let known = all.entry(one.kind.clone()).or_default();
         known.push(format!("owner {}", one.owner));
-        let texts = statements(&one.sql).map(|found| found.into_iter().map(|s| s.text).collect::<Vec<_>>());
+        let place = |text: String| match text.split_once(" TABLESPACE = ") {
+            Some((before, _)) if !scope.tablespaces => before.to_owned(),
+            _ => text,
+        };
+        let texts = statements(&one.sql).map(|found| found.into_iter().map(|s| place(s.text)).collect::<Vec<_>>());
         known.extend(texts.unwrap_or_else(|_| vec![one.sql.clone()]));
         known.sort();
     }

@@ -6,24 +6,33 @@
 
 mod address;
 mod archive;
+mod backup;
 mod capture;
 mod catalog;
+mod compare;
 mod globals;
 mod inventory;
 mod names;
 mod physical;
+mod plan;
+mod restore;
+mod roles;
 mod session;
 mod sql;
 mod stderr;
+mod swap;
 mod tools;
+mod undo;
 
 use std::path::Path;
 
+use backup::Backup;
 use capture::PostgresObjects;
+use compare::{Scope, compare};
 use session::Session;
 
 use crate::config::{Databases, PostgresConfig};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::source::{ApplyOptions, ApplyPlan, Captured, Checked, Contents, Probe, Source, SourceContext, UndoStep};
 
 /// Databases of a PostgreSQL server.
@@ -86,22 +95,39 @@ impl Source for PostgresSource {
 
     fn plan_apply<'a>(
         &'a self,
-        _: &'a dyn Contents,
-        _: &ApplyOptions,
-        _: &'a SourceContext<'a>,
+        contents: &'a dyn Contents,
+        options: &ApplyOptions,
+        context: &'a SourceContext<'a>,
     ) -> Result<Box<dyn ApplyPlan + 'a>> {
-        Err(Error::failed("not yet"))
+        Ok(Box::new(plan::PostgresPlan::make(Session::open(&self.config, context)?, contents, options)?))
     }
 
-    fn check(&self, _: &dyn Contents, _: &SourceContext<'_>) -> Result<Checked> {
-        Err(Error::failed("not yet"))
+    fn check(&self, contents: &dyn Contents, context: &SourceContext<'_>) -> Result<Checked> {
+        let session = Session::open(&self.config, context)?;
+        let backup = Backup::open(contents)?;
+        let mut checked = Checked::default();
+        roles::check(&backup.globals, &session.living_globals()?, &session.server.role, &mut checked)?;
+        for database in &backup.inventory.databases {
+            let archived = backup.verify(database)?;
+            let name = &database.database.name;
+            if catalog::find_database(&session, name)?.is_none() {
+                checked.differs(format!("database {name}"), "it is not there");
+                continue;
+            }
+            let living = capture::summary_of(&session, name)?;
+            compare(&archived, &living, Scope::ALL, &mut checked);
+            let versions = |all: &std::collections::BTreeMap<String, String>| format!("{all:?}");
+            let living = catalog::extensions(&session, name)?;
+            checked.compare(format!("extensions of {name}"), &versions(&database.extensions), &versions(&living));
+        }
+        Ok(checked)
     }
 
-    fn undo(&self, _: &[UndoStep], _: &Path, _: &SourceContext<'_>) -> Result<()> {
-        Err(Error::failed("not yet"))
+    fn undo(&self, steps: &[UndoStep], _: &Path, context: &SourceContext<'_>) -> Result<()> {
+        undo::undo(&Session::open(&self.config, context)?, steps)
     }
 
-    fn forget(&self, _: &[UndoStep], _: &Path, _: &SourceContext<'_>) -> Result<()> {
-        Err(Error::failed("not yet"))
+    fn forget(&self, steps: &[UndoStep], _: &Path, context: &SourceContext<'_>) -> Result<()> {
+        undo::forget(&Session::open(&self.config, context)?, steps)
     }
 }

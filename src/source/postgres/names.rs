@@ -54,8 +54,9 @@ pub(super) fn file_stem(name: &str) -> String {
     stem
 }
 
+#[cfg(test)]
 /// The name that [`file_stem`] was given; none when it was not.
-pub(super) fn name_of_stem(stem: &str) -> Option<String> {
+fn name_of_stem(stem: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(stem.len());
     let mut rest = stem.as_bytes();
     while let Some((first, tail)) = rest.split_first() {

@@ -18,3 +18,11 @@ pub(super) fn base_stream<'a>(_: &Session<'a>) -> Result<(Box<dyn Read + Send + 
 pub(super) fn note(_: &SharedBase, _: &mut Facts) -> Result<()> {
     Ok(())
 }
+
+pub(super) fn by_hand(
+    _: &crate::model::Entry,
+    _: &super::inventory::Inventory,
+    _: Option<&std::path::Path>,
+) -> crate::source::Action {
+    crate::source::Action::new(crate::source::ActionKind::Manual, "base.tar", "")
+}

@@ -6,6 +6,7 @@ use super::globals::{Globals, Subject};
 use super::names::identifier;
 use super::session::Session;
 use super::sql::Statement;
+use super::stderr::redact;
 use crate::error::{Error, Result};
 use crate::source::{Action, ActionKind, Checked};
 
@@ -26,7 +27,9 @@ pub(super) fn plan(archived: &Globals, living: &Globals, role: &str, overwrite: 
         let object = match subject {
             Subject::Session => continue,
             Subject::Role(name) => format!("role {}", identifier(name)),
-            Subject::Membership(group, member) => format!("membership of {} in {}", identifier(member), identifier(group)),
+            Subject::Membership(group, member) => {
+                format!("membership of {} in {}", identifier(member), identifier(group))
+            }
             Subject::Tablespace(name) => format!("tablespace {}", identifier(name)),
             Subject::Parameter(name) => format!("rights on the parameter {name}"),
             Subject::Other => "other statements of the globals".to_owned(),
@@ -36,6 +39,13 @@ pub(super) fn plan(archived: &Globals, living: &Globals, role: &str, overwrite: 
             statements: Vec::new(),
             undo: Vec::new(),
         };
+        if let Subject::Role(name) = subject
+            && name == role
+            && without_password(archived.about(subject)) == without_password(living.about(subject))
+        {
+            steps.push(step(ActionKind::Equal, "its password is left as it is: we are logged in with it"));
+            continue;
+        }
         if archived.agree(living, subject) {
             steps.push(step(ActionKind::Equal, ""));
             continue;
@@ -53,7 +63,7 @@ pub(super) fn plan(archived: &Globals, living: &Globals, role: &str, overwrite: 
                 step.action = step.action.by_hand(format!("the lines about {} in globals.sql", identifier(name)));
                 step
             }
-            Subject::Tablespace(name) if !is_there => {
+            Subject::Tablespace(_) if !is_there => {
                 let create = texts(wanted).into_iter().next().unwrap_or_default();
                 let mut step = step(
                     ActionKind::Manual,
@@ -61,7 +71,6 @@ pub(super) fn plan(archived: &Globals, living: &Globals, role: &str, overwrite: 
                      the default tablespace",
                 );
                 step.action = step.action.by_hand(create);
-                let _ = name;
                 step
             }
             Subject::Tablespace(_) => step(ActionKind::Manual, "it is there, at another place or with other rights"),
@@ -85,9 +94,16 @@ pub(super) fn plan(archived: &Globals, living: &Globals, role: &str, overwrite: 
                 step.undo.extend(texts(living.about(subject)));
                 step
             }
-            Subject::Parameter(_) => {
+            Subject::Parameter(parameter) => {
                 let mut step = step(ActionKind::Create, "");
                 step.statements = texts(wanted);
+                let to = wanted.iter().filter_map(|statement| {
+                    let at = statement.words.iter().rposition(|word| word.is("to"))?;
+                    statement.words.get(at + 1)?.name()
+                });
+                let revoke = |role: &str| format!("REVOKE ALL ON PARAMETER {parameter} FROM {};", identifier(role));
+                step.undo = to.map(revoke).collect();
+                step.undo.extend(texts(living.about(subject)));
                 step
             }
         });
@@ -104,6 +120,11 @@ fn replace_role(mut step: GlobalStep, name: &str, wanted: &[Statement], living: 
     step.statements = without_create(wanted);
     step.undo = without_create(living);
     step
+}
+
+/// The statements about a role without its password.
+fn without_password(statements: &[Statement]) -> Vec<String> {
+    statements.iter().map(|statement| redact(&statement.text, &[]).replace(" PASSWORD '***'", "")).collect()
 }
 
 fn texts(statements: &[Statement]) -> Vec<String> {
@@ -174,7 +195,10 @@ mod tests {
 
     #[test]
     fn the_role_that_is_logged_in_is_never_touched() {
-        let (one, other) = ("CREATE ROLE admin;\nALTER ROLE admin WITH PASSWORD 'x';", "CREATE ROLE admin;\nALTER ROLE admin WITH LOGIN;");
+        let (one, other) = (
+            "CREATE ROLE admin;\nALTER ROLE admin WITH PASSWORD 'x';",
+            "CREATE ROLE admin;\nALTER ROLE admin WITH LOGIN;",
+        );
         for overwrite in [false, true] {
             let steps = plan(&globals(one), &globals(other), "admin", overwrite);
             assert_eq!(steps[0].action.kind, ActionKind::Manual);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::address::Address;
+use super::globals::{Globals, MAX_GLOBALS_BYTES, settle};
 use super::names::password_line;
 use super::stderr::{failure, redact, spoils};
 use super::tools::{Tools, package};
@@ -182,8 +183,23 @@ impl<'a> Session<'a> {
         }
         let mut script = Vec::new();
         let stream = command.stream(&[])?;
-        stream.take(super::globals::MAX_GLOBALS_BYTES).read_to_end(&mut script).doing("cannot read the globals")?;
-        super::globals::settle(&script)
+        stream.take(MAX_GLOBALS_BYTES).read_to_end(&mut script).doing("cannot read the globals")?;
+        settle(&script)
+    }
+
+    /// The globals of the living server, to compare with.
+    pub(super) fn living_globals(&self) -> Result<Globals> {
+        Globals::parse(&self.globals()?)
+    }
+
+    /// A database from which `name` can be renamed or dropped: not from within.
+    pub(super) fn maintenance(&self, name: &str) -> String {
+        let first = &self.address.database;
+        match () {
+            () if first != name => first.clone(),
+            () if name == "postgres" => "template1".to_owned(),
+            () => "postgres".to_owned(),
+        }
     }
 
     /// Whether the passwords of roles can be read, as verifiers.

@@ -32,6 +32,7 @@ const MEANINGS: &[(&str, Kind)] = &[
     ("too many clients", Kind::Unreachable),
     ("remaining connection slots", Kind::Unreachable),
     ("the database system is", Kind::Unreachable),
+    ("does not exist", Kind::NotFound),
     ("could not find block ID", Kind::Damage),
     ("could not read from input file: end of file", Kind::Damage),
 ];
@@ -76,11 +77,6 @@ pub(super) fn failure(what: &str, stderr: &str, secrets: &[&[u8]]) -> Error {
 /// Lines that make a success none: errors, and warnings that something was left out.
 pub(super) fn spoils(line: &str) -> bool {
     ["error: ", "ERROR: ", "FATAL: ", "PANIC: ", "not dumped"].iter().any(|mark| line.contains(mark))
-}
-
-/// Warnings of a run that went well.
-pub(super) fn warnings<'a>(stderr: &'a str) -> impl Iterator<Item = &'a str> {
-    stderr.lines().map(str::trim).filter(|line| !line.is_empty() && !spoils(line))
 }
 
 /// One line of at most a few hundred characters; the failing statement is left out.

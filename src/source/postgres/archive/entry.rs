@@ -89,7 +89,7 @@ impl Entry {
     }
 
     fn definition_counts(&self) -> bool {
-        matches!(self.kind.as_str(), "SEQUENCE SET" | "SUBSCRIPTION" | "MATERIALIZED VIEW") || self.is_of_database()
+        self.kind == "SEQUENCE SET" || self.is_of_subscription() || self.is_of_database()
     }
 
     /// Whether it says something of the database as a whole, by its name.
@@ -99,6 +99,10 @@ impl Entry {
             "ACL" | "COMMENT" | "SECURITY LABEL" => self.tag.starts_with("DATABASE "),
             _ => false,
         }
+    }
+
+    pub(super) fn is_of_subscription(&self) -> bool {
+        is_of_subscription(&self.kind, &self.tag)
     }
 
     pub(super) fn is_of_large_objects(&self) -> bool {
@@ -117,12 +121,9 @@ impl Entry {
         }
     }
 
-    /// Bytes of a text that counts for the digest: all that does not change with ids.
+    /// Bytes of a text that counts for the digest: all that does not change with ids, but for the place on the disk.
     pub(super) fn hash(&mut self, field: Field, bytes: &[u8]) {
-        if matches!(
-            field,
-            Field::Definition | Field::Copy | Field::Tablespace | Field::AccessMethod | Field::Owner | Field::Namespace
-        ) {
+        if matches!(field, Field::Definition | Field::Copy | Field::AccessMethod | Field::Owner | Field::Namespace) {
             self.hasher.update(bytes);
         }
     }
@@ -146,5 +147,14 @@ impl Entry {
 
     pub(super) fn digest(&self) -> [u8; 32] {
         self.hasher.clone().finalize().into()
+    }
+}
+
+/// Whether it is a subscription or says something of one.
+pub(super) fn is_of_subscription(kind: &str, tag: &str) -> bool {
+    match kind {
+        "SUBSCRIPTION" => true,
+        "COMMENT" | "SECURITY LABEL" => tag.starts_with("SUBSCRIPTION "),
+        _ => false,
     }
 }

@@ -14,6 +14,5 @@ mod summary;
 mod tests;
 
 pub(super) use reader::{ArchiveReader, SharedSummary, read_archive};
-pub(super) use rows::Sum;
 pub(super) use search_path::SearchPath;
-pub(super) use summary::{DatabaseSql, ObjectName, Stamp, Summary, Table, TableName};
+pub(super) use summary::{DatabaseSql, Summary};

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::entry::Entry;
+use super::entry::{Entry, is_of_subscription};
 use super::rows::Sum;
 use crate::error::{Error, Result};
+use crate::source::postgres::names::identifier;
 
 /// Most objects of one database: more are refused, not kept.
 const MAX_OBJECTS: usize = 5_000_000;
@@ -22,6 +23,13 @@ pub(in crate::source::postgres) struct ObjectName {
     pub(in crate::source::postgres) namespace: String,
     /// Its name, as the archive gives it.
     pub(in crate::source::postgres) tag: String,
+}
+
+impl ObjectName {
+    /// Whether it is a subscription or says something of one.
+    pub(in crate::source::postgres) fn is_of_subscription(&self) -> bool {
+        is_of_subscription(&self.kind, &self.tag)
+    }
 }
 
 impl fmt::Display for ObjectName {
@@ -95,8 +103,10 @@ pub(in crate::source::postgres) struct Summary {
     pub(in crate::source::postgres) objects: BTreeMap<ObjectName, Sum>,
     /// Names of extensions.
     pub(in crate::source::postgres) extensions: BTreeSet<String>,
-    /// Subscriptions with their statements, which hold passwords.
-    pub(in crate::source::postgres) subscriptions: BTreeMap<String, String>,
+    /// Names of subscriptions.
+    pub(in crate::source::postgres) subscriptions: BTreeSet<String>,
+    /// What makes them, in order; holds passwords.
+    pub(in crate::source::postgres) subscription_sql: Vec<String>,
     /// Tablespaces that objects lie in, but for the default one.
     pub(in crate::source::postgres) tablespaces: BTreeSet<String>,
     /// Owners of objects.
@@ -147,9 +157,16 @@ impl Summary {
                 self.extensions.insert(entry.tag.clone());
             }
             "SUBSCRIPTION" => {
-                self.subscriptions.insert(entry.tag.clone(), text_of(&entry.definition));
+                self.subscriptions.insert(entry.tag.clone());
             }
             _ => {}
+        }
+        if entry.is_of_subscription() {
+            self.subscription_sql.push(text_of(&entry.definition));
+            if entry.kind == "SUBSCRIPTION" && !entry.owner.is_empty() {
+                let (name, owner) = (identifier(&entry.tag), identifier(&entry.owner));
+                self.subscription_sql.push(format!("ALTER SUBSCRIPTION {name} OWNER TO {owner};"));
+            }
         }
         if self.objects.len() >= MAX_OBJECTS {
             return Err(Error::damage(format!("a database of more than {MAX_OBJECTS} objects")));

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 use std::io::Read;
 
+use super::summary::TableName;
 use super::*;
 use crate::error::{Kind, Result};
 
