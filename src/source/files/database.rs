@@ -67,17 +67,25 @@ pub(super) fn parts_of(folder: &Folder, fd: &OwnedFd, listing: &Listing) -> Vec<
 /// A database that is in use.
 pub(super) fn in_use(folder: &Folder, fd: impl AsFd, name: &CStr) -> Option<Part> {
     let beside = |end| Stat::at(&fd, with_end(name, end)?.as_c_str()).ok().filter(|stat| stat.kind == FileKind::File);
-    let filled = |end| beside(end).filter(|stat| stat.size > 0);
     // Without an index nobody has the log open: then both are read as they are.
-    let log = filled("-wal").filter(|_| beside("-shm").is_some());
-    let journal = filled("-journal");
+    let log = beside("-wal").filter(|stat| stat.size > 0).filter(|_| beside("-shm").is_some());
+    let journal = beside("-journal");
     let changed = log.iter().chain(&journal).map(|stat| stat.ctime).max()?;
-    let file = File::from(folder.open_inside(&fd, name, OFlags::empty()).ok()?);
+    is_database(folder, fd, name).then(|| Part::Database { changed, log_bytes: log.map_or(0, |stat| stat.size) })
+}
+
+/// Whether `name` is that of a journal of a database in the same folder: those come and go.
+pub(super) fn is_journal(folder: &Folder, fd: impl AsFd, name: &CStr) -> bool {
+    let base = name.to_bytes().strip_suffix(b"-journal").and_then(|base| CString::new(base).ok());
+    base.is_some_and(|base| is_database(folder, fd, &base))
+}
+
+fn is_database(folder: &Folder, fd: impl AsFd, name: &CStr) -> bool {
+    let Ok(file) = folder.open_inside(&fd, name, OFlags::empty()).map(File::from) else { return false };
     let mut start = [0; MAGIC.len()];
-    let is_one = Stat::of(&file).is_ok_and(|stat| stat.kind == FileKind::File)
+    Stat::of(&file).is_ok_and(|stat| stat.kind == FileKind::File)
         && (&file).read_exact(&mut start).is_ok()
-        && &start == MAGIC;
-    is_one.then(|| Part::Database { changed, log_bytes: log.map_or(0, |stat| stat.size) })
+        && &start == MAGIC
 }
 
 fn with_end(name: &CStr, end: &str) -> Option<CString> {
