@@ -14,11 +14,12 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::database::{Part, is_journal, parts_of};
+use super::database::{is_journal, parts_of};
 use super::exclude::Exclude;
 use super::folder::{Folder, problem_kind};
 use super::listing::Listing;
 use super::ordered_queue::Done;
+use super::part::Part;
 use super::stat::{FileKind, Stat, UNKNOWN_TYPE};
 use crate::model::{MAX_PATH_BYTES, ProblemKind, escape_path};
 
