@@ -21,8 +21,6 @@ pub use discover::discover;
 pub use kinds::{
     ChromemConfig, CommandConfig, ContextcoreConfig, Databases, FilesConfig, PostgresConfig, PostgresUrl, RedisAddress,
     RedisConfig, SourceConfig, SqliteConfig, SqliteReading,
-    Databases, FilesConfig, PostgresConfig, PostgresUrl, RedisAddress, RedisConfig, SourceConfig, SqliteConfig,
-    SqliteReading,
 };
 pub use load::{FILE_NAME, Lookup, load, parse};
 pub use render::{Rendering, render};
