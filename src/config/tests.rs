@@ -554,3 +554,28 @@ fn a_component_with_everything_is_rendered_and_reads_back() {
     assert!(text.contains("timeout = \"90m\"") && text.contains("max_age = \"1d\""), "{text}");
     assert_eq!(read(&text).unwrap_or_else(|e| panic!("{e}\n{text}")).components, components, "{text}");
 }
+
+#[test]
+fn databases_are_named_by_one_glob_or_several_and_read_in_trees_when_that_is_said() {
+    let config = |keys: &str| {
+        read(&format!("[[component]]\nname = \"x\"\nkind = {keys}\n")).map(|c| c.components[0].source.clone())
+    };
+    let sqlite =
+        |paths: &[&str]| SourceConfig::Sqlite(SqliteConfig { path: paths.iter().map(PathBuf::from).collect() });
+    assert_eq!(config("\"sqlite\"\npath = \"data/*.db\"").unwrap(), sqlite(&["/site/data/*.db"]));
+    assert_eq!(
+        config("\"sqlite\"\npath = [\"~/a.db\", \"/b/**/*.db\"]").unwrap(),
+        sqlite(&["/home/me/a.db", "/b/**/*.db"])
+    );
+    for wrong in ["\"sqlite\"", "\"sqlite\"\npath = []", "\"sqlite\"\npath = \"a[\"", "\"sqlite\"\npath = 1"] {
+        assert_eq!(config(wrong).unwrap_err().kind(), Kind::Usage, "{wrong}");
+    }
+    let reading = |word: &str| match config(&format!("\"files\"\npaths = [\"a\"]\n{word}"))? {
+        SourceConfig::Files(files) => Ok(files.sqlite),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(reading("").unwrap(), SqliteReading::Online);
+    assert_eq!(reading("sqlite = \"online\"").unwrap(), SqliteReading::Online);
+    assert_eq!(reading("sqlite = \"read\"").unwrap(), SqliteReading::Read);
+    assert!(reading("sqlite = \"copy\"").unwrap_err().one_line().contains("\"online\" or \"read\""));
+}
