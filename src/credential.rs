@@ -8,10 +8,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Kind, Result, path_text};
+use crate::http::{Client, Options};
 use crate::process::Command;
 use crate::secret::{SECRET_MAX, Secret, SecretRef};
 
@@ -21,8 +23,9 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 impl SecretRef {
     /// The secret. Line ends at its end do not belong to it.
     ///
-    /// A file must not be readable by others; a variable must be set; a program must end well. What is empty or longer than
-    /// [`SECRET_MAX`] is an error. No error repeats anything of a secret.
+    /// A file must not be readable by others; a variable must be set; a program must end well. A Vault server is that of
+    /// `VAULT_ADDR`, the token is `VAULT_TOKEN` or in `~/.vault-token`; `VAULT_NAMESPACE` and `VAULT_CACERT` are heeded. What
+    /// is empty or longer than [`SECRET_MAX`] is an error. No error repeats anything of a secret.
     pub fn resolve(&self, environment: &Environment) -> Result<Secret> {
         let bytes = match self {
             Self::File(path) => read_file(path)?,
@@ -31,7 +34,7 @@ impl SecretRef {
                     || Error::new(Kind::NotFound, format!("the variable {name} is not set, a secret should be in it"));
                 environment.get(name).ok_or_else(missing)?.as_bytes().to_vec()
             }
-            Self::Vault { .. } => return Err(Error::failed("secrets of a vault are not built yet")),
+            Self::Vault { path, field } => read_vault(path, field, environment)?,
             Self::Command(argv) => {
                 let (program, arguments) = argv.split_first().ok_or_else(|| Error::usage("a command of no words"))?;
                 let command = Command::new(program, environment).args(arguments).timeout(COMMAND_TIMEOUT);
@@ -73,6 +76,46 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+fn read_vault(path: &str, field: &str, environment: &Environment) -> Result<Vec<u8>> {
+    let text = |name: &str| environment.get(name).and_then(|value| value.to_str());
+    let address = text("VAULT_ADDR").ok_or_else(|| {
+        Error::new(Kind::NotFound, "the variable VAULT_ADDR is not set, it should name the vault that keeps a secret")
+    })?;
+    let token = match environment.get("VAULT_TOKEN") {
+        Some(_) => SecretRef::Env("VAULT_TOKEN".to_owned()).resolve(environment)?,
+        None => {
+            let home = environment.get("HOME").map(Path::new).filter(|home| home.is_absolute());
+            let file = home.map(|home| home.join(".vault-token")).filter(|file| file.exists());
+            let missing =
+                || Error::new(Kind::Denied, "there is no token for the vault").hint("set the variable VAULT_TOKEN");
+            SecretRef::File(file.ok_or_else(missing)?).resolve(environment)?
+        }
+    };
+    let options = Options { ca_file: environment.get("VAULT_CACERT").map(Into::into), ..Options::default() };
+    let client = Client::new(address, &options).map_err(|e| e.within("VAULT_ADDR cannot be used"))?;
+    let client = client.secret_header("x-vault-token", &token)?;
+    let mut request = client.get(&format!("v1/{path}")).header("x-vault-request", "true").max(4 * SECRET_MAX as u64);
+    if let Some(namespace) = text("VAULT_NAMESPACE") {
+        request = request.header("x-vault-namespace", namespace);
+    }
+    let mut answer = request.json().map_err(|e| e.within("cannot get a secret from the vault"))?;
+    // The second version of the key-value engine puts the fields one level deeper, beside what it knows of them.
+    let mut fields = take(&mut answer, "data");
+    if fields.get("data").is_some_and(Value::is_object) && fields.get("metadata").is_some_and(Value::is_object) {
+        fields = take(&mut fields, "data");
+    }
+    match take(&mut fields, field) {
+        Value::String(text) => Ok(text.into_bytes()),
+        Value::Null => Err(Error::new(Kind::NotFound, format!("the secret {path} in the vault has no field {field}"))),
+        _ => Err(Error::failed(format!("the field {field} of {path} in the vault is no text"))),
+    }
+}
+
+/// Takes a member out of what should be an object; null when it has none, or is none.
+fn take(value: &mut Value, name: &str) -> Value {
+    value.get_mut(name).map(Value::take).unwrap_or_default()
+}
+
 fn open_to_others(path: &Path, mode: u32) -> Error {
     let shown = path_text(path);
     let message = format!("{shown} holds a secret, and others may read it (mode {:04o})", mode & 0o7777);
@@ -86,6 +129,7 @@ mod tests {
 
     use super::*;
     use crate::error::Hint;
+    use crate::http::tests::{Server, json};
 
     fn environment() -> Environment {
         let path = std::env::var_os("PATH").unwrap();
@@ -153,5 +197,61 @@ mod tests {
             let error = text(&reference).unwrap_err().one_line();
             assert!(error.contains(named) && !error.contains("canary"), "{error}");
         }
+    }
+
+    fn vault(server: &Server, more: &[(&str, &str)], reference: &str) -> Result<String> {
+        let given = [("VAULT_ADDR", &*server.url)].into_iter().chain(more.iter().copied());
+        let environment = Environment::new(given.map(|(name, value)| (name.into(), value.into())));
+        let secret = SecretRef::vault(reference).unwrap().resolve(&environment)?;
+        Ok(secret.text().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_vault_gives_a_field_of_either_version_of_its_engine() {
+        let token = ("VAULT_TOKEN", "canary-token");
+        let second = r#"{"data": {"data": {"grafana": "two"}, "metadata": {"version": 3}}}"#;
+        let server = Server::new([json(200, second)]);
+        let text = vault(&server, &[token, ("VAULT_NAMESPACE", "team/a")], "secret/data/ccbackup#grafana").unwrap();
+        assert_eq!(text, "two");
+        let asked = server.asked().remove(0).to_ascii_lowercase();
+        assert!(asked.starts_with("get /v1/secret/data/ccbackup http"), "{asked}");
+        for header in ["x-vault-token: canary-token", "x-vault-request: true", "x-vault-namespace: team/a"] {
+            assert!(asked.contains(header), "{asked}");
+        }
+        let server = Server::new([json(200, r#"{"data": {"grafana": "one", "data": "x"}}"#)]);
+        assert_eq!(vault(&server, &[token], "kv/ccbackup#grafana").unwrap(), "one");
+    }
+
+    #[test]
+    fn a_vault_that_gives_nothing_says_why_without_a_secret() {
+        let token = ("VAULT_TOKEN", "canary-token");
+        let deleted = r#"{"data": {"data": null, "metadata": {"destroyed": true}}}"#;
+        for (status, body, kind, said) in [
+            (403, r#"{"errors": ["permission denied"]}"#, Kind::Denied, "permission denied"),
+            (404, r#"{"errors": []}"#, Kind::NotFound, "v1/secret/data/x"),
+            (404, deleted, Kind::NotFound, "404"),
+            (200, deleted, Kind::NotFound, "has no field f"),
+            (200, r#"{"data": {"f": ["canary"]}}"#, Kind::Failed, "is no text"),
+            (200, r#"{"data": {"other": "canary"}}"#, Kind::NotFound, "has no field f"),
+            (200, r#"[]"#, Kind::NotFound, "has no field f"),
+            (200, r#"{"data": {"f": "canary"#, Kind::Incomplete, "not whole"),
+        ] {
+            let error = vault(&Server::new([json(status, body)]), &[token], "secret/data/x#f").unwrap_err();
+            assert_eq!(error.kind(), kind, "{}", error.one_line());
+            assert!(error.one_line().contains(said) && !format!("{error:?}").contains("canary"), "{error:?}");
+        }
+        let server = Server::new([json(200, "{}")]);
+        assert_eq!(vault(&server, &[], "secret/data/x#f").unwrap_err().kind(), Kind::Denied);
+        let nowhere = SecretRef::vault("secret/data/x#f").unwrap().resolve(&environment()).unwrap_err();
+        assert!(nowhere.to_string().contains("VAULT_ADDR"));
+    }
+
+    #[test]
+    fn the_token_may_lie_where_the_vault_client_puts_it() {
+        let home = tempfile::tempdir().unwrap();
+        let server = Server::new([json(200, r#"{"data": {"f": "x"}}"#)]);
+        crate::keys::create_secret_file(&home.path().join(".vault-token"), b"canary-token\n").unwrap();
+        assert_eq!(vault(&server, &[("HOME", home.path().to_str().unwrap())], "secret/x#f").unwrap(), "x");
+        assert!(server.asked()[0].contains("canary-token"));
     }
 }

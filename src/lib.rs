@@ -50,6 +50,7 @@ pub mod durable;
 pub mod engine;
 pub mod environment;
 pub mod error;
+pub mod http;
 pub mod index;
 pub mod keys;
 pub mod model;
@@ -61,6 +62,7 @@ pub mod repo;
 pub mod secret;
 pub mod source;
 mod threads;
+pub mod vectorstore;
 
 pub use archive::seal::Sealer;
 pub use config::ComponentConfig;

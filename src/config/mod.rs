@@ -18,10 +18,13 @@ mod types;
 mod values;
 
 pub use discover::discover;
-pub use kinds::{Databases, FilesConfig, PostgresConfig, PostgresUrl, SourceConfig, SqliteConfig};
+pub use kinds::{
+    ChromemConfig, CommandConfig, ContextcoreConfig, Databases, FilesConfig, PostgresConfig, PostgresUrl, RedisAddress,
+    RedisConfig, SourceConfig, SqliteConfig, SqliteReading,
+};
 pub use load::{FILE_NAME, Lookup, load, parse};
 pub use render::{Rendering, render};
 pub use rules::{Defaults, ExcludeRules};
-pub use types::{ComponentConfig, Config, EncryptionConfig, Expect};
+pub use types::{ComponentConfig, Config, EncryptionConfig, Expect, Hooks};
 pub use values::{Cipher, Percent, SignerRef, check_recipient};
 pub(crate) use values::{check_file_name, check_glob, resolve_location};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::text::{list, quote};
+use super::text::{duration_text, list, quote};
 use super::types::{ComponentConfig, Expect};
 use crate::error::{Error, Result, path_text};
 
@@ -74,12 +74,28 @@ fn component(text: &mut String, wanted: &Rendering<'_>, component: &ComponentCon
     for (key, value) in component.source.render(&|path| written(wanted, path))? {
         line(text, &key, &value);
     }
-    let Expect { min_entries, max_shrink } = component.expect;
-    let expect: Vec<String> = min_entries
-        .map(|n| format!("min_entries = {n}"))
-        .into_iter()
-        .chain(max_shrink.map(|p| format!("max_shrink = {}", quote(&p.to_string()))))
-        .collect();
+    for (key, argv) in component.hooks.all().into_iter().filter(|(_, argv)| !argv.is_empty()) {
+        line(text, key, &list(argv.iter().map(String::as_str)));
+    }
+    if let Some(time) = component.timeout {
+        line(text, "timeout", &duration_text(time));
+    }
+    for (key, value) in [("retries", i64::from(component.retries)), ("priority", component.priority)] {
+        if value != 0 {
+            line(text, key, &value.to_string());
+        }
+    }
+    if !component.needs.is_empty() {
+        line(text, "needs", &list(component.needs.iter().map(String::as_str)));
+    }
+    let Expect { min_entries, min_bytes, max_shrink, max_age } = component.expect;
+    let expect = [
+        min_entries.map(|n| format!("min_entries = {n}")),
+        min_bytes.map(|n| format!("min_bytes = {n}")),
+        max_shrink.map(|p| format!("max_shrink = {}", quote(&p.to_string()))),
+        max_age.map(|time| format!("max_age = {}", duration_text(time))),
+    ];
+    let expect: Vec<String> = expect.into_iter().flatten().collect();
     if expect.is_empty() {
         text.push_str("# expect = { min_entries = 1, max_shrink = \"50%\" }   # fail when less is found\n");
     } else {

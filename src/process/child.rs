@@ -11,10 +11,10 @@ use rustix::io::Errno;
 
 use super::ended::{Judge, verdict};
 use super::private_file::PrivateFile;
-use super::redact::Hidden;
 use super::watch::{Feeding, Watched};
 use crate::error::{Context as _, Error, Result};
 use crate::monitor::Monitor;
+use crate::secret::Hidden;
 use crate::threads::lock;
 
 /// How long one wait takes at most before the wish to stop is looked at.

@@ -20,13 +20,12 @@ use super::child::Running;
 use super::ended::{Ended, Judge, Output};
 use super::find::{DEFAULT_PATH, find};
 use super::private_file::PrivateFile;
-use super::redact::Hidden;
 use super::stream::{Feed, Stream};
 use super::watch::{Feeding, Limits, Watched};
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Result, path_text};
 use crate::monitor::Monitor;
-use crate::secret::Secret;
+use crate::secret::{Hidden, Secret};
 
 /// Every program ends some day; callers choose what is long for theirs.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);

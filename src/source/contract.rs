@@ -128,9 +128,14 @@ impl Bench {
 
     /// The host, a minute later than before: the clock of whoever changes the service is real, and what is younger than a
     /// capture is not trusted to be unchanged.
-    fn host(&self) -> Host {
+    pub(crate) fn host(&self) -> Host {
         let now = self.now.fetch_add(60, Ordering::Relaxed) + 60;
         Host { clock: Clock::Fixed(Moment::from_unix_seconds(now)), ..self.host.clone() }
+    }
+
+    /// What a session is opened with, for those who need one of their own.
+    pub(crate) fn parts(&self) -> (Host, Trust) {
+        (self.host(), self.trust.clone())
     }
 
     /// Opened to read and to apply.
@@ -207,7 +212,7 @@ impl Bench {
         assert!(confirmed.failure().is_none(), "{confirmed:#?}");
     }
 
-    fn undo(&self, subject: &impl Subject, report: &ApplyReport) {
+    pub(crate) fn undo(&self, subject: &impl Subject, report: &ApplyReport) {
         let run = report.run.as_ref().expect("something was touched");
         self.undo_run(subject, &run.to_string());
     }

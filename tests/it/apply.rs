@@ -1,312 +1,462 @@
-//! Applying: the engine's part of it, with a service that is as simple as can be, and the command line.
+//! Applying: what the engine promises of plans, runs, checks and undos, whatever the services are.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Cursor, Read};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use ccbackup::error::Kind;
-use ccbackup::model::{EntryKind, EntryPath};
-use ccbackup::source::{
-    Action, ActionKind, ApplyOptions, ApplyPlan, Body, Captured, Checked, Contents, Facts, Object, Objects, Probe,
-    Source, SourceContext, UndoLog, UndoStep,
+use ccbackup::durable::{Disk, DiskChange, Faults};
+use ccbackup::engine::Session;
+use ccbackup::engine::apply::{
+    ApplyReport, ApplyRequest, CheckReport, PlanReport, RunId, RunStatus, Services, UndoReport,
 };
-use ccbackup::{ComponentConfig, Error, Result};
-use serde_json::json;
+use ccbackup::engine::create::Sources;
+use ccbackup::error::Kind;
+use ccbackup::model::BackupId;
+use ccbackup::source::{ActionKind, Source};
+use ccbackup::{ComponentConfig, CreateOptions, Recorder, Result};
 
-use crate::contract::{Guard, OpenSource, Subject, contract};
-use crate::support::succeed;
+use crate::contract::{Bench, Subject as _, contract, processes_with, snapshot};
+use crate::other_docs::check_output;
+use crate::shelf::{Shelf, ShelfSubject, beside};
 
-/// A folder of files as a service: what lies in it is its data. Files beside it, `<folder>.<word>`, tell it how to behave.
-#[derive(Debug)]
-struct Shelf {
-    folder: PathBuf,
+contract!(shelf, ShelfSubject::start);
+
+/// Two shelves of one backup, and the configuration that has them.
+struct Shelves {
+    one: ShelfSubject,
+    other: ShelfSubject,
+    bench: Bench,
+    components: Vec<ComponentConfig>,
 }
 
-impl Shelf {
-    fn open(config: &ComponentConfig) -> Box<dyn Source> {
-        Box::new(Self { folder: config.paths()[0].clone() })
+impl Shelves {
+    fn new() -> Self {
+        let (mut one, mut other) = (ShelfSubject::start().unwrap(), ShelfSubject::start().unwrap());
+        one.fill();
+        other.fill();
+        let bench = Bench::new(&one);
+        let named = |name: &str, shelf: &ShelfSubject| ComponentConfig::of_files(name, vec![shelf.folder()]);
+        let components = vec![named("shelf-one", &one), named("shelf-other", &other)];
+        Self { one, other, bench, components }
     }
 
-    fn is(&self, word: &str) -> bool {
-        beside(&self.folder, word).exists()
+    fn try_capture(&self) -> Result<BackupId> {
+        let options = CreateOptions { components: self.components.clone(), threads: 2, ..CreateOptions::default() };
+        let open = |config: &ComponentConfig| -> Box<dyn Source> { Shelf::open(config) };
+        let sources = Sources { open: &open, ..Sources::default() };
+        let session = Session::open_or_create(&self.bench.repository(), self.bench.host(), false)?;
+        Ok(session.create_from(&options, sources, &Recorder::default())?.id)
     }
 
-    fn reach(&self) -> Result<()> {
-        if self.is("unreachable") { Err(Error::failed("nobody answers").of_kind(Kind::NotFound)) } else { Ok(()) }
+    fn capture(&self) -> BackupId {
+        self.try_capture().unwrap()
     }
 
-    /// Names of files here.
-    fn living(&self) -> Result<BTreeMap<String, PathBuf>> {
-        self.reach()?;
-        let items = fs::read_dir(&self.folder).map_err(|e| Error::failed("cannot list").because(e))?;
-        Ok(items.flatten().map(|item| (item.file_name().into_string().unwrap(), item.path())).collect())
+    fn with<T>(&self, work: impl FnOnce(Session, Services<'_>) -> T) -> T {
+        let open = |config: &ComponentConfig| -> Box<dyn Source> { Shelf::open(config) };
+        work(self.bench.session(), Services { configs: &self.components, open: &open })
     }
 
-    /// Names and contents of the files of a backup.
-    fn archived(contents: &dyn Contents) -> Result<BTreeMap<String, Vec<u8>>> {
-        let mut archived = BTreeMap::new();
-        for entry in contents.entries()? {
-            let entry = entry?;
-            if matches!(entry.kind, EntryKind::File { .. }) {
-                let mut bytes = Vec::new();
-                contents.open(&entry)?.read_to_end(&mut bytes).map_err(|e| Error::failed("cannot read").because(e))?;
-                assert_eq!(bytes, contents.read(&entry, 1 << 20)?);
-                assert_eq!(contents.find(&entry.path)?.as_ref(), Some(&entry));
-                archived.insert(String::from_utf8(entry.path.name().to_vec()).unwrap(), bytes);
-            }
-        }
-        Ok(archived)
-    }
-}
-
-fn beside(folder: &Path, word: &str) -> PathBuf {
-    folder.with_extension(word)
-}
-
-impl Source for Shelf {
-    fn probe(&self, _: &SourceContext<'_>) -> Result<Probe> {
-        Ok(Probe::default())
+    fn plan(&self, id: &BackupId, request: &ApplyRequest) -> PlanReport {
+        self.with(|session, services| session.plan_apply(id, request, services, &Recorder::default())).unwrap()
     }
 
-    fn capture<'a>(&'a self, _: &'a SourceContext<'a>) -> Result<Captured<'a>> {
-        let books = self.living()?.into_iter().collect::<Vec<_>>().into_iter();
-        Ok(Captured::Objects(Box::new(Books { books, breaks: self.is("broken"), taken: 0 })))
+    fn try_apply(&self, id: &BackupId, request: &ApplyRequest) -> Result<ApplyReport> {
+        self.with(|session, services| session.apply(id, request, services, &mut |_| Ok(()), &Recorder::default()))
     }
 
-    fn plan_apply<'a>(
-        &'a self,
-        contents: &'a dyn Contents,
-        options: &ApplyOptions,
-        context: &'a SourceContext<'a>,
-    ) -> Result<Box<dyn ApplyPlan + 'a>> {
-        assert!(context.scratch.is_dir() && context.component.starts_with("shelf"));
-        let (living, archived) = (self.living()?, Self::archived(contents)?);
-        let mut actions = Vec::new();
-        let names: BTreeSet<_> = living.keys().chain(archived.keys()).collect();
-        for name in names {
-            let kind = match (living.get(name), archived.get(name)) {
-                (None, _) => ActionKind::Create,
-                (Some(path), Some(bytes)) if fs::read(path).unwrap() == *bytes => ActionKind::Equal,
-                _ if options.overwrite => ActionKind::Replace,
-                _ => ActionKind::Conflict,
-            };
-            actions.push(Action::new(
-                kind,
-                format!("book {name}"),
-                format!("{} bytes", archived.get(name).map_or(0, Vec::len)),
-            ));
-        }
-        if self.is("manual") {
-            actions.push(Action::new(ActionKind::Manual, "the key", "nobody but you has it").by_hand("fetch the key"));
-        }
-        Ok(Box::new(ShelfPlan { shelf: self, archived, actions, context }))
+    fn apply(&self, id: &BackupId) -> ApplyReport {
+        self.try_apply(id, &overwriting()).unwrap()
     }
 
-    fn check(&self, contents: &dyn Contents, _: &SourceContext<'_>) -> Result<Checked> {
-        let (living, archived) = (self.living()?, Self::archived(contents)?);
-        let mut checked = Checked::default();
-        let books = contents.facts().counts["books"];
-        checked.compare("books", &books, &(living.len() as u64));
-        for (name, bytes) in archived {
-            match living.get(&name) {
-                Some(path) if fs::read(path).unwrap() == bytes => checked.compared += 1,
-                _ => checked.differs(format!("book {name}"), "it is another"),
-            }
-        }
-        Ok(checked)
+    fn check(&self, id: &BackupId) -> CheckReport {
+        let request = ApplyRequest::default();
+        self.with(|session, services| session.check(id, &request, services, &Recorder::default())).unwrap()
     }
 
-    fn undo(&self, steps: &[UndoStep], folder: &Path, _: &SourceContext<'_>) -> Result<()> {
-        if self.is("stubborn") {
-            return Err(Error::failed("it does not give it back"));
-        }
-        for step in steps.iter().rev() {
-            let place = self.folder.join(step["name"].as_str().unwrap());
-            match step["kept"].as_str() {
-                Some(kept) => drop(fs::copy(folder.join(kept), place).unwrap()),
-                None if place.exists() => fs::remove_file(place).unwrap(),
-                None => {}
-            }
-        }
-        Ok(())
+    fn undo(&self, run: &RunId) -> Result<UndoReport> {
+        self.with(|session, services| session.undo_apply(run, services, &Recorder::default()))
     }
 
-    fn forget(&self, _: &[UndoStep], _: &Path, _: &SourceContext<'_>) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// The books of a shelf while they are captured.
-#[derive(Debug)]
-struct Books {
-    books: std::vec::IntoIter<(String, PathBuf)>,
-    /// Large ones end too early.
-    breaks: bool,
-    taken: u64,
-}
-
-impl Objects for Books {
-    fn next(&mut self) -> Result<Option<Object<'_>>> {
-        let Some((name, place)) = self.books.next() else { return Ok(None) };
-        self.taken += 1;
-        let content = fs::read(place).map_err(|e| Error::failed("cannot read a book").because(e))?;
-        let body = if name == "large" {
-            let end = Broken(self.breaks);
-            Body::Stream(Box::new(Cursor::new(content).take(if self.breaks { 200_000 } else { u64::MAX }).chain(end)))
-        } else {
-            Body::Bytes(content)
-        };
-        Ok(Some(Object::new(EntryPath::new(name.into_bytes())?, body)))
+    fn statuses(&self) -> Vec<Vec<RunStatus>> {
+        let runs = self.bench.session().apply_runs().unwrap();
+        runs.iter().map(|run| run.components.iter().map(|component| component.status).collect()).collect()
     }
 
-    fn finish(self: Box<Self>) -> Result<Facts> {
-        Ok(Facts { counts: [("books".to_owned(), self.taken)].into(), ..Facts::default() })
-    }
-}
-
-/// The end of a stream, or that there is none.
-struct Broken(bool);
-
-impl Read for Broken {
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        if self.0 { Err(Error::new(Kind::Incomplete, "the book has no last page").into()) } else { Ok(0) }
-    }
-}
-
-#[derive(Debug)]
-struct ShelfPlan<'a> {
-    shelf: &'a Shelf,
-    archived: BTreeMap<String, Vec<u8>>,
-    actions: Vec<Action>,
-    context: &'a SourceContext<'a>,
-}
-
-impl ApplyPlan for ShelfPlan<'_> {
-    fn actions(&self) -> &[Action] {
-        &self.actions
-    }
-
-    fn apply(self: Box<Self>, undo: &mut UndoLog) -> Result<()> {
-        let changes = self.actions.iter().filter(|a| matches!(a.kind, ActionKind::Create | ActionKind::Replace));
-        for (number, action) in changes.enumerate() {
-            self.context.monitor.check()?;
-            let name = action.object.strip_prefix("book ").unwrap();
-            let place = self.shelf.folder.join(name);
-            let kept = place.exists().then(|| number.to_string());
-            if let Some(kept) = &kept {
-                fs::copy(&place, undo.folder().join(kept)).unwrap();
-            }
-            undo.note(json!({ "name": name, "kept": kept }))?;
-            self.context.monitor.check()?;
-            match self.archived.get(name) {
-                Some(bytes) => fs::write(&place, bytes).unwrap(),
-                None => fs::remove_file(&place).unwrap(),
-            }
-            if self.shelf.is("failing") {
-                return Err(Error::failed("the shelf fell"));
-            }
-        }
-        if self.shelf.is("lying") {
-            fs::write(self.shelf.folder.join("more"), "than was asked for").unwrap();
-        }
-        Ok(())
-    }
-}
-
-/// A shelf as the subject of the contract.
-struct ShelfSubject {
-    dir: tempfile::TempDir,
-    changes: u32,
-}
-
-impl ShelfSubject {
-    fn start() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("shelf")).unwrap();
-        Some(Self { dir, changes: 0 })
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.dir.path().join("shelf")
-    }
-}
-
-/// Stops a thread when it is dropped.
-struct Stop(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-        self.1.take().map(std::thread::JoinHandle::join);
-    }
-}
-
-/// Removes a file when it is dropped.
-struct Remove(PathBuf);
-
-impl Drop for Remove {
-    fn drop(&mut self) {
-        fs::remove_file(&self.0).unwrap();
-    }
-}
-
-impl Subject for ShelfSubject {
-    fn component(&self) -> ComponentConfig {
-        ComponentConfig::of_files("shelf", vec![self.folder()])
-    }
-
-    fn open(&self) -> OpenSource {
-        Shelf::open
-    }
-
-    fn fill(&mut self) {
-        for (name, content) in [("a", "one"), ("b", ""), ("c", "three")] {
-            fs::write(self.folder().join(name), content).unwrap();
-        }
-        fs::write(self.folder().join("large"), vec![7; 300_000]).unwrap();
-    }
-
-    fn change(&mut self) {
-        self.changes += 1;
-        fs::write(self.folder().join("a"), format!("changed {}", self.changes)).unwrap();
-        fs::write(self.folder().join(format!("new {}", self.changes)), "new").unwrap();
-        fs::remove_file(self.folder().join("b")).ok();
+    fn fingerprints(&self) -> [String; 2] {
+        [self.one.fingerprint(), self.other.fingerprint()]
     }
 
     fn wipe(&mut self) {
-        fs::remove_dir_all(self.folder()).unwrap();
-        fs::create_dir(self.folder()).unwrap();
-    }
-
-    fn fingerprint(&self) -> String {
-        let script = "find . -type f -print0 | sort -z | xargs -0 -r sha256sum";
-        let listed = succeed(Command::new("bash").args(["-c", script]).current_dir(self.folder()));
-        String::from_utf8(listed.stdout).unwrap()
-    }
-
-    fn churn(&mut self) -> Option<Guard> {
-        let (ended, place) = (Arc::new(AtomicBool::new(false)), self.folder().join("c"));
-        let stop = Arc::clone(&ended);
-        let writing = std::thread::spawn(move || {
-            for round in 0.. {
-                if stop.load(Ordering::Relaxed) {
-                    return;
-                }
-                fs::write(&place, format!("round {round}")).unwrap();
-            }
-        });
-        Some(Box::new(Stop(ended, Some(writing))))
-    }
-
-    fn break_half_way(&mut self) -> Option<Guard> {
-        let place = beside(&self.folder(), "broken");
-        fs::write(&place, "").unwrap();
-        Some(Box::new(Remove(place)))
+        self.one.wipe();
+        self.other.wipe();
     }
 }
 
-contract!(shelf, ShelfSubject::start);
+fn overwriting() -> ApplyRequest {
+    ApplyRequest { overwrite: true, threads: 2, ..ApplyRequest::default() }
+}
+
+fn set(shelf: &ShelfSubject, word: &str) {
+    fs::write(beside(&shelf.folder(), word), "").unwrap();
+}
+
+fn unset(shelf: &ShelfSubject, word: &str) {
+    fs::remove_file(beside(&shelf.folder(), word)).unwrap();
+}
+
+#[test]
+fn a_component_that_fails_costs_only_itself_and_can_be_undone() {
+    let mut shelves = Shelves::new();
+    let before = shelves.fingerprints();
+    let id = shelves.capture();
+    shelves.wipe();
+    let empty = shelves.fingerprints();
+    set(&shelves.one, "failing");
+    let report = shelves.apply(&id);
+    assert!(!report.is_whole());
+    assert_eq!(report.components.iter().map(|c| c.status).collect::<Vec<_>>(), [RunStatus::Failed, RunStatus::Checked]);
+    assert!(report.failure().unwrap().one_line().contains("the shelf fell"));
+    assert_eq!(shelves.statuses(), [[RunStatus::Failed, RunStatus::Checked]]);
+    assert_eq!(shelves.other.fingerprint(), before[1]);
+    let undone = shelves.undo(&report.run.unwrap()).unwrap();
+    let order: Vec<_> = undone.components.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(order, ["shelf-other", "shelf-one"], "the last comes first");
+    assert_eq!(shelves.fingerprints(), empty);
+    assert_eq!(shelves.statuses(), [[RunStatus::Undone; 2]]);
+}
+
+#[test]
+fn what_needs_a_component_that_failed_is_left_alone_and_what_others_need_comes_first() {
+    let mut shelves = Shelves::new();
+    let id = shelves.capture();
+    shelves.wipe();
+    let empty = shelves.fingerprints();
+    shelves.components[0].needs = vec!["shelf-other".into()];
+    set(&shelves.other, "failing");
+    let report = shelves.apply(&id);
+    let ends: Vec<_> = report.components.iter().map(|c| (c.name.as_str(), c.status)).collect();
+    assert_eq!(ends, [("shelf-other", RunStatus::Failed), ("shelf-one", RunStatus::Skipped)]);
+    assert_eq!(shelves.one.fingerprint(), empty[0]);
+    unset(&shelves.other, "failing");
+    assert!(shelves.apply(&id).is_whole());
+    shelves.components[0].needs.clear();
+    shelves.components[1].priority = -1;
+    assert_eq!(shelves.plan(&id, &overwriting()).components[0].name, "shelf-other");
+}
+
+#[test]
+fn a_service_that_does_not_answer_costs_only_its_component() {
+    let mut shelves = Shelves::new();
+    let id = shelves.capture();
+    shelves.wipe();
+    set(&shelves.one, "unreachable");
+    let plan = shelves.plan(&id, &ApplyRequest::default());
+    assert_eq!(plan.failure().map(ccbackup::Error::kind), Some(Kind::Unreachable));
+    assert!(plan.components[0].actions.is_empty() && plan.components[1].has_changes());
+    let report = shelves.apply(&id);
+    assert_eq!(report.components.iter().map(|c| c.status).collect::<Vec<_>>(), [RunStatus::Failed, RunStatus::Checked]);
+    let checked = shelves.check(&id);
+    assert!(!checked.equal && checked.components[0].error.is_some() && checked.components[1].error.is_none());
+    unset(&shelves.one, "unreachable");
+    assert!(shelves.apply(&id).is_whole());
+    assert!(shelves.check(&id).equal);
+}
+
+#[test]
+fn a_conflict_of_one_component_keeps_all_from_being_touched() {
+    let mut shelves = Shelves::new();
+    let id = shelves.capture();
+    shelves.one.wipe();
+    shelves.other.change();
+    let before = (shelves.fingerprints(), snapshot(&shelves.bench.repository()));
+    let error = shelves.try_apply(&id, &ApplyRequest::default()).unwrap_err();
+    assert_eq!(error.kind(), Kind::WouldOverwrite);
+    assert_eq!((shelves.fingerprints(), snapshot(&shelves.bench.repository())), before);
+    assert!(shelves.statuses().is_empty());
+    // Whoever leaves the other one out gets what there is.
+    let request = ApplyRequest { components: vec!["shelf-one".into()], ..ApplyRequest::default() };
+    assert!(shelves.try_apply(&id, &request).unwrap().is_whole());
+}
+
+#[test]
+fn who_is_shown_the_plan_may_refuse_it() {
+    let mut shelves = Shelves::new();
+    let id = shelves.capture();
+    shelves.wipe();
+    let empty = shelves.fingerprints();
+    let refuse = &mut |plan: &PlanReport| {
+        assert_eq!(plan.changes(), 8);
+        Err(ccbackup::Error::new(Kind::NotConfirmed, "no"))
+    };
+    let monitor = Recorder::default();
+    let refused = shelves.with(|session, services| session.apply(&id, &overwriting(), services, refuse, &monitor));
+    assert_eq!(refused.unwrap_err().kind(), Kind::NotConfirmed);
+    assert_eq!(shelves.fingerprints(), empty);
+    assert!(shelves.statuses().is_empty());
+}
+
+#[test]
+fn what_was_applied_and_is_not_there_is_no_success() {
+    let mut shelves = Shelves::new();
+    let id = shelves.capture();
+    shelves.wipe();
+    set(&shelves.other, "lying");
+    let report = shelves.apply(&id);
+    assert!(!report.is_whole() && report.failure().is_none());
+    assert_eq!(report.components[1].status, RunStatus::Differs);
+    assert_eq!(report.components[1].differences[0].object, "books");
+    assert_eq!(shelves.statuses(), [[RunStatus::Checked, RunStatus::Differs]]);
+}
+
+#[test]
+fn what_a_person_has_to_do_is_told_and_is_no_success() {
+    let mut shelves = Shelves::new();
+    let id = shelves.capture();
+    shelves.wipe();
+    set(&shelves.one, "manual");
+    let report = shelves.apply(&id);
+    assert!(!report.is_whole() && report.failure().is_none());
+    assert_eq!(report.components[0].status, RunStatus::Checked, "the rest of it is back");
+    let last = report.components[0].actions.last().unwrap();
+    assert_eq!((last.kind, last.command.as_deref()), (ActionKind::Manual, Some("fetch the key")));
+}
+
+#[test]
+fn components_that_the_configuration_does_not_have_are_left_to_a_person() {
+    let mut shelves = Shelves::new();
+    let id = shelves.capture();
+    shelves.wipe();
+    let empty = shelves.other.fingerprint();
+    let gone = shelves.components.pop().unwrap();
+    let report = shelves.apply(&id);
+    assert!(!report.is_whole() && report.failure().is_none());
+    assert_eq!(report.components.iter().map(|c| c.status).collect::<Vec<_>>(), [RunStatus::Checked, RunStatus::Manual]);
+    assert_eq!(report.components[1].actions[0].detail, "the configuration has no component of this name");
+    assert_eq!(shelves.other.fingerprint(), empty);
+    let checked = shelves.check(&id);
+    assert!(!checked.equal && checked.components[1].manual.is_some());
+    shelves.components.push(gone);
+    let unknown = ApplyRequest { components: vec!["shelf-none".into()], ..ApplyRequest::default() };
+    assert_eq!(shelves.try_apply(&id, &unknown).unwrap_err().kind(), Kind::NotFound);
+}
+
+#[test]
+fn a_component_whose_capture_failed_is_named_with_the_backup_that_has_it() {
+    let mut shelves = Shelves::new();
+    let good = shelves.capture();
+    set(&shelves.one, "broken");
+    let id = shelves.capture();
+    unset(&shelves.one, "broken");
+    shelves.wipe();
+    let only = ApplyRequest { components: vec!["shelf-one".into()], ..ApplyRequest::default() };
+    for (request, place) in [(&overwriting(), 1), (&only, 0)] {
+        let plan = shelves.plan(&id, request);
+        let action = &plan.components[place].actions[0];
+        assert_eq!((plan.components[place].name.as_str(), action.kind), ("shelf-one", ActionKind::Manual));
+        assert!(action.detail.contains(good.as_str()) && action.detail.contains("no last page"), "{}", action.detail);
+    }
+    assert!(!shelves.apply(&id).is_whole());
+    assert!(!shelves.check(&id).equal, "what is not in the backup is not equal to it");
+    assert!(shelves.try_apply(&good, &only).unwrap().is_whole());
+}
+
+#[test]
+fn two_applies_at_once_are_refused() {
+    let mut shelves = Shelves::new();
+    let id = shelves.capture();
+    shelves.wipe();
+    let go = &mut |_: &PlanReport| {
+        assert_eq!(shelves.try_apply(&id, &overwriting()).unwrap_err().kind(), Kind::Locked);
+        assert_eq!(shelves.undo(&"20260101-000000".parse().unwrap()).unwrap_err().kind(), Kind::Locked);
+        assert!(!shelves.check(&id).equal, "a check needs no lock");
+        Ok(())
+    };
+    let monitor = Recorder::default();
+    assert!(
+        shelves
+            .with(|session, services| session.apply(&id, &overwriting(), services, go, &monitor))
+            .unwrap()
+            .is_whole()
+    );
+}
+
+#[test]
+fn runs_are_undone_from_the_last_to_the_first() {
+    let mut shelves = Shelves::new();
+    let first = shelves.capture();
+    shelves.one.change();
+    let second = shelves.capture();
+    shelves.one.change();
+    let oldest = shelves.fingerprints();
+    let one = shelves.apply(&first).run.unwrap();
+    let between = shelves.fingerprints();
+    let two = shelves.apply(&second).run.unwrap();
+    let error = shelves.undo(&one).unwrap_err();
+    assert!(error.to_string().contains(&two.to_string()), "{error}");
+    shelves.undo(&two).unwrap();
+    assert_eq!(shelves.fingerprints(), between);
+    shelves.undo(&one).unwrap();
+    assert_eq!(shelves.fingerprints(), oldest);
+    assert_eq!(shelves.undo(&"20260101-000000".parse().unwrap()).unwrap_err().kind(), Kind::NotFound);
+}
+
+#[test]
+fn an_undo_that_fails_can_be_tried_again() {
+    let mut shelves = Shelves::new();
+    let id = shelves.capture();
+    shelves.one.change();
+    shelves.other.change();
+    let old = shelves.fingerprints();
+    let run = shelves.apply(&id).run.unwrap();
+    set(&shelves.other, "stubborn");
+    let undone = shelves.undo(&run).unwrap();
+    assert!(undone.failure().unwrap().one_line().contains("does not give it back"));
+    assert_eq!(undone.components.iter().map(|c| c.status).collect::<Vec<_>>(), [RunStatus::Checked, RunStatus::Undone]);
+    assert_eq!(shelves.one.fingerprint(), old[0], "one that fails keeps no other from being put back");
+    let monitor = Recorder::default();
+    let confirm = |session: Session, services: Services<'_>| session.confirm_apply(&run, services, &monitor);
+    shelves.with(confirm).expect_err("half of it is undone");
+    unset(&shelves.other, "stubborn");
+    assert!(shelves.undo(&run).unwrap().failure().is_none());
+    assert_eq!(shelves.fingerprints(), old);
+}
+
+#[test]
+fn an_undo_needs_the_configuration_of_what_it_puts_back() {
+    let mut shelves = Shelves::new();
+    let id = shelves.capture();
+    shelves.other.change();
+    let old = shelves.fingerprints();
+    let run = shelves.apply(&id).run.unwrap();
+    let gone = shelves.components.pop().unwrap();
+    assert_eq!(shelves.undo(&run).unwrap().failure().unwrap().kind(), Kind::Usage);
+    shelves.components.push(gone);
+    assert!(shelves.undo(&run).unwrap().failure().is_none());
+    assert_eq!(shelves.fingerprints(), old);
+}
+
+#[test]
+fn damage_costs_only_its_component_and_nothing_of_it_is_applied() {
+    let mut shelves = Shelves::new();
+    let id = shelves.capture();
+    shelves.wipe();
+    let empty = shelves.one.fingerprint();
+    let archive = shelves.bench.repository().join(id.as_str()).join("shelf-one.tar.zst");
+    let mut bytes = fs::read(&archive).unwrap();
+    let end = bytes.len() / 2;
+    bytes[20..end].fill(0);
+    fs::write(&archive, bytes).unwrap();
+    let report = shelves.apply(&id);
+    assert_eq!(report.components.iter().map(|c| c.status).collect::<Vec<_>>(), [RunStatus::Failed, RunStatus::Checked]);
+    assert!(report.failure().unwrap().is_damage(), "{}", report.failure().unwrap().one_line());
+    assert_eq!(shelves.one.fingerprint(), empty);
+    assert!(shelves.check(&id).failure().unwrap().is_damage());
+}
+
+/// Forbids all changes to the disk after so many.
+#[derive(Debug)]
+struct DiesAt(AtomicU64);
+
+impl Faults for DiesAt {
+    fn before(&self, _: DiskChange, _: &Path) -> std::result::Result<(), (usize, io::Error)> {
+        let left = self.0.load(Ordering::SeqCst);
+        if left == 0 {
+            return Err((0, io::Error::other("the process has died")));
+        }
+        self.0.store(left - 1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[test]
+fn whatever_change_to_the_state_is_the_last_one_an_undo_puts_the_old_back() {
+    let mut shelves = Shelves::new();
+    let before = shelves.fingerprints();
+    let id = shelves.capture();
+    for last in 0.. {
+        shelves.one.change();
+        shelves.other.wipe();
+        let old = shelves.fingerprints();
+        let outcome = shelves.with(|mut session, services| {
+            session.host.disk = Disk::with_faults(Arc::new(DiesAt(AtomicU64::new(last))));
+            session.apply(&id, &overwriting(), services, &mut |_| Ok(()), &Recorder::default())
+        });
+        let is_done = outcome.is_ok_and(|report| report.is_whole());
+        for run in shelves.bench.session().apply_runs().unwrap().iter().rev().filter(|run| run.can_be_undone()) {
+            assert!(shelves.undo(&run.id).unwrap().failure().is_none());
+        }
+        assert_eq!(shelves.fingerprints(), old, "it died after {last} changes");
+        let again = shelves.apply(&id);
+        assert!(again.is_whole(), "it died after {last} changes: {again:#?}");
+        assert_eq!(shelves.fingerprints(), before);
+        let monitor = Recorder::default();
+        let run = again.run.unwrap();
+        shelves.with(|session, services| session.confirm_apply(&run, services, &monitor)).unwrap();
+        assert!(last < 1000, "it never ends");
+        if is_done {
+            assert!(last > 20, "so few changes are not all");
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_run_that_was_killed_is_told_by_the_next() {
+    let mut shelves = Shelves::new();
+    let id = shelves.capture();
+    shelves.wipe();
+    let run = shelves.apply(&id).run.unwrap();
+    let place = shelves.with(|session, _| session.state.runs_dir()).join(run.to_string()).join("run.json");
+    let record = fs::read_to_string(&place).unwrap();
+    fs::write(&place, record.replacen("\"checked\"", "\"applying\"", 1)).unwrap();
+    let monitor = Recorder::default();
+    shelves.with(|session, services| session.apply(&id, &overwriting(), services, &mut |_| Ok(()), &monitor)).unwrap();
+    let notes = monitor.notes.lock().unwrap().join("\n");
+    assert!(notes.contains(&run.to_string()), "{notes}");
+    let folder = place.parent().unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&folder.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o700, "nobody else may see what was replaced");
+}
+
+#[test]
+fn the_documents_of_applies_are_those_that_are_promised() {
+    let mut shelves = Shelves::new();
+    let id = shelves.capture();
+    shelves.one.change();
+    set(&shelves.one, "manual");
+    let mut plan = shelves.plan(&id, &overwriting());
+    plan.components[0].actions.rotate_right(1);
+    plan.components[0].error = Some(ccbackup::Error::failed("it broke"));
+    check_output("plan", &plan);
+    set(&shelves.one, "lying");
+    let mut report = shelves.apply(&id);
+    report.components[0].error = Some(ccbackup::Error::failed("it broke"));
+    check_output("apply", &report);
+    let mut checked = shelves.check(&id);
+    checked.components[0].manual = Some("nobody knows it".into());
+    checked.components[0].error = Some(ccbackup::Error::failed("it broke"));
+    check_output("check", &checked);
+    let runs = serde_json::to_value(shelves.bench.session().apply_runs().unwrap()).unwrap();
+    check_output("runs", &with_detail(runs));
+    let mut undone = shelves.undo(&report.run.unwrap()).unwrap();
+    undone.components[0].error = Some(ccbackup::Error::failed("it broke"));
+    check_output("undo", &undone);
+}
+
+fn with_detail(mut runs: serde_json::Value) -> serde_json::Value {
+    runs[0]["components"][0]["detail"] = "it broke".into();
+    runs
+}
+
+#[test]
+fn processes_are_found_by_their_arguments() {
+    let mut sleep = std::process::Command::new("sleep").arg("61.0625").spawn().unwrap();
+    // Its arguments are there a moment after it is.
+    let found = (0..500).map(|_| processes_with("61.0625")).find(|found| !found.is_empty()).unwrap_or_default();
+    sleep.kill().unwrap();
+    sleep.wait().unwrap();
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), [sleep.id()]);
+}

@@ -14,16 +14,21 @@
 )]
 
 mod apply;
+mod apply_cli;
+mod attempts;
 mod byhand;
 mod byhand_damage;
 mod byhand_names;
 mod bytes;
 mod captures;
 mod cli;
+mod command;
+mod contents;
 #[path = "../../src/source/contract.rs"]
 mod contract;
 mod crash;
 mod damage;
+mod files_apply;
 mod forge;
 mod format_doc;
 mod golden;
@@ -45,9 +50,15 @@ mod postgres;
 mod postgres_server;
 mod property;
 mod readme;
+mod redis;
+mod redis_cluster;
+mod redis_failures;
+mod redis_peers;
 mod refusals;
 mod resume;
 mod session;
+mod shelf;
+mod sqlite;
 mod support;
 mod threads;
 mod torture;

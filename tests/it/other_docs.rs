@@ -32,7 +32,7 @@ fn assert_shape(documented: &serde_json::Value, real: &serde_json::Value, at: &s
     }
 }
 
-fn check_output(name: &str, real: &impl serde::Serialize) {
+pub(crate) fn check_output(name: &str, real: &impl serde::Serialize) {
     let documented = serde_json::from_str(&example_of("OUTPUT.md", name)).unwrap();
     assert_shape(&documented, &serde_json::to_value(real).unwrap(), name);
 }

@@ -1,15 +1,25 @@
 //! What each kind of component is told by the configuration: one file a kind, parsed once, unknown keys refused.
 
+mod chromem;
+mod command;
+mod contextcore;
 mod files;
 mod postgres;
+mod redis;
+mod redis_address;
 mod section;
 mod sqlite;
 
 use serde::Serialize;
 
-pub use files::FilesConfig;
+pub use chromem::ChromemConfig;
+pub use command::CommandConfig;
+pub use contextcore::ContextcoreConfig;
+pub use files::{FilesConfig, SqliteReading};
 pub use postgres::{Databases, PostgresConfig, PostgresUrl};
-pub(super) use section::{KindSection, exclude_rules};
+pub use redis::RedisConfig;
+pub use redis_address::Address as RedisAddress;
+pub(super) use section::{KindSection, argv, exclude_rules};
 pub use sqlite::SqliteConfig;
 
 use crate::error::{Error, Result};
@@ -24,6 +34,14 @@ pub enum SourceConfig {
     Sqlite(SqliteConfig),
     /// Databases of a PostgreSQL server.
     Postgres(Box<PostgresConfig>),
+    /// A Redis server, or a cluster of them.
+    Redis(Box<RedisConfig>),
+    /// The vectorstore of contextd.
+    Chromem(ChromemConfig),
+    /// The state of ContextCore.
+    Contextcore(ContextcoreConfig),
+    /// Whatever a program gives.
+    Command(CommandConfig),
 }
 
 /// No paths yet.
@@ -35,7 +53,7 @@ impl Default for SourceConfig {
 
 impl SourceConfig {
     /// The words of all kinds that are built.
-    pub const KINDS: [&'static str; 3] = ["files", "sqlite", "postgres"];
+    pub const KINDS: [&'static str; 7] = ["files", "sqlite", "postgres", "redis", "chromem", "contextcore", "command"];
 
     /// The word in `kind = "…"` and in manifests.
     #[must_use]
@@ -44,6 +62,10 @@ impl SourceConfig {
             Self::Files(_) => "files",
             Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgres",
+            Self::Redis(_) => "redis",
+            Self::Chromem(_) => "chromem",
+            Self::Contextcore(_) => "contextcore",
+            Self::Command(_) => "command",
         }
     }
 
@@ -53,6 +75,10 @@ impl SourceConfig {
             "files" => FilesConfig::KEYS,
             "sqlite" => SqliteConfig::KEYS,
             "postgres" => PostgresConfig::KEYS,
+            "redis" => RedisConfig::KEYS,
+            "chromem" => ChromemConfig::KEYS,
+            "contextcore" => ContextcoreConfig::KEYS,
+            "command" => CommandConfig::KEYS,
             _ => &[],
         }
     }
@@ -63,6 +89,10 @@ impl SourceConfig {
             "files" => FilesConfig::read(section).map(Self::Files),
             "sqlite" => SqliteConfig::read(section).map(Self::Sqlite),
             "postgres" => Ok(Self::Postgres(Box::new(PostgresConfig::read(section)?))),
+            "redis" => Ok(Self::Redis(Box::new(RedisConfig::read(section)?))),
+            "chromem" => ChromemConfig::read(section).map(Self::Chromem),
+            "contextcore" => ContextcoreConfig::read(section).map(Self::Contextcore),
+            "command" => CommandConfig::read(section).map(Self::Command),
             _ => Err(Error::usage(format!("kind `{kind}` is not built"))),
         }
     }
@@ -73,6 +103,10 @@ impl SourceConfig {
             Self::Files(config) => config.render(path),
             Self::Sqlite(config) => config.render(path),
             Self::Postgres(config) => config.render(path),
+            Self::Redis(config) => config.render(path),
+            Self::Chromem(config) => config.render(path),
+            Self::Contextcore(config) => config.render(path),
+            Self::Command(config) => Ok(config.render()),
         }
     }
 }

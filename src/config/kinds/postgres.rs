@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::section::KindSection;
-use crate::config::text::{list, quote};
+use crate::config::text::{list, quote, reference_text};
 use crate::error::{Error, Result};
 use crate::model::escape_path;
 use crate::secret::SecretRef;
@@ -213,15 +213,6 @@ fn plain_url(text: &str) -> Result<String> {
             .hint("write it without, and add password = { file = … } or { env = … }; or keep all of it: url = { env = … }"));
     }
     Ok(text.to_owned())
-}
-
-fn reference_text(reference: &SecretRef) -> String {
-    match reference {
-        SecretRef::File(path) => format!("{{ file = {} }}", quote(&path.to_string_lossy())),
-        SecretRef::Env(name) => format!("{{ env = {} }}", quote(name)),
-        SecretRef::Vault { path, field } => format!("{{ vault = {} }}", quote(&format!("{path}#{field}"))),
-        SecretRef::Command(argv) => format!("{{ command = {} }}", list(argv.iter().map(String::as_str))),
-    }
 }
 
 fn serialize_reference<S: Serializer>(

@@ -89,7 +89,7 @@ pub(super) fn show(candidates: &Candidates<'_>, plans: &[Planned<'_>]) -> PlanRe
             is_outside: true,
         }
     });
-    PlanReport { id: candidates.id.clone(), components: inside.chain(outside).collect() }
+    PlanReport { id: candidates.id.clone(), dry_run: true, components: inside.chain(outside).collect() }
 }
 
 impl Candidate<'_> {

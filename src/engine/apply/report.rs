@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::record::{RunId, RunStatus};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Hint, Kind};
 use crate::model::{BackupId, serialize_seconds};
 use crate::source::{Action, ActionKind, Checked, Difference};
 
@@ -14,6 +14,8 @@ use crate::source::{Action, ActionKind, Checked, Difference};
 pub struct PlanReport {
     /// The backup.
     pub id: BackupId,
+    /// Always true: nothing was changed.
+    pub dry_run: bool,
     /// Components, in the order in which they are applied; then those that a person has to apply.
     pub components: Vec<PlannedComponent>,
 }
@@ -62,6 +64,15 @@ impl PlanReport {
     #[must_use]
     pub fn conflicts(&self) -> usize {
         self.count(&[ActionKind::Conflict])
+    }
+
+    /// That what is there must not be replaced, if so.
+    #[must_use]
+    pub fn conflict(&self) -> Option<Error> {
+        let count = self.conflicts();
+        let are = if count == 1 { "object is there and differs" } else { "objects are there and differ" };
+        let message = format!("{count} {are} from backup {}; nothing was touched", self.id);
+        (count > 0).then(|| Error::new(Kind::WouldOverwrite, message).hint(Hint::OverwriteLiving))
     }
 
     /// Objects that would be made or replaced.

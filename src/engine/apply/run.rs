@@ -10,7 +10,7 @@ use super::record::{Run, RunComponent, RunStatus, Runs};
 use super::report::{AppliedComponent, ApplyReport, PlanReport, PlannedComponent};
 use super::scratch::ScratchFolder;
 use crate::engine::Session;
-use crate::error::{Error, Hint, Kind, Result};
+use crate::error::{Error, Hint, Result};
 use crate::model::BackupId;
 use crate::monitor::Monitor;
 use crate::source::{Checked, SourceContext, UndoLog};
@@ -42,16 +42,18 @@ impl Session {
         let plans = plan(&candidates, &contexts, request, monitor)?;
         let shown = show(&candidates, &plans);
         go(&shown)?;
-        if shown.conflicts() > 0 {
-            let message =
-                format!("{} objects are there and differ from backup {id}; nothing was touched", shown.conflicts());
-            return Err(Error::new(Kind::WouldOverwrite, message).hint(Hint::OverwriteLiving));
+        if let Some(conflict) = shown.conflict() {
+            return Err(conflict);
         }
         let mut applier =
             Applier { session: self, runs, shown: &shown, run: None, done: Vec::new(), lost: BTreeSet::new(), monitor };
-        for ((candidate, context), plan) in candidates.inside.iter().zip(&contexts).zip(plans) {
-            applier.component(candidate, context, plan)?;
+        let mut each = candidates.inside.iter().zip(&contexts).zip(plans);
+        let carried_out = each.try_for_each(|((candidate, context), plan)| applier.component(candidate, context, plan));
+        if let (Err(error), Some(run)) = (&carried_out, &applier.run) {
+            let run = run.record.id.to_string();
+            return Err(error.clone().within(format!("run {run} was cut short")).hint(Hint::UndoRun(run)));
         }
+        carried_out?;
         let Applier { run, mut done, .. } = applier;
         let outside = shown.components.iter().skip(done.len()).map(|planned| applied(planned, RunStatus::Manual, None));
         done.extend(outside);
@@ -123,9 +125,7 @@ impl<'a> Applier<'a> {
             self.note(name, status, detail)?;
         }
         if let Err(error) = self.monitor.check() {
-            let what =
-                self.run.as_ref().map_or_else(String::new, |run| format!("; run {} can be undone", run.record.id));
-            return Err(Error::new(error.kind(), format!("interrupted at the component {name}{what}")));
+            return Err(Error::new(error.kind(), format!("interrupted at the component {name}")));
         }
         self.done.push(applied(planned, status, Some(outcome)));
         Ok(())

@@ -14,8 +14,8 @@ use crate::cli::{Global, Program};
 
 pub use values::{BackupRef, ComponentPath, Tag};
 pub use verbs::{
-    Cat, Completions, Create, Demo, Diff, Find, Init, Key, KeyAction, KeyExport, KeyGenerate, List, Ls, Man, Restore,
-    Show, Verify,
+    Cat, Check, Completions, Create, Demo, Diff, Find, Init, Key, KeyAction, KeyExport, KeyGenerate, List, Ls, Man,
+    Restore, Show, Verify,
 };
 
 const EXAMPLES: &str = "\
@@ -23,6 +23,7 @@ Examples:
   ccbackup create --encrypt              back up what is found here, make keys on first use
   ccbackup verify --all                  check every backup, without a key
   ccbackup restore --target /tmp/out     restore the latest backup into a folder
+  ccbackup restore --apply --dry-run     what it would do to the living services
 
 Exit codes:
   0 done, 1 failed, 2 usage, 3 done with problems, 4 damage found, 5 refused, 130/143 interrupted";
@@ -56,6 +57,7 @@ pub enum Command {
     Cat(Cat),
     Verify(Verify),
     Restore(Box<Restore>),
+    Check(Check),
     Key(Key),
     Demo(Demo),
     Completions(Completions),

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueHint};
+use clap::{ArgGroup, Args, Subcommand, ValueHint};
 
 use super::values::{BackupRef, ComponentPath, Tag, cipher, component_name, component_path, file_name, glob, level};
 use crate::config::{Cipher, Percent, check_recipient};
+use crate::engine::apply::RunId;
 use crate::error::{Error, Result};
 
 /// Look around, write ccbackup.toml, create keys
@@ -216,43 +217,63 @@ pub struct Verify {
     pub sample: Option<Percent>,
 }
 
-/// Restore a backup into a folder
+/// Restore a backup into a folder, or back into the living services
 ///
-/// Writes to DIR/COMPONENT/…, never outside DIR. A run that was cut short is continued. A folder that holds anything
-/// else is refused with exit code 5, unless --overwrite says to rewrite what differs.
+/// With --target: writes to DIR/COMPONENT/…, never outside DIR. A run that was cut short is continued. A folder that
+/// holds anything else is refused with exit code 5, unless --overwrite says to rewrite what differs.
+///
+/// With --apply: puts each component that the configuration has back into its service, and compares it afterwards. What is
+/// there and differs is refused with exit code 5 before anything is touched, unless --overwrite says to replace it; what
+/// was there is kept until the run is confirmed, and --undo puts it back.
 #[derive(Args, Clone, Debug)]
+#[command(group(ArgGroup::new("what").required(true).args(["target", "apply", "undo", "confirm", "runs"])))]
 #[command(after_help = "\
 Examples:
   ccbackup restore --target /tmp/out
   ccbackup restore 20260117 --target /tmp/out --component configs --include '*.yaml'
-  ccbackup restore --target /srv/app --overwrite --delete --dry-run")]
+  ccbackup restore --target /srv/app --overwrite --delete --dry-run
+  ccbackup restore --apply --dry-run              what would be done to the living services
+  ccbackup restore --apply --component postgres --overwrite
+  ccbackup restore --undo 20260118-090000         put back what that run replaced")]
 pub struct Restore {
     /// Backup: an id, the beginning of one, or `latest`
-    #[arg(value_name = "ID", default_value = BackupRef::LATEST)]
+    #[arg(value_name = "ID", default_value = BackupRef::LATEST, conflicts_with_all = ["undo", "confirm", "runs"])]
     pub id: BackupRef,
     /// Folder to restore into; it is made when it is not there
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub target: PathBuf,
+    pub target: Option<PathBuf>,
+    /// Put the components back into the living services
+    #[arg(long)]
+    pub apply: bool,
+    /// Put back what a run of --apply replaced
+    #[arg(long, value_name = "RUN")]
+    pub undo: Option<RunId>,
+    /// Let a run of --apply stand: drop what it replaced
+    #[arg(long, value_name = "RUN")]
+    pub confirm: Option<RunId>,
+    /// List the runs of --apply that this host remembers
+    #[arg(long)]
+    pub runs: bool,
     /// Only this component; may be repeated
-    #[arg(long, value_name = "NAME", value_parser = component_name)]
+    #[arg(long, value_name = "NAME", value_parser = component_name, conflicts_with_all = ["undo", "confirm", "runs"])]
     pub component: Vec<String>,
     /// Only what matches; may be repeated
-    #[arg(long, value_name = "GLOB", value_parser = glob())]
+    #[arg(long, value_name = "GLOB", value_parser = glob(), conflicts_with_all = ["apply", "undo", "confirm", "runs"])]
     pub include: Vec<String>,
     /// Leave out what matches; may be repeated
-    #[arg(long, value_name = "GLOB", value_parser = glob())]
+    #[arg(long, value_name = "GLOB", value_parser = glob(), conflicts_with_all = ["apply", "undo", "confirm", "runs"])]
     pub exclude: Vec<String>,
     /// Rewrite what differs from the backup
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["undo", "confirm", "runs"])]
     pub overwrite: bool,
     /// Delete what the backup does not hold
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["apply", "undo", "confirm", "runs"])]
     pub delete: bool,
     /// Answer every question with yes
     #[arg(long)]
     pub yes: bool,
     /// Show what would be done, touch nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["undo", "confirm", "runs"])]
     pub dry_run: bool,
 }
 
@@ -265,6 +286,24 @@ impl Restore {
         }
         Ok(())
     }
+}
+
+/// Compare the living services with a backup
+///
+/// Object by object and count by count. Exit code 0: all is there as it was captured; 3: something differs, or a
+/// component could not be compared because the configuration does not have it.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  ccbackup check
+  ccbackup check 20260117 --component postgres")]
+pub struct Check {
+    /// Backup: an id, the beginning of one, or `latest`
+    #[arg(value_name = "ID", default_value = BackupRef::LATEST)]
+    pub id: BackupRef,
+    /// Only this component; may be repeated
+    #[arg(long, value_name = "NAME", value_parser = component_name)]
+    pub component: Vec<String>,
 }
 
 /// Make, list and export keys

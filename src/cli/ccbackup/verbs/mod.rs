@@ -1,6 +1,8 @@
 //! The verbs of `ccbackup`: each turns its arguments into calls of `engine` and prints what comes back.
 
+mod apply;
 mod cat;
+mod check;
 mod completions;
 mod create;
 mod demo;
@@ -33,6 +35,7 @@ pub fn dispatch(cli: Cli, context: &Context) -> Result<u8> {
         Command::Find(args) => find::find(&args, context),
         Command::Cat(args) => cat::cat(&args, context),
         Command::Verify(args) => verify::verify(&args, context),
+        Command::Check(args) => check::check(&args, context),
         Command::Restore(args) => restore::restore(&args, context),
         Command::Key(args) => key::key(&args, context),
         Command::Demo(args) => demo::demo(&args, context, dispatch),

@@ -1,8 +1,11 @@
 //! `ccbackup restore`.
 
+use std::path::Path;
+
 use rustix::fs::Mode;
 use rustix::process::umask;
 
+use super::apply;
 use crate::cli::ccbackup::args::Restore;
 use crate::cli::ccbackup::session;
 use crate::cli::{Context, DAMAGE_FOUND, DONE_WITH_PROBLEMS, Terminal, human_bytes, shown, with_next};
@@ -15,9 +18,19 @@ const SHOWN_PATHS: usize = 20;
 
 pub(super) fn restore(args: &Restore, context: &Context) -> Result<u8> {
     args.check()?;
+    match (&args.target, &args.undo, &args.confirm) {
+        (Some(target), ..) => into_folder(args, target, context),
+        (None, Some(run), _) => apply::undo(run, args.yes, context),
+        (None, None, Some(run)) => apply::confirm(run, args.yes, context),
+        (None, None, None) if args.runs => apply::runs(context),
+        (None, None, None) => apply::apply(args, context),
+    }
+}
+
+fn into_folder(args: &Restore, target: &Path, context: &Context) -> Result<u8> {
     let session = session::open(context)?;
     let id = session::resolve(context, &session, &args.id)?;
-    let target = context.absolute(&args.target);
+    let target = context.absolute(target);
     let options = RestoreOptions {
         components: args.component.clone(),
         selection: Selection::new(&args.include, &args.exclude)?,

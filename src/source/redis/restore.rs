@@ -1,0 +1,139 @@
+//! Fills a living cluster key by key: each to the master that has its slot.
+//!
+//! A cluster takes no `REPLICAOF`. `RESTORE` is not one step: what is cut short is begun anew, and replaces what it had done.
+
+use std::io::Read as _;
+
+use super::client::{Client, Login};
+use super::cluster::Topology;
+use super::compare::{Found, Records};
+use super::rdb::crc64;
+use super::reply::Reply;
+use super::server::Server;
+use super::slots::slot;
+use crate::error::{Context as _, Error, Kind, Result};
+use crate::monitor::Monitor;
+
+/// Commands of one connection whose answers are not read yet.
+const AHEAD: usize = 64;
+/// Bytes of them.
+const AHEAD_BYTES: u64 = 1 << 20;
+
+/// A master that is being filled.
+struct Filling<'a> {
+    client: Client<'a>,
+    waiting: usize,
+    bytes: u64,
+}
+
+/// Whether all went to its place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Filled {
+    Whole,
+    /// A slot has moved meanwhile: begin again.
+    Moved,
+}
+
+/// Restores all records that have not expired at `now`. `versions` are those of the RDBs that `records` come from.
+pub(super) fn restore(
+    topology: &Topology,
+    login: &Login,
+    records: &mut Records,
+    versions: &[u32],
+    now: i64,
+    monitor: &dyn Monitor,
+) -> Result<Filled> {
+    let open = |address: &str| {
+        let client = Server::at(address, login)?.connect(monitor)?;
+        Ok(Filling { client, waiting: 0, bytes: 0 })
+    };
+    let mut masters = topology.masters.iter().map(|shard| open(&shard.address)).collect::<Result<Vec<_>>>()?;
+    while let Some(found) = records.next()? {
+        let head = &found.0.head;
+        if head.database != 0 {
+            let message =
+                format!("the backup has keys in database {}, and a cluster has database 0 alone", head.database);
+            return Err(Error::failed(message));
+        }
+        if head.expires.is_some_and(|at| at <= now) {
+            continue;
+        }
+        let owner = topology.owner(slot(&head.key)).ok_or_else(|| Error::failed("a slot belongs to no master"))?;
+        let version = versions.get(found.1).copied().unwrap_or_default();
+        let filling = &mut masters[owner];
+        filling.send(records, &found, version)?;
+        monitor.advance(found.0.value.length(), 0);
+        monitor.check()?;
+        if (filling.waiting >= AHEAD || filling.bytes >= AHEAD_BYTES) && filling.settle()? == Filled::Moved {
+            return Ok(Filled::Moved);
+        }
+    }
+    for mut filling in masters {
+        if filling.settle()? == Filled::Moved {
+            return Ok(Filled::Moved);
+        }
+    }
+    Ok(Filled::Whole)
+}
+
+impl Filling<'_> {
+    /// `RESTORE key ms payload REPLACE ABSTTL`; the payload is type, value, version and checksum.
+    fn send(&mut self, records: &Records, found: &Found, version: u32) -> Result<()> {
+        let head = &found.0.head;
+        let length = found.0.value.length() + 11;
+        let expires = head.expires.unwrap_or(0).to_string();
+        let mut bytes = b"*6\r\n$7\r\nRESTORE\r\n".to_vec();
+        for word in [head.key.as_slice(), expires.as_bytes()] {
+            bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            bytes.extend_from_slice(word);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(format!("${length}\r\n").as_bytes());
+        let mut checksum = crc64(0, &[head.kind]);
+        bytes.push(head.kind);
+        let mut value = records.open(found)?;
+        let mut piece = vec![0; 64 * 1024];
+        loop {
+            let count = value.read(&mut piece).doing("cannot read a value")?;
+            if count == 0 {
+                break;
+            }
+            checksum = crc64(checksum, &piece[..count]);
+            bytes.extend_from_slice(&piece[..count]);
+            if bytes.len() > 1 << 20 {
+                self.client.send(&bytes)?;
+                bytes.clear();
+            }
+        }
+        let version = u16::try_from(version).unwrap_or(u16::MAX).to_le_bytes();
+        checksum = crc64(checksum, &version);
+        bytes.extend_from_slice(&version);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes.extend_from_slice(b"\r\n$7\r\nREPLACE\r\n$6\r\nABSTTL\r\n");
+        self.client.send(&bytes)?;
+        self.waiting += 1;
+        self.bytes += length;
+        Ok(())
+    }
+
+    /// Reads all answers.
+    fn settle(&mut self) -> Result<Filled> {
+        let mut filled = Filled::Whole;
+        for _ in 0..std::mem::take(&mut self.waiting) {
+            match self.client.answer()? {
+                Reply::Refused(refusal) if matches!(refusal.code(), "MOVED" | "ASK" | "TRYAGAIN") => {
+                    filled = Filled::Moved
+                }
+                Reply::Refused(refusal) if refusal.0.contains("version or checksum") => {
+                    let message =
+                        format!("the server at {} cannot take values of a newer version", self.client.address());
+                    return Err(Error::new(Kind::Version, message).because(refusal.into_error("RESTORE")));
+                }
+                Reply::Refused(refusal) => return Err(refusal.into_error("RESTORE")),
+                _ => {}
+            }
+        }
+        self.bytes = 0;
+        Ok(filled)
+    }
+}
