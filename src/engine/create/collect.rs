@@ -91,7 +91,7 @@ impl<'a> Collector<'a> {
             monitor.check()?;
             match slot {
                 Slot::Kept(kept) => self.kept(&kept)?,
-                Slot::Batch(packed) => self.batch(packed.recv().map_err(threads::died)??)?,
+                Slot::Batch(packed) => self.batch(packed.recv().map_err(threads::died)??, monitor)?,
                 Slot::Large(parts) => self.large(&parts, monitor)?,
                 Slot::Problem(problem) => self.problems.add(problem),
                 Slot::LeftOut(left_out) => self.left_out = left_out,
@@ -104,7 +104,8 @@ impl<'a> Collector<'a> {
         monitor.check()
     }
 
-    fn batch(&mut self, packed: Packed) -> Result<()> {
+    fn batch(&mut self, packed: Packed, monitor: &dyn Monitor) -> Result<()> {
+        packed.notes.iter().for_each(|note| monitor.note(&format!("{}: {note}", self.spec.name)));
         let place = self.place();
         for frame in &packed.frames {
             self.put(frame)?;
@@ -126,7 +127,7 @@ impl<'a> Collector<'a> {
                     chunks.extend(more);
                 }
                 LargePart::Again => chunks.clear(),
-                LargePart::Link(packed) => return self.batch(packed),
+                LargePart::Link(packed) => return self.batch(packed, monitor),
                 LargePart::Done(done) => {
                     let LargeDone { line, problems, bytes_read } = *done;
                     self.bytes_read += bytes_read;

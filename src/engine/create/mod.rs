@@ -8,6 +8,7 @@ mod base;
 mod capture;
 mod collect;
 mod component;
+mod database;
 mod frames;
 mod join;
 mod known;
