@@ -23,7 +23,7 @@ mod values;
 pub use discover::discover;
 pub use kinds::{
     ChromemConfig, CommandConfig, ContextcoreConfig, Databases, FilesConfig, PostgresConfig, PostgresUrl, RedisAddress,
-    RedisConfig, SourceConfig, SqliteConfig,
+    RedisConfig, SourceConfig, SqliteConfig, SqliteReading,
 };
 pub use load::{FILE_NAME, Lookup, load, parse};
 pub use render::{Rendering, render};

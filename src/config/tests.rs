@@ -162,7 +162,7 @@ fn components_must_be_named_well_and_once() {
 #[test]
 fn a_kind_that_is_not_built_is_named_before_its_keys() {
     let (message, _) = refused("[[component]]\nname = \"g\"\nkind = \"grafana\"\nurl = \"http://localhost:3000\"\n");
-    assert!(message.ends_with(":3: kind `grafana` is not built yet; kinds built: files"), "{message}");
+    assert!(message.ends_with(":3: kind `grafana` is not built yet; kinds built: files, sqlite, postgres, redis, chromem, contextcore, command"), "{message}");
     assert_eq!(refused("[[component]]\nname = \"g\"\nkind = \"file\"\n").1, "did you mean `files`?");
 }
 
@@ -662,4 +662,29 @@ fn what_is_found_cannot_write_lines_of_its_own() {
         comments: &comments,
     };
     assert!(read(&render(&wanted).unwrap()).is_ok());
+}
+
+#[test]
+fn databases_are_named_by_one_glob_or_several_and_read_in_trees_when_that_is_said() {
+    let config = |keys: &str| {
+        read(&format!("[[component]]\nname = \"x\"\nkind = {keys}\n")).map(|c| c.components[0].source.clone())
+    };
+    let sqlite =
+        |paths: &[&str]| SourceConfig::Sqlite(SqliteConfig { path: paths.iter().map(PathBuf::from).collect() });
+    assert_eq!(config("\"sqlite\"\npath = \"data/*.db\"").unwrap(), sqlite(&["/site/data/*.db"]));
+    assert_eq!(
+        config("\"sqlite\"\npath = [\"~/a.db\", \"/b/**/*.db\"]").unwrap(),
+        sqlite(&["/home/me/a.db", "/b/**/*.db"])
+    );
+    for wrong in ["\"sqlite\"", "\"sqlite\"\npath = []", "\"sqlite\"\npath = \"a[\"", "\"sqlite\"\npath = 1"] {
+        assert_eq!(config(wrong).unwrap_err().kind(), Kind::Usage, "{wrong}");
+    }
+    let reading = |word: &str| match config(&format!("\"files\"\npaths = [\"a\"]\n{word}"))? {
+        SourceConfig::Files(files) => Ok(files.sqlite),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(reading("").unwrap(), SqliteReading::Online);
+    assert_eq!(reading("sqlite = \"online\"").unwrap(), SqliteReading::Online);
+    assert_eq!(reading("sqlite = \"read\"").unwrap(), SqliteReading::Read);
+    assert!(reading("sqlite = \"copy\"").unwrap_err().one_line().contains("\"online\" or \"read\""));
 }

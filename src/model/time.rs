@@ -22,6 +22,14 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
+    /// The next one.
+    pub(crate) fn next(self) -> Self {
+        match self.nanoseconds {
+            999_999_999.. => Self { seconds: self.seconds.saturating_add(1), nanoseconds: 0 },
+            n => Self { nanoseconds: n + 1, ..self },
+        }
+    }
+
     /// Appends the decimal form.
     pub(crate) fn push(self, out: &mut Vec<u8>) {
         let (whole, nanoseconds) = match (self.seconds, self.nanoseconds) {

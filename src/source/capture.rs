@@ -26,6 +26,8 @@ pub struct Tree {
     pub paths: Vec<PathBuf>,
     /// What is left out.
     pub rules: ExcludeRules,
+    /// A database of SQLite that is in use is captured as one state, without the files that belong to it.
+    pub databases: bool,
 }
 
 /// Objects of a service, in tree order (FORMAT.md §6): as paths are compared, folders before what they hold. The engine adds the

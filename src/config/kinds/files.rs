@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::section::KindSection;
 use crate::config::rules::ExcludeRules;
-use crate::config::text::list;
-use crate::error::Result;
+use crate::config::text::{list, quote};
+use crate::error::{Error, Result};
 use crate::model::escape_path;
 
 /// Keys of `kind = "files"`.
@@ -18,18 +18,44 @@ pub struct FilesConfig {
     pub paths: Vec<PathBuf>,
     /// What is left out.
     pub rules: ExcludeRules,
+    /// How databases of SQLite that are in use are captured.
+    pub sqlite: SqliteReading,
+}
+
+/// `sqlite = "…"`: how a database of SQLite that is in use is captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SqliteReading {
+    /// As one state, without the files that belong to it.
+    #[default]
+    Online,
+    /// As any other file.
+    Read,
+}
+
+impl std::str::FromStr for SqliteReading {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "online" => Ok(Self::Online),
+            "read" => Ok(Self::Read),
+            _ => Err(Error::usage(format!("`sqlite` is {text:?}, and must be \"online\" or \"read\""))),
+        }
+    }
 }
 
 impl FilesConfig {
     pub(super) const KEYS: &'static [&'static str] =
-        &["paths", "exclude", "exclude_caches", "exclude_if_present", "one_file_system"];
+        &["paths", "exclude", "exclude_caches", "exclude_if_present", "one_file_system", "sqlite"];
 
     pub(super) fn read(section: &KindSection<'_>) -> Result<Self> {
         let paths = section.paths("paths")?;
         if paths.is_empty() {
             return Err(section.lacks("paths"));
         }
-        Ok(Self { paths, rules: section.rules()? })
+        let sqlite = section.parsed("sqlite", str::parse)?.unwrap_or_default();
+        Ok(Self { paths, rules: section.rules()?, sqlite })
     }
 
     pub(super) fn render(&self, path: &dyn Fn(&Path) -> Result<String>) -> Result<Vec<(String, String)>> {
@@ -45,6 +71,9 @@ impl FilesConfig {
             if *value {
                 lines.push((key.to_owned(), "true".to_owned()));
             }
+        }
+        if self.sqlite == SqliteReading::Read {
+            lines.push(("sqlite".to_owned(), quote("read")));
         }
         Ok(lines)
     }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 
 use super::known::KnownContent;
 use crate::archive::tar;
@@ -16,6 +17,8 @@ pub(super) struct CaptureContext<'a> {
     pub(super) backup: &'a BackupId,
     pub(super) names: Names,
     pub(super) known: KnownContent<'a>,
+    /// Where pages of databases may be kept sealed for a moment; none when databases are read as other files.
+    pub(super) databases: Option<&'a Path>,
 }
 
 /// An entry as it was captured.
@@ -25,6 +28,8 @@ pub(super) struct Captured {
     /// Not something else that has its name now.
     pub(super) is_the_one_found: bool,
     pub(super) bytes_read: u64,
+    /// It is one state of a database, and nothing of what belongs to that is needed.
+    pub(super) is_one_state: bool,
 }
 
 /// What was not captured whole is looked at again by the next backup, whatever its timestamps say: there is no inode 0

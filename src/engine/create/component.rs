@@ -61,6 +61,7 @@ pub(super) fn start_walk(tree: &Tree, options: &CreateOptions) -> Result<Walk> {
         exclude_if_present: rules.exclude_if_present.clone(),
         one_file_system: rules.one_file_system,
         skip_identities: options.skip_identities.clone(),
+        databases: tree.databases,
         threads: options.threads,
     };
     walk(&tree.paths, options)
@@ -145,7 +146,8 @@ pub(super) fn capture(
     let last_segments = last.map(|l| l.copy.last_segments()).transpose()?;
     let mut collector = Collector::new(spec, options, staging, local.create(&host.disk)?, last_segments)?;
     let known = KnownContent::new(last);
-    let capture = CaptureContext { backup: staging.id(), names: Names::system(), known };
+    let databases = matches!(&captured, Captured::Tree(tree) if tree.databases).then(|| scratch.path());
+    let capture = CaptureContext { backup: staging.id(), names: Names::system(), known, databases };
     let (referenced, facts) = match (walk, captured) {
         (Some(walk), _) => {
             let join = |slots: &_, work: &_, _: &_| Ok(join::join(walk, last, slots, work)?);
@@ -234,7 +236,7 @@ fn serve(
             },
             recv(work) -> work => match work {
                 Ok(Work::Batch(items, reply)) => drop(reply.send(packer.pack(items, monitor))),
-                Ok(Work::Large(job, parts)) if job.name.as_ref().is_some_and(|name| name.first().is_some()) => {
+                Ok(Work::Large(job, parts)) if job.has_no_content() => {
                     let packed = packer.pack(vec![BatchItem::Read(job)], monitor);
                     drop(parts.send(packed.map(LargePart::Link)));
                 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 
 use super::base::LastIndex;
+use super::database::left_out;
 use super::links::{Name, Verdict};
 use super::previous::LastLines;
 use super::stream::LARGE_FILE_BYTES;
-use super::work::{BatchItem, Job, Kept, Slot, Work};
+use super::work::{BatchItem, DatabasePart, Job, Kept, Slot, Work};
 use crate::archive::frame::TARGET_FRAME_BYTES;
 use crate::error::Result;
 use crate::model::{BackupId, Entry, EntryPath, Fields, Timestamp};
@@ -34,6 +35,7 @@ pub(super) fn join(
     let mut joiner = Joiner {
         lines: LastLines::new(last)?,
         links: HashMap::new(),
+        databases: HashMap::new(),
         batch: Vec::new(),
         batch_bytes: 0,
         batch_entries: 0,
@@ -69,6 +71,8 @@ struct Joiner<'a> {
     lines: LastLines<'a>,
     /// Files with several names, by device and inode, until all names were seen.
     links: HashMap<(u64, u64), Linked>,
+    /// Databases that are in use; none for those that are as they were.
+    databases: HashMap<EntryPath, Option<Verdict>>,
     batch: Vec<BatchItem>,
     batch_bytes: u64,
     batch_entries: u64,
@@ -80,13 +84,21 @@ struct Joiner<'a> {
 
 impl Joiner<'_> {
     fn entry(&mut self, found: Found) -> Result<bool> {
+        let mut part = None;
+        if let Some(known) = found.database().and_then(|path| self.databases.get(&path)) {
+            let Some(verdict) = known else { return Ok(self.slots.send(Slot::Note(left_out(&found))).is_ok()) };
+            part = Some(DatabasePart::Companion(Name::after(Some(verdict.clone())).0));
+        }
         let name = self.name_of(&found);
         let previous = self.lines.find(&found.path)?;
         // A hard link to something that is being captured just now cannot be kept as it is.
         let first = name.as_ref().map_or(Some(None), Name::known_first);
         if let Some(first) = first.as_ref().filter(|_| previous)
-            && self.keep_if_unchanged(&found.stat, first.as_ref())
+            && self.keep_if_unchanged(&found, first.as_ref())
         {
+            if found.is_database_in_use() {
+                self.databases.insert(found.path.clone(), None);
+            }
             if let Some(name) = name {
                 name.stands(first.as_ref().unwrap_or(&found.path));
             }
@@ -97,8 +109,13 @@ impl Joiner<'_> {
         let previous = if previous { self.lines.entry() } else { None };
         let stat = &found.stat;
         let is_link = matches!(first, Some(Some(_)));
-        let content = if stat.kind == FileKind::File && !is_link { stat.size } else { 0 };
-        let job = Box::new(Job { found, previous, name });
+        let content = if stat.kind == FileKind::File && !is_link { found.content_bytes() } else { 0 };
+        if found.is_database_in_use() {
+            let (duty, verdict) = Name::after(None);
+            self.databases.insert(found.path.clone(), Some(verdict));
+            part = Some(DatabasePart::Database(duty));
+        }
+        let job = Box::new(Job { found, previous, name, part });
         if content >= LARGE_FILE_BYTES {
             return Ok(self.flush() && self.large(job));
         }
@@ -131,11 +148,11 @@ impl Joiner<'_> {
     }
 
     /// Takes the line that was read last over, if nothing says that its entry has changed.
-    fn keep_if_unchanged(&mut self, stat: &Stat, link_to: Option<&EntryPath>) -> bool {
+    fn keep_if_unchanged(&mut self, found: &Found, link_to: Option<&EntryPath>) -> bool {
         // A line that is not in our form costs no more than reading its entry again.
         let Some((last, line)) = self.lines.line() else { return false };
         let Some(fields) = Fields::as_written(line) else { return false };
-        if !is_unchanged(&fields, stat, link_to, last) || !last.volumes.hold(&fields) {
+        if !is_unchanged(&fields, found, link_to, last) || !last.volumes.hold(&fields) {
             return false;
         }
         if !last.accepted && Entry::parse_line(line).is_err() {
@@ -189,11 +206,14 @@ const FILE_SLACK: Duration = Duration::from_secs(60);
 const SLACK: Duration = Duration::from_secs(2);
 
 /// Same type, metadata, size, mtime, ctime and inode, and timestamps old enough to be believed.
-fn is_unchanged(line: &Fields<'_>, stat: &Stat, link_to: Option<&EntryPath>, last: &LastIndex) -> bool {
+fn is_unchanged(line: &Fields<'_>, found: &Found, link_to: Option<&EntryPath>, last: &LastIndex) -> bool {
+    let stat = &*found.stat_of_content();
+    // The size of a database includes what still lies in its log.
+    let same_size = |size| size == Some(stat.size) || found.is_database_in_use();
     let same_kind = match (line.kind, link_to, stat.kind) {
         ("hardlink", Some(first), _) => line.target.as_deref() == Some(&*first.escaped()),
         ("hardlink", None, _) | (_, Some(_), _) => false,
-        ("file", None, FileKind::File) => line.size == Some(stat.size) && line.unsettled.is_none() && !last.rehash,
+        ("file", None, FileKind::File) => same_size(line.size) && line.unsettled.is_none() && !last.rehash,
         ("dir", None, FileKind::Dir) | ("symlink", None, FileKind::Symlink) | ("fifo", None, FileKind::Fifo) => true,
         ("char", None, FileKind::Char) | ("block", None, FileKind::Block) => line.device == Some(stat.rdev),
         _ => false,

@@ -11,10 +11,11 @@ use crossbeam_channel::Sender;
 use super::capture::{
     CaptureContext, Captured, accepted, changed, distrust, file_entry, may_be_stub, problem_of, says_the_same,
 };
+use super::database;
 use super::frames::{Frames, Halt, append_extent};
 use super::links::Name;
-use super::stream::{ChunkSizes, Chunker, StoredStream};
-use super::work::{FrameTasks, IndexLine, Job, LargeDone, LargePart};
+use super::stream::{ChunkSizes, Chunker, ReadAt, StoredStream};
+use super::work::{DatabasePart, FrameTasks, IndexLine, Job, LargeDone, LargePart};
 use crate::archive::frame::Compressor;
 use crate::archive::tar;
 use crate::error::Result;
@@ -43,8 +44,8 @@ impl<'a, 'p> LargeFile<'a, 'p> {
 
     /// Runs to the end or until nobody listens.
     pub(super) fn capture(mut self, job: Job) {
-        let Job { found, previous, name } = job;
-        let done = match self.capture_content(&found, previous, name) {
+        let Job { found, previous, name, part } = job;
+        let done = match self.capture_content(&found, previous, name, part) {
             Ok(done) => Ok(done),
             Err(Halt::Failed(error)) => Err(error),
             // A member that was begun is ended all the same: tar needs every byte that its header promises.
@@ -62,6 +63,7 @@ impl<'a, 'p> LargeFile<'a, 'p> {
         found: &Found,
         previous: Option<(Vec<u8>, Entry)>,
         name: Option<Name>,
+        part: Option<DatabasePart>,
     ) -> Result<LargeDone, Halt> {
         let (file, stat) = found.open()?;
         let is_the_one_found = stat.is_same_file(&found.stat);
@@ -70,9 +72,17 @@ impl<'a, 'p> LargeFile<'a, 'p> {
         loop {
             attempt += 1;
             let mut problems = Vec::new();
-            let stat = found.stat_again(&file)?;
+            let mut stat = found.stat_again(&file)?;
+            let (mut state, mut only_read) = (None, None);
+            if let Some(scratch) = self.context.databases.filter(|_| database::is_in_use(found, &file, attempt == 2)) {
+                match database::snapshot(found, &file, scratch) {
+                    Ok((snapshot, of_state)) => (state, stat) = (Some(snapshot), of_state),
+                    Err(e) => only_read = Some(database::only_read(found, &e)),
+                }
+            }
             let (mut entry, regions) = file_entry(found, &file, &stat, self.context, &mut problems)?;
-            let mut stream = StoredStream::new(&file, stat.size, regions.as_deref());
+            let content: &dyn ReadAt = state.as_ref().map_or(&file, |snapshot| snapshot);
+            let mut stream = StoredStream::new(content, stat.size, regions.as_deref());
             bytes_read += stream.length();
             let pieces = may_be_stub(&entry)
                 && ChunkSizes::for_length(stream.length()).is_some()
@@ -82,7 +92,13 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             } else {
                 self.store_inline(&mut entry, &mut stream)?;
             }
-            let trouble = trouble_of(&mut stream, &stat, found, &file)?;
+            let trouble = match &state {
+                Some(snapshot) => {
+                    stream.fault(found)?.or(snapshot.finish().err().map(|e| changed(found, &e.one_line())))
+                }
+                None => trouble_of(&mut stream, &stat, found, &file)?,
+            };
+            let trouble = only_read.or(trouble);
             if trouble.is_some() && attempt == 1 {
                 self.frames.end_frame()?;
                 self.frames.send(Ok(LargePart::Again))?;
@@ -98,7 +114,14 @@ impl<'a, 'p> LargeFile<'a, 'p> {
             if !problems.is_empty() {
                 distrust(&mut entry);
             }
-            let Captured { entry, .. } = accepted(Captured { entry, is_the_one_found, bytes_read })?;
+            let Captured { entry, .. } =
+                accepted(Captured { entry, is_the_one_found, bytes_read, is_one_state: state.is_some() })?;
+            if let Some(DatabasePart::Database(duty)) = part
+                && state.is_some()
+                && problems.is_empty()
+            {
+                duty.stands(&found.path);
+            }
             if let Some(name) = name.filter(|_| is_the_one_found) {
                 name.stands(&found.path);
             }

@@ -3,22 +3,26 @@
 //! Offsets are relative to where the batch will begin in the archive; the writer, which alone knows that place, moves
 //! them. An extent or home of the backup being made is such a relative one.
 
+use std::fs::File;
 use std::io;
+use std::path::Path;
 
 use super::capture::{
     CaptureContext, Captured, accepted, capture_other, changed, distrust, file_entry, may_be_stub, problem_of,
     says_the_same,
 };
+use super::database;
 use super::known::MIN_REFERENCED_BYTES;
 use super::links::Name;
 use super::stream::{LARGE_FILE_BYTES, StoredStream};
-use super::work::{BatchItem, IndexLine, Job, Packed, PackedFrame};
+use super::work::{BatchItem, DatabasePart, IndexLine, Job, Packed, PackedFrame};
 use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
 use crate::archive::tar;
-use crate::error::Result;
+use crate::error::{Context as _, Error, Result};
 use crate::model::{Digest, Entry, EntryKind, Extent, Problem};
 use crate::monitor::Monitor;
 use crate::source::files::{FileKind, Found};
+use crate::source::sqlite;
 
 /// Packs batches; reuses its buffers and compression context.
 #[derive(Debug)]
@@ -76,7 +80,11 @@ impl<'a> Packer<'a> {
 
     /// Captures one entry; returns the bytes read. Whatever goes wrong with it becomes a problem, not an error.
     fn capture(&mut self, job: Job, packed: &mut Packed) -> Result<u64> {
-        let Job { found, previous, name } = job;
+        if job.is_left_out() {
+            packed.notes.push(database::left_out(&job.found));
+            return Ok(0);
+        }
+        let Job { found, previous, name, part } = job;
         let first = name.as_ref().and_then(Name::first);
         let start = self.raw.len();
         let problems = packed.problems.len();
@@ -85,10 +93,10 @@ impl<'a> Packer<'a> {
         } else {
             capture_other(&found, first.clone(), self.context, &mut packed.problems).map(|(entry, same)| {
                 tar::write_member_header(&entry, &mut self.raw);
-                Captured { entry, is_the_one_found: same, bytes_read: 0 }
+                Captured { entry, is_the_one_found: same, bytes_read: 0, is_one_state: false }
             })
         };
-        let Captured { mut entry, is_the_one_found, bytes_read } = match outcome.and_then(accepted) {
+        let Captured { mut entry, is_the_one_found, bytes_read, is_one_state } = match outcome.and_then(accepted) {
             Ok(captured) => captured,
             Err(error) => {
                 self.raw.truncate(start);
@@ -99,6 +107,12 @@ impl<'a> Packer<'a> {
         };
         if packed.problems.len() > problems {
             distrust(&mut entry);
+        }
+        if let Some(DatabasePart::Database(duty)) = part
+            && is_one_state
+            && packed.problems.len() == problems
+        {
+            duty.stands(&found.path);
         }
         // Another file under this name does not stand for the names of the one that was found.
         if let Some(name) = name.filter(|_| is_the_one_found) {
@@ -149,9 +163,20 @@ impl<'a> Packer<'a> {
 
     /// One reading: the entry with its member in the buffer, and what was wrong with it.
     fn read_file(&mut self, found: &Found, problems: &mut Vec<Problem>) -> io::Result<(Captured, Option<Problem>)> {
+        let start = self.raw.len();
+        let known = problems.len();
         let (file, mut stat) = found.open()?;
         let is_the_one_found = stat.is_same_file(&found.stat);
         let mut trouble = None;
+        let is_database = found.is_database_in_use();
+        if let Some(scratch) = self.context.databases.filter(|_| is_database) {
+            match self.read_state(found, &file, scratch, problems) {
+                Ok(entry) => return Ok((state_of(entry, is_the_one_found), None)),
+                Err(e) => trouble = Some(database::only_read(found, &e)),
+            }
+            self.raw.truncate(start);
+            problems.truncate(known);
+        }
         if stat.size > LARGE_FILE_BYTES {
             let detail = format!("it grew to {} bytes while the backup ran; its beginning was stored", stat.size);
             trouble = Some(changed(found, &detail));
@@ -168,7 +193,22 @@ impl<'a> Packer<'a> {
         if trouble.is_none() && fault.is_none() && !stat.same_content(&found.stat_again(&file)?) {
             trouble = Some(changed(found, "it was written to while it was read, twice"));
         }
-        let trouble = trouble.or(fault);
+        let mut trouble = trouble.or(fault);
+        // What was not known to be in use may be so now.
+        let is_database = !is_database && sqlite::is_database(&self.raw[content_start..]);
+        if let Some(scratch) = self.context.databases.filter(|_| is_database)
+            && database::is_in_use(found, &file, trouble.is_some())
+        {
+            let read = self.raw.split_off(start);
+            let known = problems.len();
+            match self.read_state(found, &file, scratch, problems) {
+                Ok(entry) => return Ok((state_of(entry, is_the_one_found), None)),
+                Err(e) => trouble = Some(database::only_read(found, &e)),
+            }
+            self.raw.truncate(start);
+            self.raw.extend_from_slice(&read);
+            problems.truncate(known);
+        }
         let digest = Digest::of(&self.raw[content_start..]);
         self.raw.resize(content_start + length + tar::padding(content_bytes), 0);
         if let EntryKind::File { sha256, extents, unsettled, .. } = &mut entry.kind {
@@ -181,7 +221,33 @@ impl<'a> Packer<'a> {
                 length: content_bytes,
             });
         }
-        Ok((Captured { entry, is_the_one_found, bytes_read: content_bytes }, trouble))
+        Ok((Captured { entry, is_the_one_found, bytes_read: content_bytes, is_one_state: false }, trouble))
+    }
+
+    /// One state of a database that is in use, with its member in the buffer.
+    fn read_state(&mut self, found: &Found, file: &File, scratch: &Path, problems: &mut Vec<Problem>) -> Result<Entry> {
+        let (snapshot, stat) = database::snapshot(found, file, scratch)?;
+        if stat.size > LARGE_FILE_BYTES {
+            return Err(Error::failed(format!("it grew to {} bytes while the backup ran", stat.size)));
+        }
+        let entry = file_entry(found, file, &stat, self.context, problems);
+        let (mut entry, _) = entry.doing("its attributes cannot be read")?;
+        let content_bytes = tar::write_member_header(&entry, &mut self.raw);
+        let content_start = self.raw.len();
+        let mut stream = StoredStream::new(&snapshot, stat.size, None);
+        stream.append_to(&mut self.raw);
+        if let Some(fault) = stream.fault(found).doing("it cannot be read")? {
+            return Err(Error::failed(fault.detail));
+        }
+        snapshot.finish()?;
+        let content_end = self.raw.len();
+        self.raw.resize(content_end + tar::padding(content_bytes), 0);
+        if let EntryKind::File { sha256, extents, .. } = &mut entry.kind {
+            *sha256 = Digest::of(&self.raw[content_start..content_end]);
+            let offset = self.before + content_start as u64;
+            extents.push(Extent { backup: self.context.backup.clone(), volume: 0, offset, length: content_bytes });
+        }
+        Ok(entry)
     }
 
     /// Replaces the member by a stub when the chain holds the content already.
@@ -210,4 +276,9 @@ impl<'a> Packer<'a> {
         }
         Ok(entry)
     }
+}
+
+fn state_of(entry: Entry, is_the_one_found: bool) -> Captured {
+    let bytes_read = entry.size();
+    Captured { entry, is_the_one_found, bytes_read, is_one_state: true }
 }

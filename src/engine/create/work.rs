@@ -40,6 +40,29 @@ pub(super) struct Job {
     pub(super) previous: Option<(Vec<u8>, Entry)>,
     /// For a file with several names.
     pub(super) name: Option<Name>,
+    /// For a database that is in use and what belongs to it.
+    pub(super) part: Option<DatabasePart>,
+}
+
+/// What an entry has to do with a database that is in use.
+#[derive(Debug)]
+pub(super) enum DatabasePart {
+    /// It is one: says so when it was captured as one state.
+    Database(Name),
+    /// It belongs to one: is left out when that was captured as one state.
+    Companion(Name),
+}
+
+impl Job {
+    /// It is another name of a file, or belongs to a database that was captured as one state. Waits for the verdict.
+    pub(super) fn has_no_content(&self) -> bool {
+        self.name.as_ref().is_some_and(|name| name.first().is_some()) || self.is_left_out()
+    }
+
+    /// It belongs to a database that was captured as one state. Waits for the verdict.
+    pub(super) fn is_left_out(&self) -> bool {
+        matches!(&self.part, Some(DatabasePart::Companion(name)) if name.first().is_some())
+    }
 }
 
 /// A place in the order of the archive, filled by a worker.
@@ -62,6 +85,7 @@ pub(super) struct Packed {
     pub(super) frames: Vec<PackedFrame>,
     pub(super) lines: Vec<IndexLine>,
     pub(super) problems: Vec<Problem>,
+    pub(super) notes: Vec<String>,
     pub(super) bytes_read: u64,
 }
 

@@ -49,7 +49,7 @@ fn every_sort_of_store_is_captured_wiped_and_applied_as_it_was() {
                 assert_eq!(kinds(&plan(&source, &archive, false)), [ActionKind::Equal]);
                 fs::remove_dir_all(&store).unwrap();
                 assert_ne!(check(&source, &archive).differences, []);
-                assert_eq!(kinds(&plan(&source, &archive, false)), [ActionKind::Create, ActionKind::Manual]);
+                assert_eq!(kinds(&plan(&source, &archive, false)), [ActionKind::Create]);
                 assert!(!store.exists(), "{sort}: a plan changes nothing");
                 apply(&source, &archive, false, &dir.path().join("undo"), &Disk::default()).unwrap();
                 assert_eq!(picture(&store).len(), before.len());
@@ -150,7 +150,7 @@ fn another_store_is_replaced_only_when_told_and_comes_back_by_undo() {
     let refused = plan(&source, &archive, false);
     assert_eq!(refused.iter().filter(|action| action.kind == ActionKind::Conflict).count(), 2, "{refused:?}");
     let allowed = plan(&source, &archive, true);
-    let expected = [ActionKind::Create, ActionKind::Replace, ActionKind::Equal, ActionKind::Manual];
+    let expected = [ActionKind::Create, ActionKind::Replace, ActionKind::Equal];
     assert_eq!(kinds(&allowed), expected, "{allowed:?}");
     assert_eq!(picture(&store), changed);
     let notes = dir.path().join("undo");

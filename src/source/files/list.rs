@@ -14,10 +14,12 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::database::{is_journal, parts_of};
 use super::exclude::Exclude;
 use super::folder::{Folder, problem_kind};
 use super::listing::Listing;
 use super::ordered_queue::Done;
+use super::part::Part;
 use super::stat::{FileKind, Stat, UNKNOWN_TYPE};
 use crate::model::{MAX_PATH_BYTES, ProblemKind, escape_path};
 
@@ -42,6 +44,8 @@ pub(super) struct Rules {
     pub(super) one_file_system: bool,
     /// A handful, searched for every entry.
     pub(super) skip: Vec<(u64, u64)>,
+    /// Whether databases that are in use are told from other files.
+    pub(super) databases: bool,
 }
 
 /// A piece of work.
@@ -72,6 +76,8 @@ pub(super) struct Block {
 pub(super) struct Listed {
     pub(super) name: CString,
     pub(super) what: What,
+    /// Its part in a database that is in use.
+    pub(super) part: Option<Box<Part>>,
 }
 
 #[derive(Debug)]
@@ -101,7 +107,7 @@ pub(super) fn run(work: WalkTask, rules: &Rules, buffer: &mut Vec<u8>) -> Done<W
                 Err(e) => {
                     // The folder went away in the middle: each name that was seen is reported.
                     let fault = || What::Problem(problem_kind(&e), e.to_string());
-                    range.map(|i| Listed { name: listing.name(i).to_owned(), what: fault() }).collect()
+                    range.map(|i| Listed { name: listing.name(i).to_owned(), what: fault(), part: None }).collect()
                 }
             };
             Done { result: Block { folder, items, more: 0, left_out: None, problem: None }, cost: 1, more }
@@ -132,6 +138,9 @@ fn list(folder: Arc<Folder>, rules: &Rules, buffer: &mut Vec<u8>) -> Done<WalkTa
     {
         block.left_out = Some("the folder is a cache (CACHEDIR.TAG)".into());
         listing.keep_only(Some(tag));
+    }
+    if rules.databases && listing.may_have_databases {
+        listing.parts = parts_of(&folder, &fd, &listing);
     }
     let (count, held) = (listing.len(), listing.held_bytes());
     let listing = Arc::new(listing);
@@ -178,7 +187,7 @@ fn stat_names(
         };
         // Where the folder tells types, what is excluded needs no stat.
         if listing.kind(index).is_some_and(&mut excluded) {
-            items.push(Listed { name: name.to_owned(), what: EXCLUDED });
+            items.push(Listed { name: name.to_owned(), what: EXCLUDED, part: None });
             continue;
         }
         let length = folder.path_bytes.saturating_add(1 + name.count_bytes());
@@ -187,6 +196,9 @@ fn stat_names(
             What::Problem(ProblemKind::TooLong, detail)
         } else {
             match stat(fd, name) {
+                Err(Errno::NOENT) if rules.databases && is_journal(folder, fd, name) => {
+                    What::Note("journal of a SQLite database, gone with its transaction")
+                }
                 // It may be there all the time, by another name.
                 Err(Errno::NOENT) => {
                     What::Problem(ProblemKind::Vanished, "it was listed, and gone a moment later".to_owned())
@@ -208,7 +220,8 @@ fn stat_names(
                 }
             }
         };
-        items.push(Listed { name: name.to_owned(), what });
+        let part = if listing.parts.is_empty() { None } else { listing.part(index) };
+        items.push(Listed { name: name.to_owned(), what, part });
     }
     items
 }

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use rustix::fs::{FileType, RawDir};
 use rustix::io::Errno;
 
+use super::part::{Part, may_belong};
 use super::stat::FileKind;
 
 /// Bytes that are asked of a folder at a time.
@@ -18,6 +19,10 @@ pub(super) struct Listing {
     bytes: Vec<u8>,
     /// Where each starts, and its type where the folder tells.
     names: Vec<(usize, FileType)>,
+    /// A name may be that of a log of a database.
+    pub(super) may_have_databases: bool,
+    /// What belongs to databases that are in use, by index.
+    pub(super) parts: Vec<(usize, Part)>,
 }
 
 impl Listing {
@@ -40,6 +45,12 @@ impl Listing {
         self.names.get(index).and_then(|&(_, kind)| FileKind::of(kind))
     }
 
+    /// The part of a file in a database.
+    pub(super) fn part(&self, index: usize) -> Option<Box<Part>> {
+        let at = self.parts.binary_search_by_key(&index, |(at, _)| *at).ok()?;
+        self.parts.get(at).map(|(_, part)| Box::new(part.clone()))
+    }
+
     pub(super) fn find(&self, name: &CStr) -> Option<usize> {
         self.names.binary_search_by(|&(at, _)| name_at(&self.bytes, at).cmp(name)).ok()
     }
@@ -59,6 +70,7 @@ impl Listing {
                     let name = entry.file_name();
                     // A file system that lists a name with `/` is broken; such a name can neither be opened nor kept.
                     if !matches!(name.to_bytes(), b"" | b"." | b"..") && !name.to_bytes().contains(&b'/') {
+                        listing.may_have_databases |= may_belong(name.to_bytes());
                         listing.names.push((listing.bytes.len(), entry.file_type()));
                         listing.bytes.extend_from_slice(name.to_bytes_with_nul());
                     }

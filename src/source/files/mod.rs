@@ -6,15 +6,19 @@
 //! Open folders, finished listings and threads are bounded; memory does not grow with the number of files.
 //! Paths and their order: FORMAT.md §6.
 
+mod apply;
+mod database;
 mod descend;
 pub mod destination;
 mod exclude;
 mod folder;
+mod in_use;
 mod left_out;
 mod list;
 mod listing;
 mod names;
 mod ordered_queue;
+mod part;
 mod read;
 mod source;
 mod sparse;
@@ -31,6 +35,7 @@ pub use exclude::Exclude;
 pub use folder::problem_kind;
 pub use left_out::LeftOut;
 pub use names::Names;
+pub use part::Part;
 pub use source::FilesSource;
 pub use sparse::{MAX_REGIONS, data_regions};
 pub use stat::{FileKind, Stat};

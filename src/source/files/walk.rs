@@ -10,12 +10,14 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use super::database::in_use;
 use super::exclude::Exclude;
 use super::folder::{Folder, OpenFolders};
 use super::left_out::LeftOut;
 use super::list::{Block, Listed, Rules, WalkTask, What, judge, run};
 use super::ordered_queue::OrderedQueue;
-use super::stat::Stat;
+use super::part::Part;
+use super::stat::{FileKind, Stat};
 use crate::error::{Context as _, Error, Kind, Result, path_text};
 use crate::model::{EntryPath, MAX_PATH_BYTES, Problem, ProblemKind, escape_path};
 
@@ -32,6 +34,8 @@ pub struct WalkOptions {
     pub one_file_system: bool,
     /// Device and inode of what is left out: our own repository and state with all they hold, and our own keys.
     pub skip_identities: Vec<(u64, u64)>,
+    /// Tell databases of SQLite that are in use, and the files that belong to them, from others.
+    pub databases: bool,
     /// Threads that list ahead; 0 leaves all the work to the consumer.
     pub threads: usize,
 }
@@ -43,6 +47,8 @@ pub struct Found {
     pub path: EntryPath,
     /// Metadata at the time it was found.
     pub stat: Stat,
+    /// Its part in a database of SQLite that is in use.
+    pub part: Option<Box<Part>>,
     pub(super) folder: Arc<Folder>,
     pub(super) name: CString,
 }
@@ -127,6 +133,7 @@ pub fn walk(roots: &[PathBuf], options: WalkOptions) -> Result<Walk> {
         exclude_if_present: options.exclude_if_present.into_iter().map(no_nul).collect::<Result<_>>()?,
         one_file_system: options.one_file_system,
         skip: options.skip_identities.into_iter().collect(),
+        databases: options.databases,
     });
     let open_folders = Arc::new(OpenFolders::default());
     let mut found = Vec::with_capacity(roots.len());
@@ -143,7 +150,9 @@ pub fn walk(roots: &[PathBuf], options: WalkOptions) -> Result<Walk> {
         // Something may be mounted on a root itself.
         let stat = Stat::at_mounting(&*handle, name.as_c_str()).at("cannot stat", path)?;
         let (device, stat) = (stat.device, Stat { mounted: false, ..stat });
-        found.push((path, Root { shown, anchor, item: Listed { name, what: judge(stat, device, &rules) } }));
+        let part = (rules.databases && stat.kind == FileKind::File).then(|| in_use(&anchor, &*handle, &name)).flatten();
+        let item = Listed { what: judge(stat, device, &rules), name, part: part.map(Box::new) };
+        found.push((path, Root { shown, anchor, item }));
     }
     found.sort_by(|a, b| a.1.shown.cmp(&b.1.shown));
     if let Some(pair) = found.windows(2).find(|pair| pair[0].1.shown == pair[1].1.shown) {
@@ -235,7 +244,13 @@ impl Walk {
             What::Entry { stat, enter, left_out } => {
                 self.enter = enter;
                 match EntryPath::new(&self.path[..]) {
-                    Ok(path) => self.steps.push_back(Step::Entry(Found { path, stat, folder, name: item.name })),
+                    Ok(path) => self.steps.push_back(Step::Entry(Found {
+                        path,
+                        stat,
+                        part: item.part,
+                        folder,
+                        name: item.name,
+                    })),
                     Err(e) => self.problem(ProblemKind::Unsupported, e.to_string()),
                 }
                 if let Some(reason) = left_out {

@@ -14,4 +14,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use header::{COMPANIONS, MAGIC, database_of, is_database};
+pub(crate) use locks::holder;
+pub(crate) use snapshot::{Snapshot, Wanted, start_of};
 pub use source::SqliteSource;
