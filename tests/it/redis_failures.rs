@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use ccbackup::config::{RedisAddress, RedisConfig};
 use ccbackup::environment::Environment;
-use ccbackup::error::Kind;
 use ccbackup::source::ActionKind;
 use ccbackup::{ComponentConfig, Recorder};
 

@@ -7,6 +7,7 @@ use super::component::Failure;
 use crate::config::ComponentConfig;
 use crate::environment::Environment;
 use crate::error::{Error, Hint, Kind, Result};
+use crate::model::{Problem, ProblemKind};
 use crate::monitor::Monitor;
 use crate::process::Command;
 
@@ -19,34 +20,43 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How often the wish to stop is looked at while waiting.
 const STEP: Duration = Duration::from_millis(100);
 
-/// Runs `capture`, again as often as the configuration says, and the hooks around it. A hook that fails, whichever it is,
-/// fails the component: what it was to do was not done.
+/// Runs `capture`, again as often as the configuration says, and the hooks around it. When `before` fails the component does: what
+/// it was to do was not done. A hook that fails after a capture takes nothing from what was captured, and is a problem of it.
 pub(super) fn attempt<T>(
     spec: &ComponentConfig,
     environment: &Environment,
     monitor: &dyn Monitor,
     capture: &mut dyn FnMut(&dyn Monitor) -> Result<T, Failure>,
-) -> Result<T, Failure> {
+) -> Result<(T, Vec<Problem>), Failure> {
     let hooks = &spec.hooks;
-    let run = |name: &str, argv: &[String]| hook(spec, name, argv, environment, monitor);
-    let captured = run("before", &hooks.before).and_then(|()| attempts(spec, monitor, capture));
-    let captured = match captured {
-        Ok(captured) => run("after", &hooks.after).map(|()| captured),
-        Err(Failure::Component(error)) => Err(Failure::Component(also(error, run("on_failure", &hooks.on_failure)))),
-        other => other,
+    // From the capture on the wish to stop ends no hook: they put in order what was begun.
+    let after = |name: &str, argv: &[String]| hook(spec, name, argv, environment, &Patient);
+    let captured = hook(spec, "before", &hooks.before, environment, monitor);
+    let captured = captured.and_then(|()| attempts(spec, monitor, capture));
+    let second = match &captured {
+        Ok(_) => after("after", &hooks.after),
+        Err(_) => after("on_failure", &hooks.on_failure),
     };
-    // It is run in any case, most of all when the run was told to stop: it may be what lets a service go on.
-    let last = hook(spec, "finally", &hooks.finally, environment, &Patient);
+    let failed: Vec<_> = [second, after("finally", &hooks.finally)].into_iter().filter_map(hook_error).collect();
     match captured {
-        Ok(captured) => last.map(|()| captured),
-        Err(Failure::Component(error)) => Err(Failure::Component(also(error, last))),
+        Ok(captured) => {
+            let problem =
+                |error: &Error| Problem { kind: ProblemKind::Manual, path: String::new(), detail: error.one_line() };
+            Ok((captured, failed.iter().map(problem).collect()))
+        }
+        Err(Failure::Component(error)) => Err(Failure::Component(failed.iter().fold(error, also))),
         Err(failure) => {
-            // It has no place in the error of a run that was told to stop, and a service may stand still by it.
-            if let Err(Failure::Component(error) | Failure::Run(error)) = last {
-                monitor.note(&error.one_line());
-            }
+            // They have no place in the error of a run that was told to stop, and a service may stand still by them.
+            failed.iter().for_each(|error| monitor.note(&error.one_line()));
             Err(failure)
         }
+    }
+}
+
+fn hook_error(outcome: Result<(), Failure>) -> Option<Error> {
+    match outcome {
+        Err(Failure::Component(error) | Failure::Run(error)) => Some(error),
+        Ok(()) | Err(Failure::GivenUp) => None,
     }
 }
 
@@ -56,14 +66,9 @@ fn can_help(error: &Error) -> bool {
 }
 
 /// What failed first is the cause; what failed after it is told.
-fn also(error: Error, second: Result<(), Failure>) -> Error {
-    match second {
-        Err(Failure::Component(second) | Failure::Run(second)) => {
-            let message = format!("{}; then {}", error.one_line(), second.one_line());
-            Error::new(error.kind(), message)
-        }
-        _ => error,
-    }
+fn also(error: Error, second: &Error) -> Error {
+    let both = Error::new(error.kind(), format!("{}; then {}", error.one_line(), second.one_line()));
+    if let Some(hint) = error.advice() { both.hint(hint.clone()) } else { both }
 }
 
 fn attempts<T>(
