@@ -10,7 +10,7 @@ use crate::durable::{Disk, DiskChange, Faults};
 use crate::error::Kind;
 use crate::source::ActionKind;
 use crate::source::tests_archive::{Archive, Run, apply, check, forget, kinds, picture, plan, undo};
-use crate::vectorstore::{Document, Inventory, document_bytes, hash_of_name};
+use crate::vectorstore::{Document, Health, Inventory, document_bytes, hash_of_name};
 
 const SORTS: [&str; 6] =
     ["healthy", "healthy-gz", "missing-metadata", "truncated-document", "truncated-metadata", "with-empty"];
