@@ -61,6 +61,7 @@ mod resume;
 mod session;
 mod shelf;
 mod sqlite;
+mod stack;
 mod support;
 mod threads;
 mod torture;

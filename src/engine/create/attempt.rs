@@ -40,8 +40,19 @@ pub(super) fn attempt<T>(
     match captured {
         Ok(captured) => last.map(|()| captured),
         Err(Failure::Component(error)) => Err(Failure::Component(also(error, last))),
-        Err(failure) => Err(failure),
+        Err(failure) => {
+            // It has no place in the error of a run that was told to stop, and a service may stand still by it.
+            if let Err(Failure::Component(error) | Failure::Run(error)) = last {
+                monitor.note(&error.one_line());
+            }
+            Err(failure)
+        }
     }
+}
+
+/// Whether the same could go well a moment later.
+fn can_help(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Failed | Kind::Unreachable | Kind::TimedOut | Kind::Incomplete)
 }
 
 /// What failed first is the cause; what failed after it is told.
@@ -63,7 +74,7 @@ fn attempts<T>(
     let mut wait = FIRST_WAIT;
     for left in (0..spec.retries).rev() {
         match timed(spec, monitor, capture) {
-            Err(Failure::Component(error)) => {
+            Err(Failure::Component(error)) if can_help(&error) => {
                 let text = format!("{}: {}; trying again, {} attempts left", spec.name, error.one_line(), left + 1);
                 monitor.note(&text);
             }
@@ -172,5 +183,114 @@ impl Monitor for Patient {
 
     fn stop_signal(&self) -> i32 {
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::config::Hooks;
+    use crate::monitor::Recorder;
+
+    fn environment() -> Environment {
+        Environment::new([("PATH".into(), std::env::var_os("PATH").unwrap())])
+    }
+
+    /// Every hook writes its name to a file, and fails if its name is in `failing`.
+    fn hooked(log: &Path, failing: &str) -> ComponentConfig {
+        let script = "echo $CCBACKUP_HOOK $CCBACKUP_COMPONENT >> \"$0\"; \
+                      case \"$1\" in *$CCBACKUP_HOOK*) echo it is broken >&2; exit 1;; esac";
+        let argv: Vec<String> = ["sh", "-c", script, log.to_str().unwrap(), failing].map(str::to_owned).to_vec();
+        let hooks = Hooks { before: argv.clone(), after: argv.clone(), on_failure: argv.clone(), finally: argv };
+        ComponentConfig { name: "db".into(), hooks, ..ComponentConfig::default() }
+    }
+
+    /// How it ended, what hooks ran, how often it was captured, and what was told.
+    fn play(failing: &str, capture: impl Fn() -> Result<(), Failure>) -> (String, String, u32, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, mut captures, monitor) = (folder.path().join("log"), 0, Recorder::default());
+        let mut counted = |_: &dyn Monitor| {
+            captures += 1;
+            capture()
+        };
+        let said = match attempt(&hooked(&log, failing), &environment(), &monitor, &mut counted) {
+            Ok(()) => "captured".to_owned(),
+            Err(Failure::Component(e)) => e.one_line(),
+            Err(Failure::Run(e)) => format!("run: {}", e.one_line()),
+            Err(Failure::GivenUp) => "given up".to_owned(),
+        };
+        let ran = std::fs::read_to_string(&log).unwrap_or_default().replace('\n', ", ");
+        (said, ran, captures, monitor.notes.into_inner().unwrap())
+    }
+
+    fn broken() -> Result<(), Failure> {
+        Err(Failure::Component(Error::failed("no dump")))
+    }
+
+    #[test]
+    fn hooks_run_around_a_capture_in_their_order() {
+        let (said, ran, ..) = play("", || Ok(()));
+        assert_eq!((&*said, &*ran), ("captured", "before db, after db, finally db, "));
+        let (said, ran, ..) = play("", broken);
+        assert_eq!((&*said, &*ran), ("no dump", "before db, on_failure db, finally db, "));
+    }
+
+    #[test]
+    fn a_hook_that_fails_fails_the_component_with_what_it_said() {
+        let (said, ran, captures, _) = play("before", || Ok(()));
+        assert!(said.contains("`before`") && said.ends_with("it is broken"), "{said}");
+        assert_eq!((&*ran, captures), ("before db, on_failure db, finally db, ", 0));
+        let (said, ran, ..) = play("after", || Ok(()));
+        assert!(said.contains("`after`") && said.ends_with("it is broken"), "{said}");
+        assert_eq!(ran, "before db, after db, finally db, ");
+        let (said, ..) = play("on_failure finally", broken);
+        assert!(said.starts_with("no dump; then the hook `on_failure`") && said.contains("`finally`"), "{said}");
+    }
+
+    #[test]
+    fn finally_runs_when_the_run_is_told_to_stop_and_its_failure_is_told() {
+        let stopped = || Err(Failure::Run(Error::new(Kind::Interrupted(15), "interrupted")));
+        let (said, ran, _, notes) = play("finally", stopped);
+        assert_eq!((&*said, &*ran), ("run: interrupted", "before db, finally db, "));
+        assert!(notes.iter().any(|note| note.contains("`finally`") && note.ends_with("it is broken")), "{notes:?}");
+    }
+
+    #[test]
+    fn what_may_go_well_is_tried_again_and_nothing_else() {
+        let spec = ComponentConfig { name: "db".into(), retries: 1, ..ComponentConfig::default() };
+        let tried = |kinds: &[Kind]| {
+            let mut turn = 0;
+            let mut capture = |_: &dyn Monitor| {
+                turn += 1;
+                match kinds.get(turn - 1) {
+                    Some(kind) => Err(Failure::Component(Error::new(*kind, "x"))),
+                    None => Ok(()),
+                }
+            };
+            (attempt(&spec, &environment(), &Recorder::default(), &mut capture).is_ok(), turn)
+        };
+        assert_eq!(tried(&[Kind::Unreachable]), (true, 2));
+        assert_eq!(tried(&[Kind::Denied]), (false, 1));
+        assert_eq!(tried(&[Kind::Failed, Kind::Incomplete]), (false, 2));
+    }
+
+    #[test]
+    fn a_limit_of_time_fails_the_component_and_not_the_run() {
+        let spec = ComponentConfig { timeout: Some(Duration::from_millis(50)), ..ComponentConfig::default() };
+        let mut capture = |monitor: &dyn Monitor| {
+            monitor.check()?;
+            std::thread::sleep(Duration::from_millis(80));
+            monitor.check()?;
+            Ok(())
+        };
+        let ended = attempt(&spec, &environment(), &Recorder::default(), &mut capture);
+        assert!(matches!(ended, Err(Failure::Component(e)) if e.kind() == Kind::TimedOut));
+        let stopped = Recorder::default();
+        stopped.signal.store(2, Ordering::Relaxed);
+        let ended = attempt(&spec, &environment(), &stopped, &mut capture);
+        assert!(matches!(ended, Err(Failure::Run(e)) if e.kind() == Kind::Interrupted(2)));
     }
 }
