@@ -318,9 +318,13 @@ impl<'a> Reader<'a> {
             BYTES | STRING => return self.counted().map(drop),
             COMPLEX => return self.uint().and_then(|_| self.uint()).map(drop),
             INTERFACE => {
-                // The name of its type, and unless it is nil the number of that type and the length of the value.
+                // The name of its type, and unless it is nil the number of that type and the length of the value. A type that
+                // is new is described before its number, with a length between; nothing else needs it.
                 if !self.counted()?.is_empty() {
-                    self.int()?;
+                    while self.int()? < 0 {
+                        self.wire_type()?;
+                        self.uint()?;
+                    }
                     self.counted()?;
                 }
                 return Ok(());
