@@ -213,13 +213,18 @@ fn a_dump_that_is_cut_empty_killed_silent_or_complains_fails_and_says_why() {
         assert_eq!(error.kind(), kind, "{script}: {}", error.one_line());
         assert!(error.one_line().contains(words), "{script}: {}", error.one_line());
     };
-    let cut = "\"$REAL\" \"$@\" > \"$TMPDIR/dump\"; head -c $(($(stat -c %s \"$TMPDIR/dump\") * 9 / 10)) \"$TMPDIR/dump\"";
+    let cut =
+        "\"$REAL\" \"$@\" > \"$TMPDIR/dump\"; head -c $(($(stat -c %s \"$TMPDIR/dump\") * 9 / 10)) \"$TMPDIR/dump\"";
     let cut = cut.replace("$TMPDIR", &db.server.dir.path().display().to_string());
     only(Kind::Incomplete, "cut", &format!("{cut}; exit 0"));
     only(Kind::Incomplete, "not one byte", "exit 0");
     only(Kind::TimedOut, "no sign of life", "sleep 60");
     only(Kind::Failed, "signal 9", "\"$REAL\" \"$@\" | head -c 900; kill -9 $$");
-    only(Kind::Incomplete, "not dumped", "\"$REAL\" \"$@\"; echo 'pg_dump: warning: subscriptions not dumped because current user is not a superuser' >&2");
+    only(
+        Kind::Incomplete,
+        "not dumped",
+        "\"$REAL\" \"$@\"; echo 'pg_dump: warning: subscriptions not dumped because current user is not a superuser' >&2",
+    );
     only(Kind::Incomplete, "error: x", "\"$REAL\" \"$@\"; echo 'pg_dump: error: x' >&2");
     only(Kind::Damage, "bytes were added", "\"$REAL\" \"$@\"; echo more");
     only(Kind::Denied, "***", "echo \"pg_dump: error: password authentication failed; password='canary'\" >&2; exit 1");
@@ -260,7 +265,9 @@ fn a_server_that_cannot_be_used_is_named_with_its_reason() {
     }
     let lock = db.server.background("shop", "BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60);");
     let begin = std::time::Instant::now();
-    while db.server.psql("postgres", "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted;") == "0" {
+    while db.server.psql("postgres", "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted;")
+        == "0"
+    {
         assert!(begin.elapsed() < Duration::from_secs(20));
     }
     let error = refused(with(db.config()));
@@ -277,8 +284,14 @@ fn a_server_that_dies_or_freezes_in_the_middle_of_a_dump_fails_the_capture() {
     db.server.psql("shop", "CREATE TABLE big AS SELECT i, repeat('x', 200) FROM generate_series(1, 60000) i;");
     let environment = db.environment();
     let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'shop';";
-    let in_shop = |path: &str, work: &dyn Fn()| if path.ends_with("shop.dump") { work() };
-    let ended = db.capture_watched(db.config(), &environment, |path| in_shop(path, &|| drop(db.server.psql("postgres", terminate))));
+    let in_shop = |path: &str, work: &dyn Fn()| {
+        if path.ends_with("shop.dump") {
+            work()
+        }
+    };
+    let ended = db.capture_watched(db.config(), &environment, |path| {
+        in_shop(path, &|| drop(db.server.psql("postgres", terminate)))
+    });
     assert_eq!(refused(ended).kind(), Kind::Unreachable);
     let quick = PostgresConfig { silence: Duration::from_secs(2), ..db.config() };
     let frozen = db.capture_watched(quick, &environment, |path| in_shop(path, &|| db.server.freeze(true)));
@@ -318,20 +331,32 @@ fn what_cannot_be_dumped_is_a_problem_and_never_silent() {
 #[test]
 fn the_smallest_rights_are_enough_and_what_they_hide_is_said() {
     let Some(db) = Postgres::small() else { return };
-    db.server.psql("postgres", "CREATE ROLE backup LOGIN BYPASSRLS PASSWORD 'canary-backup'; GRANT pg_read_all_data TO backup;");
+    db.server.psql(
+        "postgres",
+        "CREATE ROLE backup LOGIN BYPASSRLS PASSWORD 'canary-backup'; GRANT pg_read_all_data TO backup;",
+    );
     let config = PostgresConfig { user: Some("backup".into()), ..db.config() };
     let environment = Environment::new([(VARIABLE.into(), "canary-backup".into())]);
     let (taken, facts) = db.capture_with(config.clone(), &environment).unwrap();
     assert!(facts.problems.is_empty(), "{:?}", facts.problems);
     assert_eq!(facts.counts["rows"], 500);
-    assert!(taken["globals.sql"].windows(13).any(|w| w == b"SCRAM-SHA-256"), "members of pg_read_all_data see verifiers");
+    assert!(
+        taken["globals.sql"].windows(13).any(|w| w == b"SCRAM-SHA-256"),
+        "members of pg_read_all_data see verifiers"
+    );
 
-    db.server.psql("shop", "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w;\
-        CREATE USER MAPPING FOR postgres SERVER s OPTIONS (password 'x');");
+    db.server.psql(
+        "shop",
+        "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w;\
+        CREATE USER MAPPING FOR postgres SERVER s OPTIONS (password 'x');",
+    );
     let (_, facts) = db.capture_with(config.clone(), &environment).unwrap();
     assert!(facts.problems.iter().any(|p| p.detail.contains("user mappings")), "{:?}", facts.problems);
 
-    db.server.psql("shop", "CREATE SUBSCRIPTION s CONNECTION 'dbname=x' PUBLICATION p WITH (connect = false, slot_name = NONE);");
+    db.server.psql(
+        "shop",
+        "CREATE SUBSCRIPTION s CONNECTION 'dbname=x' PUBLICATION p WITH (connect = false, slot_name = NONE);",
+    );
     let error = refused(db.capture_with(config.clone(), &environment));
     assert_eq!(error.kind(), Kind::Incomplete, "{}", error.one_line());
 
@@ -371,7 +396,10 @@ fn under_write_load_each_database_is_one_snapshot_and_comes_back_after_a_total_l
         let dump = succeed(db.server.client("pg_dump", "shop").args(["-s", "-C", "--restrict-key=k"]));
         String::from_utf8(dump.stdout).unwrap()
     };
-    let before = (db.server.psql("postgres", "SELECT datname, datcollate, datistemplate, encoding FROM pg_database ORDER BY 1;"), schema(&db));
+    let before = (
+        db.server.psql("postgres", "SELECT datname, datcollate, datistemplate, encoding FROM pg_database ORDER BY 1;"),
+        schema(&db),
+    );
     db.wipe();
     let applied = bench.try_apply(&db, &id, false, &Recorder::default()).unwrap();
     assert!(applied.failure().is_none() && applied.components[0].differences.is_empty(), "{applied:#?}");
@@ -383,10 +411,19 @@ fn under_write_load_each_database_is_one_snapshot_and_comes_back_after_a_total_l
     assert_eq!(db.server.psql("latin", "SELECT x FROM t;"), "gr\u{fc}n");
     assert_eq!(db.server.psql("template1", "SELECT count(*) FROM of_template;"), "0");
     assert_eq!(db.server.psql("shop", "SELECT sum(balance) FROM shop.accounts;"), "100000");
-    let log = db.server.psql("shop", "SELECT count(*) > 5, count(*) = max(id), max(id) <= (SELECT last_value FROM shop.log_id_seq) FROM shop.log;");
+    let log = db.server.psql(
+        "shop",
+        "SELECT count(*) > 5, count(*) = max(id), max(id) <= (SELECT last_value FROM shop.log_id_seq) FROM shop.log;",
+    );
     assert_eq!(log, "t|t|t", "rows are there, without gaps, and the sequence is not behind them");
     assert_eq!(db.server.psql("shop", "SELECT count(*) FROM pg_index WHERE NOT indisvalid;"), "0");
-    assert_eq!(db.server.psql("shop", "SELECT relispopulated FROM pg_class WHERE relname IN ('totals', 'unpopulated') ORDER BY relname;"), "t\nf");
+    assert_eq!(
+        db.server.psql(
+            "shop",
+            "SELECT relispopulated FROM pg_class WHERE relname IN ('totals', 'unpopulated') ORDER BY relname;"
+        ),
+        "t\nf"
+    );
     assert_eq!(db.server.psql("shop", "SELECT subenabled, subslotname FROM pg_subscription;"), "f|");
     assert!(bench.is_equal(&db, &id));
 }
@@ -420,7 +457,9 @@ fn an_apply_that_fails_leaves_the_old_database_as_it_was() {
     let id = bench.capture(&db).id;
     db.server.psql("shop", "INSERT INTO t VALUES (0, 'changed');");
     let changed = db.fingerprint();
-    for script in ["head -c 3000 | \"$REAL\" \"$@\"", "kill -9 $$", "cat > /dev/null; exit 0", "\"$REAL\" \"$@\"; exit 1"] {
+    for script in
+        ["head -c 3000 | \"$REAL\" \"$@\"", "kill -9 $$", "cat > /dev/null; exit 0", "\"$REAL\" \"$@\"; exit 1"]
+    {
         let fake = db.fake("pg_restore", script);
         let failed = bench.try_apply(&db, &id, true, &Recorder::default());
         drop(fake);
@@ -429,7 +468,8 @@ fn an_apply_that_fails_leaves_the_old_database_as_it_was() {
         assert_eq!(db.fingerprint(), changed, "{script}");
     }
     let pid = std::fs::read_to_string(db.server.data().join("postmaster.pid")).unwrap();
-    let fake = db.fake("pg_restore", &format!("kill -QUIT {}; sleep 0.3; exec \"$REAL\" \"$@\"", pid.lines().next().unwrap()));
+    let fake =
+        db.fake("pg_restore", &format!("kill -QUIT {}; sleep 0.3; exec \"$REAL\" \"$@\"", pid.lines().next().unwrap()));
     let failed = bench.try_apply(&db, &id, true, &Recorder::default());
     drop(fake);
     assert!(failed.is_err() || !failed.as_ref().unwrap().is_whole(), "{failed:#?}");
