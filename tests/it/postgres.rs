@@ -491,6 +491,9 @@ fn sessions_that_are_connected_do_not_stop_a_swap() {
     let sessions: Vec<_> = (0..3).map(|_| db.server.background("shop", "SELECT pg_sleep(100);")).collect();
     bench.apply(&db, &id, true);
     drop(sessions);
+    let (taken, facts) = db.capture().unwrap();
+    assert!(facts.problems.is_empty() && facts.counts["kept_for_undo"] == 1, "what is kept for an undo is no problem");
+    assert!(!taken.contains_key("databases/shop_ccbackup_old.dump"));
     assert_eq!(db.server.psql("shop", "SELECT count(*) FROM t;"), "500");
 }
 
