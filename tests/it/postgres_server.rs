@@ -166,7 +166,8 @@ impl Server {
         Background(child)
     }
 
-    /// Databases, globals, definitions, rows, sequences and large objects, as PostgreSQL's own programs tell them.
+    /// Databases, globals, definitions, rows, sequences and large objects, as PostgreSQL's own programs tell them; not what
+    /// an apply keeps for its undo.
     pub(crate) fn fingerprint(&self) -> String {
         let mut text = self.psql("postgres", DATABASES);
         let globals =
@@ -184,8 +185,9 @@ impl Server {
     }
 }
 
-const DATABASES: &str = "SELECT datname, pg_get_userbyid(datdba), encoding, datcollate, datallowconn, datistemplate, datacl, \
-    datconnlimit, shobj_description(oid, 'pg_database') FROM pg_database ORDER BY datname;";
+const DATABASES: &str = "SELECT datname, pg_get_userbyid(datdba), encoding, datcollate, datallowconn, datistemplate, \
+    (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) a), \
+    datconnlimit, shobj_description(oid, 'pg_database') FROM pg_database WHERE datname NOT LIKE '%\\_ccbackup\\_old%' ORDER BY datname;";
 const PASSWORDS: &str = "SELECT rolname, rolpassword FROM pg_authid WHERE rolname NOT LIKE 'pg\\_%' AND rolname <> 'postgres' \
     ORDER BY rolname;";
 const OPEN: &str = "SELECT datname FROM pg_database WHERE datallowconn ORDER BY datname;";
@@ -195,7 +197,7 @@ const TABLES: &str = "SELECT CASE relkind WHEN 'S' THEN format('SELECT %L, last_
     FROM pg_class WHERE relkind IN ('r', 'm', 'S') AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'pg_toast'::regnamespace) \
     AND (relkind <> 'm' OR relispopulated) ORDER BY oid::regclass::text;";
 const LARGE_OBJECTS: &str =
-    "SELECT oid, pg_get_userbyid(lomowner), lomacl, md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY oid;";
+    "SELECT oid, pg_get_userbyid(lomowner), (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(lomacl) a), md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY oid;";
 
 impl Drop for Server {
     fn drop(&mut self) {

@@ -53,6 +53,14 @@ impl<'a> PostgresObjects<'a> {
         let mut facts = Facts { version: Some(session.server.version.clone()), ..Facts::default() };
         let mut left_out = BTreeMap::new();
         let mut chosen = choose(all, &session.config.databases)?;
+        if session.config.databases == Databases::All {
+            let before = chosen.len();
+            chosen.retain(|database| !database.is_kept());
+            if chosen.len() < before {
+                let kept = (before - chosen.len()) as u64;
+                facts.counts.insert("kept_for_undo".to_owned(), kept);
+            }
+        }
         chosen.retain(|database| {
             let Some(reason) = closed(database) else { return true };
             facts.problems.push(incomplete(&database.name, reason));

@@ -44,6 +44,13 @@ const DATABASES: &str = "SELECT d.datname AS name, d.oid::bigint AS oid, \
 /// A dump of the server that is not to be used: it holds nothing, and nothing may be put into it.
 const NEVER: &str = "template0";
 
+impl Database {
+    /// Whether it is what an apply replaced and keeps until it is forgotten: it is in the backup before.
+    pub(super) fn is_kept(&self) -> bool {
+        !self.allow_connections && self.name.contains("_ccbackup_old")
+    }
+}
+
 /// All databases but `template0`, by name.
 pub(super) fn databases(session: &Session<'_>) -> Result<Vec<Database>> {
     let mut all: Vec<Database> = session.rows(&session.address.database, DATABASES)?;

@@ -67,6 +67,9 @@ impl Source for PostgresSource {
         };
         let mut found = 0_u64;
         for database in databases.iter().filter(|database| wanted(&database.name)) {
+            if database.is_kept() {
+                continue;
+            }
             if !database.allow_connections {
                 probe
                     .missing
