@@ -11,6 +11,7 @@ packages=(
     python3 python3-cryptography # aes-decrypt.py and tarfile, a third opinion
     util-linux                # setpriv: some tests are about users that are not root
     valgrind                  # instruction counts
+    redis-server redis-tools  # servers to capture and apply, and their client
 )
 
 if ! command -v cargo >/dev/null; then

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use ccbackup::config::{RedisAddress, RedisConfig};
 use ccbackup::environment::Environment;
-use ccbackup::error::Kind;
 use ccbackup::source::ActionKind;
 use ccbackup::{ComponentConfig, Recorder};
 
@@ -142,8 +141,11 @@ fn the_mark_of_the_transfer_in_the_data_ends_nothing() {
     let Some(subject) = RedisSubject::start() else { return };
     let server = &subject.server;
     let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-    let greeting = format!("AUTH {PASSWORD}\r\nREPLCONF capa eof\r\nREPLCONF rdb-only 1\r\nPSYNC ? -1\r\n");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let greeting = format!("AUTH {PASSWORD}\r\nREPLCONF capa eof\r\nREPLCONF rdb-only 1\r\n");
     stream.write_all(greeting.as_bytes()).unwrap();
+    stream.read_exact(&mut [0; 15]).unwrap();
+    stream.write_all(b"PSYNC ? -1\r\n").unwrap();
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     let mark = bytes[bytes.len() - 40..].to_vec();

@@ -14,6 +14,8 @@ use ccbackup::environment::Environment;
 use ccbackup::secret::SecretRef;
 use ccbackup::ComponentConfig;
 
+use crate::support::noise;
+
 /// The password of every server of these tests.
 pub(crate) const PASSWORD: &str = "CANARY-redis-password-7f31";
 /// The variable that refers to it.
@@ -366,7 +368,7 @@ pub(crate) fn every_sort() -> Vec<Vec<Vec<u8>>> {
         words(&["XGROUP", "CREATE", "empty-stream", "nobody", "$", "MKSTREAM"]),
         words(&["SET", "ttl:far", "v", "PXAT", "4102444800000"]),
         vec![b"SET".to_vec(), b"\xff\xfe\x00bytes".to_vec(), b"\x00\x01".to_vec()],
-        vec![b"SET".to_vec(), b"large".to_vec(), (0..8_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()],
+        vec![b"SET".to_vec(), b"large".to_vec(), noise(7, 8 << 20)],
     ];
     let many = |name: &str, key: &str, extra: &dyn Fn(u32) -> Vec<String>| {
         let mut command = vec![name.to_owned(), key.to_owned()];
