@@ -133,6 +133,11 @@ impl Bench {
         Host { clock: Clock::Fixed(Moment::from_unix_seconds(now)), ..self.host.clone() }
     }
 
+    /// What a session is opened with, for those who need one of their own.
+    pub(crate) fn parts(&self) -> (Host, Trust) {
+        (self.host(), self.trust.clone())
+    }
+
     /// Opened to read and to apply.
     pub(crate) fn session(&self) -> Session {
         Session::open(&self.repository(), self.host(), self.trust.clone(), Keys::none()).unwrap()

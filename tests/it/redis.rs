@@ -38,7 +38,12 @@ impl Subject for RedisSubject {
         self.server.cli(&["HSET", "hash:table", "f7", &number]);
         self.server.cli_in(3, &["SET", &format!("new {number}"), "1"]);
         self.server.cli(&["DEL", "k:00000"]);
-        self.server.cli(&["FUNCTION", "LOAD", "REPLACE", &format!("#!lua name=mylib\nredis.register_function('f{number}',function(k,a) return 1 end)")]);
+        self.server.cli(&[
+            "FUNCTION",
+            "LOAD",
+            "REPLACE",
+            &format!("#!lua name=mylib\nredis.register_function('f{number}',function(k,a) return 1 end)"),
+        ]);
         self.server.cli(&["ACL", "SETUSER", "bob", &format!("~new{number}:*")]);
     }
 
@@ -70,7 +75,9 @@ struct Fast(u16);
 impl Drop for Fast {
     fn drop(&mut self) {
         let mut client = std::process::Command::new("redis-cli");
-        client.args(["-p", &self.0.to_string(), "CONFIG", "SET", "rdb-key-save-delay", "0"]).env("REDISCLI_AUTH", PASSWORD);
+        client
+            .args(["-p", &self.0.to_string(), "CONFIG", "SET", "rdb-key-save-delay", "0"])
+            .env("REDISCLI_AUTH", PASSWORD);
         assert!(client.output().unwrap().status.success());
     }
 }

@@ -93,7 +93,8 @@ fn other_servers_and_silent_ones_are_no_redis() {
                 kept.push(stream);
             }
         });
-        let said = failure(&other(&subject.server, |config| config.url = Some(RedisAddress::Tcp("127.0.0.1".into(), port))));
+        let said =
+            failure(&other(&subject.server, |config| config.url = Some(RedisAddress::Tcp("127.0.0.1".into(), port))));
         let expected = if answer.is_empty() { "silent" } else { "no Redis server" };
         assert!(said.contains(expected), "{said}");
     }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use ccbackup::ComponentConfig;
 use ccbackup::config::{RedisAddress, RedisConfig, SourceConfig};
 use ccbackup::environment::Environment;
 use ccbackup::secret::SecretRef;
-use ccbackup::ComponentConfig;
 
 use crate::support::noise;
 
@@ -24,7 +24,12 @@ pub(crate) const VARIABLE: &str = "TEST_REDIS_PASSWORD";
 /// Whether the programs are there; says so when they are not.
 pub(crate) fn is_installed() -> bool {
     let there = ["redis-server", "redis-cli"].iter().all(|name| {
-        Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+        Command::new(name)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|s| s.success())
     });
     if !there {
         eprintln!("SKIPPED: there is no redis-server; install redis-server and redis-tools (scripts/setup.sh)");
@@ -180,7 +185,11 @@ impl Redis {
         self.pipe(0, &every_sort());
         self.pipe(3, &[words(&["SET", "same name", "another database"]), words(&["SET", "int", "-7"])]);
         self.pipe(15, &[words(&["SET", "same name", "the last database"])]);
-        self.cli(&["FUNCTION", "LOAD", "#!lua name=mylib\nredis.register_function('myf',function(k,a) return 'hi' end)"]);
+        self.cli(&[
+            "FUNCTION",
+            "LOAD",
+            "#!lua name=mylib\nredis.register_function('myf',function(k,a) return 'hi' end)",
+        ]);
         self.cli(&["FUNCTION", "LOAD", "#!lua name=other\nredis.register_function('of',function(k,a) return 1 end)"]);
         self.cli(&["ACL", "SETUSER", "bob", "on", ">CANARY-bob", "~k:*", "+get", "(~tmp:* +set)"]);
         self.cli(&["ACL", "SETUSER", "off", "off", "nopass", "resetchannels", "-@all"]);
@@ -380,7 +389,9 @@ pub(crate) fn every_sort() -> Vec<Vec<Vec<u8>>> {
     all.push(many("ZADD", "zset:table", &|n| vec![format!("{}.5", n % 40), format!("m{n}")]));
     all.push(many("RPUSH", "list:long", &|n| vec![format!("element {n} of a long list")]));
     all.push(many("PFADD", "hll", &|n| vec![format!("e{n}")]));
-    all.extend((0..500).map(|n| words(&["SET", &format!("ttl:{n}"), "v", "PXAT", &format!("{}", 4_102_444_800_000_u64 + n)])));
+    all.extend(
+        (0..500).map(|n| words(&["SET", &format!("ttl:{n}"), "v", "PXAT", &format!("{}", 4_102_444_800_000_u64 + n)])),
+    );
     all.extend((0..2000).map(|n| words(&["SET", &format!("k:{n:05}"), &format!("the value of the key number {n}")])));
     all
 }
@@ -449,14 +460,20 @@ impl Cluster {
         for n in 0..1500 {
             script.push_str(&format!("SET k:{n} value-{n}\nSET {{tag}}{n} {n}\n"));
         }
-        script.push_str("SET foo{ open\nSET {}bar empty\nSADD set a b c\nHSET hash f v g w\nSET gone v PXAT 4102444800000\n");
+        script.push_str(
+            "SET foo{ open\nSET {}bar empty\nSADD set a b c\nHSET hash f v g w\nSET gone v PXAT 4102444800000\n",
+        );
         let mut client = self.nodes[0].client();
         client.arg("-c").stdin(Stdio::piped()).stdout(Stdio::null());
         let mut child = client.spawn().unwrap();
         child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
         assert!(child.wait().unwrap().success());
         for master in self.masters() {
-            master.cli(&["FUNCTION", "LOAD", "#!lua name=mylib\nredis.register_function('myf',function(k,a) return 'hi' end)"]);
+            master.cli(&[
+                "FUNCTION",
+                "LOAD",
+                "#!lua name=mylib\nredis.register_function('myf',function(k,a) return 'hi' end)",
+            ]);
         }
     }
 

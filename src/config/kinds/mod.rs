@@ -15,7 +15,6 @@ use serde::Serialize;
 pub use chromem::ChromemConfig;
 pub use command::CommandConfig;
 pub use contextcore::ContextcoreConfig;
-pub use files::FilesConfig;
 pub use files::{FilesConfig, SqliteReading};
 pub use postgres::{Databases, PostgresConfig, PostgresUrl};
 pub use redis::RedisConfig;

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::index::{IndexWriter, LastSegments, LocalWriter, Pushed};
 use crate::model::{
     ArchiveRecord, BackupId, Chunk, ComponentRecord, Digest, Entry, EntryKind, EntryPath, IndexRecord, MAX_OFFSET,
-    Moment, Problem, ProblemKind, SourceRecord, archive_file_name, escape_path, index_file_name, line_path,
+    Moment, Problem, ProblemKind, SourceRecord, Timestamp, archive_file_name, escape_path, index_file_name, line_path,
 };
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
@@ -30,6 +30,8 @@ pub(super) struct Collected {
     pub(super) record: ComponentRecord,
     pub(super) depends_on: BTreeSet<BackupId>,
     pub(super) problems: Vec<Problem>,
+    /// When the content that was changed last was; only known where it is asked for.
+    pub(super) newest: Option<Timestamp>,
 }
 
 /// Writes the archive volumes and the index of one component.
@@ -48,6 +50,7 @@ pub(super) struct Collector<'a> {
     bytes_read: u64,
     problems: Problems,
     left_out: LeftOut,
+    newest: Option<Timestamp>,
     /// Digests of the paths of entries that were refused; hard links to them must be too.
     refused: HashSet<Digest>,
 }
@@ -77,6 +80,7 @@ impl<'a> Collector<'a> {
             bytes_read: 0,
             problems: Problems::default(),
             left_out: LeftOut::default(),
+            newest: None,
             refused: HashSet::new(),
         })
     }
@@ -87,7 +91,7 @@ impl<'a> Collector<'a> {
             monitor.check()?;
             match slot {
                 Slot::Kept(kept) => self.kept(&kept)?,
-                Slot::Batch(packed) => self.batch(packed.recv().map_err(threads::died)??, monitor)?,
+                Slot::Batch(packed) => self.batch(packed.recv().map_err(threads::died)??)?,
                 Slot::Large(parts) => self.large(&parts, monitor)?,
                 Slot::Problem(problem) => self.problems.add(problem),
                 Slot::LeftOut(left_out) => self.left_out = left_out,
@@ -100,8 +104,7 @@ impl<'a> Collector<'a> {
         monitor.check()
     }
 
-    fn batch(&mut self, packed: Packed, monitor: &dyn Monitor) -> Result<()> {
-        packed.notes.iter().for_each(|note| monitor.note(&format!("{}: {note}", self.spec.name)));
+    fn batch(&mut self, packed: Packed) -> Result<()> {
         let place = self.place();
         for frame in &packed.frames {
             self.put(frame)?;
@@ -123,7 +126,7 @@ impl<'a> Collector<'a> {
                     chunks.extend(more);
                 }
                 LargePart::Again => chunks.clear(),
-                LargePart::Link(packed) => return self.batch(packed, monitor),
+                LargePart::Link(packed) => return self.batch(packed),
                 LargePart::Done(done) => {
                     let LargeDone { line, problems, bytes_read } = *done;
                     self.bytes_read += bytes_read;
@@ -156,6 +159,10 @@ impl<'a> Collector<'a> {
     fn kept(&mut self, kept: &Kept) -> Result<()> {
         self.add_content(kept.content_bytes);
         for line in kept.lines.split_inclusive(|&b| b == b'\n') {
+            // Only who asks pays for reading lines that are passed on.
+            if self.spec.expect.max_age.is_some() {
+                self.note_age(&Entry::parse_line(line)?);
+            }
             match self.push_kept(line)? {
                 Pushed::Taken => self.entries += 1,
                 Pushed::Refused(why) => {
@@ -237,6 +244,7 @@ impl<'a> Collector<'a> {
     fn account(&mut self, entry: &Entry) {
         self.entries += 1;
         self.add_content(entry.size());
+        self.note_age(entry);
         let mut need = |backup: &BackupId| {
             if !self.depends_on.contains(backup) {
                 self.depends_on.insert(backup.clone());
@@ -245,6 +253,12 @@ impl<'a> Collector<'a> {
         need(&entry.home.backup);
         if let EntryKind::File { extents, .. } = &entry.kind {
             extents.iter().for_each(|e| need(&e.backup));
+        }
+    }
+
+    fn note_age(&mut self, entry: &Entry) {
+        if let EntryKind::File { .. } = entry.kind {
+            self.newest = self.newest.max(Some(entry.mtime));
         }
     }
 
@@ -322,7 +336,7 @@ impl<'a> Collector<'a> {
             left_out: (left_out > 0).then_some(left_out),
             source,
         };
-        Ok(Collected { record, depends_on: self.depends_on, problems })
+        Ok(Collected { record, depends_on: self.depends_on, problems, newest: self.newest })
     }
 }
 

@@ -9,7 +9,9 @@ use super::report::FullBecause;
 use crate::config::ComponentConfig;
 use crate::engine::{Host, Session};
 use crate::error::{Error, Hint, Kind, Result};
-use crate::model::{BackupId, ComponentRecord, Dependency, Digest, FailedComponent, Manifest, Problem, ProblemKind};
+use crate::model::{
+    BackupId, ComponentRecord, Dependency, Digest, FailedComponent, Manifest, Problem, ProblemKind, Timestamp,
+};
 use crate::repo::Repository;
 use crate::repo::backup::{Backup, MANIFEST_FILE, Trust, parse_sums};
 use crate::repo::catalog::{Catalog, SHOWN_PASSED_OVER};
@@ -195,7 +197,12 @@ impl ParentChoice {
     }
 
     /// What a component that was captured lacks of what is expected of it.
-    pub(super) fn unmet_expectations(&self, spec: &ComponentConfig, record: &ComponentRecord) -> Vec<Problem> {
+    pub(super) fn unmet_expectations(
+        &self,
+        spec: &ComponentConfig,
+        record: &ComponentRecord,
+        newest: Option<Timestamp>,
+    ) -> Vec<Problem> {
         let mut unmet = Vec::new();
         let mut say = |detail: String| {
             unmet.push(Problem { kind: ProblemKind::Unexpected, path: String::new(), detail });
@@ -211,6 +218,14 @@ impl ParentChoice {
         {
             let now = record.content_bytes;
             say(format!("it shrank from {before} to {now} bytes, more than the {percent} that are expected"));
+        }
+        if let (Some(limit), Some(newest)) = (spec.expect.max_age, newest) {
+            let age = record.captured_from.unix_seconds().saturating_sub(newest.seconds);
+            if u64::try_from(age).is_ok_and(|age| age > limit.as_secs()) {
+                let hours = |seconds: u64| seconds / 3600;
+                let (age, limit) = (hours(age.unsigned_abs()), hours(limit.as_secs()));
+                say(format!("nothing in it was changed for {age} hours, at most {limit} are expected"));
+            }
         }
         unmet
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use super::around::around;
 use super::component::{self, Failure, Sources};
 use super::options::CreateOptions;
 use super::parent::ParentChoice;
@@ -141,14 +142,17 @@ impl Session {
         let state = &self.state;
         state.make_copies_dir(staging.id())?;
         let copy = state.copy(staging.id(), &spec.name);
-        copy.remove(&self.host.disk)?;
         let last = choice.last_index(&spec.name);
-        let captured = component::capture(spec, options, sources, last, staging, &copy, &self.host, monitor);
+        let capture = |monitor: &dyn Monitor| {
+            copy.remove(&self.host.disk)?;
+            component::capture(spec, options, sources, last, staging, &copy, &self.host, monitor)
+        };
+        let captured = around(spec, &self.host.environment, monitor, capture, || staging.discard(&spec.name));
         let captured = captured.map_err(|f| f.within(&format!("cannot capture the component {}", spec.name)));
-        let mut collected = captured?;
-        let unmet = choice.unmet_expectations(spec, &collected.record);
-        collected.problems.extend(unmet.iter().cloned());
-        collected.record.add_problems(&unmet);
+        let (mut collected, mut problems) = captured?;
+        problems.extend(choice.unmet_expectations(spec, &collected.record, collected.newest));
+        collected.problems.extend(problems.iter().cloned());
+        collected.record.add_problems(&problems);
         let finished = FinishedComponent {
             fingerprint,
             record: collected.record,

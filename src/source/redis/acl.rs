@@ -67,7 +67,8 @@ pub(super) fn parse(text: &str) -> Result<Users> {
         match words.as_slice() {
             // A flag that `reset` sets and that says what holds without it, too.
             [first, name, ..] if *first == "user" => {
-                let plain = words.iter().filter(|word| **word != "sanitize-payload").copied().collect::<Vec<_>>().join(" ");
+                let plain =
+                    words.iter().filter(|word| **word != "sanitize-payload").copied().collect::<Vec<_>>().join(" ");
                 Ok(((*name).to_owned(), plain))
             }
             _ => Err(Error::new(Kind::Incomplete, "a line of the list of users does not begin with a user")),
