@@ -582,10 +582,12 @@ fn databases_are_named_by_one_glob_or_several_and_read_in_trees_when_that_is_sai
     for wrong in ["\"sqlite\"", "\"sqlite\"\npath = []", "\"sqlite\"\npath = \"a[\"", "\"sqlite\"\npath = 1"] {
         assert_eq!(config(wrong).unwrap_err().kind(), Kind::Usage, "{wrong}");
     }
-    let reading = |word: &str| -> Result<_> { match config(&format!("\"files\"\npaths = [\"a\"]\n{word}"))? {
-        SourceConfig::Files(files) => Ok(files.sqlite),
-        other => panic!("{other:?}"),
-    } };
+    let reading = |word: &str| -> Result<_> {
+        match config(&format!("\"files\"\npaths = [\"a\"]\n{word}"))? {
+            SourceConfig::Files(files) => Ok(files.sqlite),
+            other => panic!("{other:?}"),
+        }
+    };
     assert_eq!(reading("").unwrap(), SqliteReading::Online);
     assert_eq!(reading("sqlite = \"online\"").unwrap(), SqliteReading::Online);
     assert_eq!(reading("sqlite = \"read\"").unwrap(), SqliteReading::Read);

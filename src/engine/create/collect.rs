@@ -30,7 +30,7 @@ pub(super) struct Collected {
     pub(super) record: ComponentRecord,
     pub(super) depends_on: BTreeSet<BackupId>,
     pub(super) problems: Vec<Problem>,
-    /// When the content that was changed last was; only known where it is asked for.
+    /// The last change of anything in it; only where an expectation asks for it.
     pub(super) newest: Option<Timestamp>,
 }
 
@@ -91,7 +91,7 @@ impl<'a> Collector<'a> {
             monitor.check()?;
             match slot {
                 Slot::Kept(kept) => self.kept(&kept)?,
-                Slot::Batch(packed) => self.batch(packed.recv().map_err(threads::died)??)?,
+                Slot::Batch(packed) => self.batch(packed.recv().map_err(threads::died)??, monitor)?,
                 Slot::Large(parts) => self.large(&parts, monitor)?,
                 Slot::Problem(problem) => self.problems.add(problem),
                 Slot::LeftOut(left_out) => self.left_out = left_out,
@@ -104,7 +104,8 @@ impl<'a> Collector<'a> {
         monitor.check()
     }
 
-    fn batch(&mut self, packed: Packed) -> Result<()> {
+    fn batch(&mut self, packed: Packed, monitor: &dyn Monitor) -> Result<()> {
+        packed.notes.iter().for_each(|note| monitor.note(&format!("{}: {note}", self.spec.name)));
         let place = self.place();
         for frame in &packed.frames {
             self.put(frame)?;
@@ -126,7 +127,7 @@ impl<'a> Collector<'a> {
                     chunks.extend(more);
                 }
                 LargePart::Again => chunks.clear(),
-                LargePart::Link(packed) => return self.batch(packed),
+                LargePart::Link(packed) => return self.batch(packed, monitor),
                 LargePart::Done(done) => {
                     let LargeDone { line, problems, bytes_read } = *done;
                     self.bytes_read += bytes_read;
@@ -159,7 +160,6 @@ impl<'a> Collector<'a> {
     fn kept(&mut self, kept: &Kept) -> Result<()> {
         self.add_content(kept.content_bytes);
         for line in kept.lines.split_inclusive(|&b| b == b'\n') {
-            // Only who asks pays for reading lines that are passed on.
             if self.spec.expect.max_age.is_some() {
                 self.note_age(&Entry::parse_line(line)?);
             }
@@ -241,10 +241,17 @@ impl<'a> Collector<'a> {
         }
     }
 
+    fn note_age(&mut self, entry: &Entry) {
+        // A folder changes when something in it is removed, too.
+        if entry.kind != EntryKind::Dir && self.newest.is_none_or(|newest| newest < entry.mtime) {
+            self.newest = Some(entry.mtime);
+        }
+    }
+
     fn account(&mut self, entry: &Entry) {
+        self.note_age(entry);
         self.entries += 1;
         self.add_content(entry.size());
-        self.note_age(entry);
         let mut need = |backup: &BackupId| {
             if !self.depends_on.contains(backup) {
                 self.depends_on.insert(backup.clone());
@@ -253,12 +260,6 @@ impl<'a> Collector<'a> {
         need(&entry.home.backup);
         if let EntryKind::File { extents, .. } = &entry.kind {
             extents.iter().for_each(|e| need(&e.backup));
-        }
-    }
-
-    fn note_age(&mut self, entry: &Entry) {
-        if let EntryKind::File { .. } = entry.kind {
-            self.newest = self.newest.max(Some(entry.mtime));
         }
     }
 

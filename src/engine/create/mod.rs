@@ -3,11 +3,12 @@
 //! Whether a backup is full or incremental follows from what is there: with the local copy of the last index a host makes
 //! incrementals without being able to decrypt anything; without it the run is a full backup and says why.
 
-mod around;
+mod attempt;
 mod base;
 mod capture;
 mod collect;
 mod component;
+mod database;
 mod frames;
 mod join;
 mod known;

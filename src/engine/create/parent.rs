@@ -10,7 +10,7 @@ use crate::config::ComponentConfig;
 use crate::engine::{Host, Session};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::model::{
-    BackupId, ComponentRecord, Dependency, Digest, FailedComponent, Manifest, Problem, ProblemKind, Timestamp,
+    BackupId, ComponentRecord, Dependency, Digest, FailedComponent, Manifest, Moment, Problem, ProblemKind, Timestamp,
 };
 use crate::repo::Repository;
 use crate::repo::backup::{Backup, MANIFEST_FILE, Trust, parse_sums};
@@ -197,11 +197,13 @@ impl ParentChoice {
     }
 
     /// What a component that was captured lacks of what is expected of it.
+    /// `newest` is the last change of anything in it, where that was looked for.
     pub(super) fn unmet_expectations(
         &self,
         spec: &ComponentConfig,
         record: &ComponentRecord,
         newest: Option<Timestamp>,
+        now: Moment,
     ) -> Vec<Problem> {
         let mut unmet = Vec::new();
         let mut say = |detail: String| {
@@ -219,12 +221,11 @@ impl ParentChoice {
             let now = record.content_bytes;
             say(format!("it shrank from {before} to {now} bytes, more than the {percent} that are expected"));
         }
-        if let (Some(limit), Some(newest)) = (spec.expect.max_age, newest) {
-            let age = record.captured_from.unix_seconds().saturating_sub(newest.seconds);
-            if u64::try_from(age).is_ok_and(|age| age > limit.as_secs()) {
-                let hours = |seconds: u64| seconds / 3600;
-                let (age, limit) = (hours(age.unsigned_abs()), hours(limit.as_secs()));
-                say(format!("nothing in it was changed for {age} hours, at most {limit} are expected"));
+        if let (Some(most), Some(newest)) = (spec.expect.max_age, newest) {
+            let age = now.distance(Moment::from_unix_seconds(newest.seconds));
+            if newest.seconds < now.unix_seconds() && age > most {
+                let (age, most) = (age.as_secs(), most.as_secs());
+                say(format!("nothing in it was changed for {age} s, at most {most} s are expected"));
             }
         }
         unmet

@@ -72,7 +72,7 @@ fn finished(
         && found.record.name == spec.name
         // How old its newest entry is was not noted.
         && spec.expect.max_age.is_none()
-        && choice.unmet_expectations(spec, &found.record, None).is_empty()
+        && choice.unmet_expectations(spec, &found.record, None, session.host.clock.now()).is_empty()
         && staging.holds(&found.record)
         && copy.digest().is_ok_and(|d| d == found.copy_sha256);
     usable.then_some(found)

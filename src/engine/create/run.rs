@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::around::around;
+use super::attempt::attempt;
 use super::component::{self, Failure, Sources};
 use super::options::CreateOptions;
 use super::parent::ParentChoice;
@@ -143,16 +143,18 @@ impl Session {
         state.make_copies_dir(staging.id())?;
         let copy = state.copy(staging.id(), &spec.name);
         let last = choice.last_index(&spec.name);
-        let capture = |monitor: &dyn Monitor| {
+        let mut once = |monitor: &dyn Monitor| {
+            // What an attempt before this one left.
             copy.remove(&self.host.disk)?;
+            staging.discard(&spec.name)?;
             component::capture(spec, options, sources, last, staging, &copy, &self.host, monitor)
         };
-        let captured = around(spec, &self.host.environment, monitor, capture, || staging.discard(&spec.name));
+        let captured = attempt(spec, &self.host.environment, monitor, &mut once);
         let captured = captured.map_err(|f| f.within(&format!("cannot capture the component {}", spec.name)));
-        let (mut collected, mut problems) = captured?;
-        problems.extend(choice.unmet_expectations(spec, &collected.record, collected.newest));
-        collected.problems.extend(problems.iter().cloned());
-        collected.record.add_problems(&problems);
+        let mut collected = captured?;
+        let unmet = choice.unmet_expectations(spec, &collected.record, collected.newest, self.host.clock.now());
+        collected.problems.extend(unmet.iter().cloned());
+        collected.record.add_problems(&unmet);
         let finished = FinishedComponent {
             fingerprint,
             record: collected.record,
