@@ -50,7 +50,7 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn spawn(dir: &Path, port: u16, settings: &str) -> Child {
+fn spawn(dir: &Path, port: u16, settings: &str, arguments: &[&str]) -> Child {
     let folder = dir.display();
     let text = format!(
         "bind 127.0.0.1\nport {port}\ndir {folder}\nsave \"\"\nlogfile {folder}/log\nrequirepass {PASSWORD}\n\
@@ -61,7 +61,7 @@ fn spawn(dir: &Path, port: u16, settings: &str) -> Child {
         fs::write(&path, text).unwrap();
     }
     let mut command = Command::new("redis-server");
-    command.arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.arg(&path).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
 }
 
@@ -71,7 +71,7 @@ impl Redis {
         for _ in 0..5 {
             let dir = tempfile::tempdir().unwrap();
             let port = free_port();
-            let child = spawn(dir.path(), port, settings);
+            let child = spawn(dir.path(), port, settings, &[]);
             let mut server = Self { dir, port, settings: settings.to_owned(), child };
             if server.is_ready() {
                 return server;
@@ -97,14 +97,20 @@ impl Redis {
     /// Ends the process at once and begins another one in the same folder; what was not saved is gone.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        self.child = spawn(self.dir.path(), self.port, &self.settings);
+        self.child = spawn(self.dir.path(), self.port, &self.settings, &[]);
+        assert!(self.is_ready(), "{}", self.log());
+    }
+
+    /// Begins a process after one that has ended, with arguments that win over the configuration.
+    pub(crate) fn start_again(&mut self, arguments: &[&str]) {
+        self.child = spawn(self.dir.path(), self.port, &self.settings, arguments);
         assert!(self.is_ready(), "{}", self.log());
     }
 
     /// The same without waiting until it is ready.
     pub(crate) fn begin_restart(&mut self) {
         self.kill();
-        self.child = spawn(self.dir.path(), self.port, &self.settings);
+        self.child = spawn(self.dir.path(), self.port, &self.settings, &[]);
     }
 
     /// A server that has loaded an RDB.
@@ -112,7 +118,7 @@ impl Redis {
         let dir = tempfile::tempdir().unwrap();
         fs::copy(rdb, dir.path().join("dump.rdb")).unwrap();
         let port = free_port();
-        let child = spawn(dir.path(), port, "");
+        let child = spawn(dir.path(), port, "", &[]);
         let mut server = Self { dir, port, settings: String::new(), child };
         assert!(server.is_ready(), "{}", server.log());
         server
@@ -230,6 +236,7 @@ impl Redis {
             nodes: Vec::new(),
             user: None,
             password: Some(SecretRef::Env(VARIABLE.into())),
+            data: None,
             acl: true,
             settings: true,
         }
