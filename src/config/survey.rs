@@ -193,6 +193,7 @@ fn redis(around: &Surroundings<'_>, services: &[Service], ports: &BTreeSet<u16>,
         nodes: Vec::new(),
         user: None,
         password: password.map(|name| SecretRef::Env(name.to_owned())),
+        data: None,
         acl: true,
         settings: true,
     };
