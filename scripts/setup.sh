@@ -9,8 +9,10 @@ packages=(
     attr acl libcap2-bin      # extended attributes, ACLs and file capabilities of test trees
     libarchive-tools          # bsdtar, a second opinion on tar
     python3 python3-cryptography # aes-decrypt.py and tarfile, a third opinion
+    sqlite3                   # databases that come back are looked at by their own client
     util-linux                # setpriv: some tests are about users that are not root
     valgrind                  # instruction counts
+    postgresql postgresql-client # a server to capture and apply; the extensions come with it
 )
 
 if ! command -v cargo >/dev/null; then

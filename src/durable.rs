@@ -137,6 +137,20 @@ impl Disk {
         self.sync_parent(to)
     }
 
+    /// Swaps two names in one step and syncs their folders. Where the file system cannot do that, the error is one of
+    /// [`io::ErrorKind::Unsupported`] and nothing was changed.
+    pub fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
+        self.before(DiskChange::Rename, b)?;
+        match rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+            swapped => swapped?,
+        }
+        let sync = |path| self.before(DiskChange::SyncDir, path).and_then(|()| File::open(path)?.sync_all());
+        sync(parent(a)).and_then(|()| sync(parent(b)))
+    }
+
     /// Gives a file a second name, which must be free, and syncs the folder of that.
     pub fn link(&self, file: &Path, name: &Path) -> Result<()> {
         self.before(DiskChange::Rename, name)

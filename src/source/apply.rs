@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable::Disk;
 use crate::error::{Error, Result};
-use crate::model::pretty_json;
+use crate::model::{EntryPath, escape_path, pretty_json};
 
 /// How a component is to be applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,6 +119,18 @@ pub struct Difference {
     pub object: String,
     /// What was expected and what is there.
     pub detail: String,
+}
+
+/// An absolute path in a step: names need not be UTF-8.
+pub(crate) fn path_in_step(path: &Path) -> String {
+    escape_path(path.as_os_str().as_encoded_bytes()).into_owned()
+}
+
+/// The path that [`path_in_step`] wrote.
+pub(crate) fn path_of_step(text: &str) -> Result<PathBuf> {
+    let below = text.strip_prefix('/').map(EntryPath::from_escaped);
+    let below = below.ok_or_else(|| Error::failed(format!("a note of an apply names {text:?}, which is no path")))?;
+    Ok(Path::new("/").join(below?.as_os_str()))
 }
 
 /// What one step of an apply is about to replace, and how that is put back; the source that wrote it reads it.

@@ -133,6 +133,11 @@ impl Bench {
         Host { clock: Clock::Fixed(Moment::from_unix_seconds(now)), ..self.host.clone() }
     }
 
+    /// What a session is opened with, for those who need one of their own.
+    pub(crate) fn parts(&self) -> (Host, Trust) {
+        (self.host(), self.trust.clone())
+    }
+
     /// Opened to read and to apply.
     pub(crate) fn session(&self) -> Session {
         Session::open(&self.repository(), self.host(), self.trust.clone(), Keys::none()).unwrap()
@@ -207,7 +212,7 @@ impl Bench {
         assert!(confirmed.failure().is_none(), "{confirmed:#?}");
     }
 
-    fn undo(&self, subject: &impl Subject, report: &ApplyReport) {
+    pub(crate) fn undo(&self, subject: &impl Subject, report: &ApplyReport) {
         let run = report.run.as_ref().expect("something was touched");
         self.undo_run(subject, &run.to_string());
     }

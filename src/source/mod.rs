@@ -28,6 +28,7 @@ use std::fmt;
 use std::path::Path;
 
 pub use apply::{Action, ActionKind, ApplyOptions, ApplyPlan, Checked, Difference, UndoLog, UndoStep};
+pub(crate) use apply::{path_in_step, path_of_step};
 pub use capture::{Body, Captured, Facts, Object, Objects, Tree};
 pub use contents::Contents;
 

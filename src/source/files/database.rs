@@ -5,42 +5,19 @@
 //! first bytes of the database; who captures takes one state of it and leaves the others out. What nobody has open is read as
 //! any file.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
-use std::{borrow::Cow, ffi::OsStr, io};
 
 use rustix::fs::OFlags;
 
 use super::folder::Folder;
 use super::listing::Listing;
+use super::part::{Part, may_belong};
 use super::stat::{FileKind, Stat};
-use super::walk::Found;
-use super::xattrs::proc_path;
-use crate::model::{EntryPath, Timestamp};
 use crate::source::sqlite::{COMPANIONS, MAGIC, database_of};
-
-/// The part of a file in a database of SQLite.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// A database that is in use: a log with something in it, or a journal, lies beside it.
-    Database {
-        /// When the newest of the files beside it was changed.
-        changed: Timestamp,
-        /// Bytes of its log.
-        log_bytes: u64,
-    },
-    /// A file that belongs to such a database in the same folder.
-    Companion,
-}
-
-/// Whether a name may be that of a log or a journal.
-pub(super) fn may_belong(name: &[u8]) -> bool {
-    name.ends_with(b"-wal") || name.ends_with(b"-journal")
-}
 
 /// The parts of the files of a folder, by their index.
 pub(super) fn parts_of(folder: &Folder, fd: &OwnedFd, listing: &Listing) -> Vec<(usize, Part)> {
@@ -67,66 +44,27 @@ pub(super) fn parts_of(folder: &Folder, fd: &OwnedFd, listing: &Listing) -> Vec<
 /// A database that is in use.
 pub(super) fn in_use(folder: &Folder, fd: impl AsFd, name: &CStr) -> Option<Part> {
     let beside = |end| Stat::at(&fd, with_end(name, end)?.as_c_str()).ok().filter(|stat| stat.kind == FileKind::File);
-    let filled = |end| beside(end).filter(|stat| stat.size > 0);
     // Without an index nobody has the log open: then both are read as they are.
-    let log = filled("-wal").filter(|_| beside("-shm").is_some());
-    let journal = filled("-journal");
+    let log = beside("-wal").filter(|stat| stat.size > 0).filter(|_| beside("-shm").is_some());
+    let journal = beside("-journal");
     let changed = log.iter().chain(&journal).map(|stat| stat.ctime).max()?;
-    let file = File::from(folder.open_inside(&fd, name, OFlags::empty()).ok()?);
+    is_database(folder, fd, name).then(|| Part::Database { changed, log_bytes: log.map_or(0, |stat| stat.size) })
+}
+
+/// Whether `name` is that of a journal of a database in the same folder: those come and go.
+pub(super) fn is_journal(folder: &Folder, fd: impl AsFd, name: &CStr) -> bool {
+    let base = name.to_bytes().strip_suffix(b"-journal").and_then(|base| CString::new(base).ok());
+    base.is_some_and(|base| is_database(folder, fd, &base))
+}
+
+fn is_database(folder: &Folder, fd: impl AsFd, name: &CStr) -> bool {
+    let Ok(file) = folder.open_inside(&fd, name, OFlags::empty()).map(File::from) else { return false };
     let mut start = [0; MAGIC.len()];
-    let is_one = Stat::of(&file).is_ok_and(|stat| stat.kind == FileKind::File)
+    Stat::of(&file).is_ok_and(|stat| stat.kind == FileKind::File)
         && (&file).read_exact(&mut start).is_ok()
-        && &start == MAGIC;
-    is_one.then(|| Part::Database { changed, log_bytes: log.map_or(0, |stat| stat.size) })
+        && &start == MAGIC
 }
 
 fn with_end(name: &CStr, end: &str) -> Option<CString> {
     CString::new([name.to_bytes(), end.as_bytes()].concat()).ok()
-}
-
-impl Found {
-    /// The database that a companion belongs to.
-    #[must_use]
-    pub fn database(&self) -> Option<EntryPath> {
-        if self.part.as_deref() != Some(&Part::Companion) {
-            return None;
-        }
-        let name = database_of(OsStr::from_bytes(self.path.name()))?;
-        let folder = self.path.parent().map(|folder| [folder, b"/"].concat()).unwrap_or_default();
-        EntryPath::new([&folder, name].concat()).ok()
-    }
-
-    /// Whether it is a database that is in use.
-    #[must_use]
-    pub fn is_database_in_use(&self) -> bool {
-        matches!(self.part.as_deref(), Some(Part::Database { .. }))
-    }
-
-    /// Its metadata for change detection. A database in use has changed when its log has; its time is one that no file read as
-    /// it is can have, so that the two are never taken for each other.
-    #[must_use]
-    pub fn stat_of_content(&self) -> Cow<'_, Stat> {
-        match self.part.as_deref() {
-            Some(Part::Database { changed, .. }) => {
-                let ctime = self.stat.ctime.max(*changed).next();
-                Cow::Owned(Stat { ctime, ..self.stat.clone() })
-            }
-            _ => Cow::Borrowed(&self.stat),
-        }
-    }
-
-    /// About how many bytes its content has.
-    #[must_use]
-    pub fn content_bytes(&self) -> u64 {
-        let log = if let Some(Part::Database { log_bytes, .. }) = self.part.as_deref() { *log_bytes } else { 0 };
-        self.stat.size.saturating_add(log)
-    }
-
-    /// The absolute path that it has now, for those who cannot do with an open folder; they compare what they opened with
-    /// what was found.
-    pub fn absolute_path(&self) -> io::Result<PathBuf> {
-        let handle = self.folder.handle()?;
-        let folder = std::fs::read_link(OsStr::from_bytes(proc_path(&*handle).as_bytes()))?;
-        Ok(folder.join(OsStr::from_bytes(self.name.to_bytes())))
-    }
 }

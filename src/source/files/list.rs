@@ -14,11 +14,12 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::database::{Part, parts_of};
+use super::database::{is_journal, parts_of};
 use super::exclude::Exclude;
 use super::folder::{Folder, problem_kind};
 use super::listing::Listing;
 use super::ordered_queue::Done;
+use super::part::Part;
 use super::stat::{FileKind, Stat, UNKNOWN_TYPE};
 use crate::model::{MAX_PATH_BYTES, ProblemKind, escape_path};
 
@@ -195,6 +196,9 @@ fn stat_names(
             What::Problem(ProblemKind::TooLong, detail)
         } else {
             match stat(fd, name) {
+                Err(Errno::NOENT) if rules.databases && is_journal(folder, fd, name) => {
+                    What::Note("journal of a SQLite database, gone with its transaction")
+                }
                 // It may be there all the time, by another name.
                 Err(Errno::NOENT) => {
                     What::Problem(ProblemKind::Vanished, "it was listed, and gone a moment later".to_owned())

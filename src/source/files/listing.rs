@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use rustix::fs::{FileType, RawDir};
 use rustix::io::Errno;
 
-use super::database::{Part, may_belong};
+use super::part::{Part, may_belong};
 use super::stat::FileKind;
 
 /// Bytes that are asked of a folder at a time.

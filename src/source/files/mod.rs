@@ -6,16 +6,19 @@
 //! Open folders, finished listings and threads are bounded; memory does not grow with the number of files.
 //! Paths and their order: FORMAT.md §6.
 
+mod apply;
 mod database;
 mod descend;
 pub mod destination;
 mod exclude;
 mod folder;
+mod in_use;
 mod left_out;
 mod list;
 mod listing;
 mod names;
 mod ordered_queue;
+mod part;
 mod read;
 mod source;
 mod sparse;
@@ -28,11 +31,11 @@ mod tests;
 #[cfg(test)]
 mod tests_read;
 
-pub use database::Part;
 pub use exclude::Exclude;
 pub use folder::problem_kind;
 pub use left_out::LeftOut;
 pub use names::Names;
+pub use part::Part;
 pub use source::FilesSource;
 pub use sparse::{MAX_REGIONS, data_regions};
 pub use stat::{FileKind, Stat};

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use super::apply::{self, Plan};
 use crate::config::{FilesConfig, SqliteReading};
-use crate::error::{Context as _, Error, Result, path_text};
+use crate::error::{Context as _, Result, path_text};
 use crate::source::{
     ApplyOptions, ApplyPlan, Captured, Checked, Contents, Probe, Source, SourceContext, Tree, UndoStep,
 };
@@ -43,26 +44,22 @@ impl Source for FilesSource {
 
     fn plan_apply<'a>(
         &'a self,
-        _: &'a dyn Contents,
-        _: &ApplyOptions,
-        _: &'a SourceContext<'a>,
+        contents: &'a dyn Contents,
+        options: &ApplyOptions,
+        context: &'a SourceContext<'a>,
     ) -> Result<Box<dyn ApplyPlan + 'a>> {
-        Err(not_yet())
+        Ok(Box::new(Plan::new(&self.tree().unwrap_or_default(), contents, options, context)?))
     }
 
-    fn check(&self, _: &dyn Contents, _: &SourceContext<'_>) -> Result<Checked> {
-        Err(not_yet())
+    fn check(&self, contents: &dyn Contents, context: &SourceContext<'_>) -> Result<Checked> {
+        apply::check(&self.tree().unwrap_or_default(), contents, context)
     }
 
-    fn undo(&self, _: &[UndoStep], _: &Path, _: &SourceContext<'_>) -> Result<()> {
-        Err(not_yet())
+    fn undo(&self, steps: &[UndoStep], _: &Path, _: &SourceContext<'_>) -> Result<()> {
+        apply::undo(steps)
     }
 
-    fn forget(&self, _: &[UndoStep], _: &Path, _: &SourceContext<'_>) -> Result<()> {
-        Err(not_yet())
+    fn forget(&self, steps: &[UndoStep], _: &Path, _: &SourceContext<'_>) -> Result<()> {
+        apply::forget(steps)
     }
-}
-
-fn not_yet() -> Error {
-    Error::failed("files cannot be applied in place yet; restore them into a folder")
 }

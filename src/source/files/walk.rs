@@ -10,12 +10,13 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use super::database::{Part, in_use};
+use super::database::in_use;
 use super::exclude::Exclude;
 use super::folder::{Folder, OpenFolders};
 use super::left_out::LeftOut;
 use super::list::{Block, Listed, Rules, WalkTask, What, judge, run};
 use super::ordered_queue::OrderedQueue;
+use super::part::Part;
 use super::stat::{FileKind, Stat};
 use crate::error::{Context as _, Error, Kind, Result, path_text};
 use crate::model::{EntryPath, MAX_PATH_BYTES, Problem, ProblemKind, escape_path};

@@ -20,8 +20,11 @@ use super::inventory::{Inventory, Record};
 use super::snapshot::{Snapshot, SnapshotReader, Wanted, error_of};
 use crate::durable::Disk;
 use crate::error::{Context as _, Error, Kind, Result, path_text};
-use crate::model::{Digest, Entry, EntryKind, EntryPath, Hasher, escape_path};
-use crate::source::{Action, ActionKind, ApplyOptions, ApplyPlan, Checked, Contents, SourceContext, UndoLog, UndoStep};
+use crate::model::{Digest, Entry, EntryKind, Hasher};
+use crate::source::{
+    Action, ActionKind, ApplyOptions, ApplyPlan, Checked, Contents, SourceContext, UndoLog, UndoStep, path_in_step,
+    path_of_step,
+};
 
 /// What is to be done with one database.
 #[derive(Debug)]
@@ -345,19 +348,13 @@ fn free_name(path: &Path) -> PathBuf {
 }
 
 fn to_step(database: &Path, kept: Option<&PathBuf>) -> Result<UndoStep> {
-    let escaped = |path: &Path| escape_path(path.as_os_str().as_encoded_bytes()).into_owned();
-    let step = Step { database: escaped(database), kept: kept.map(|kept| escaped(kept)) };
+    let step = Step { database: path_in_step(database), kept: kept.map(|kept| path_in_step(kept)) };
     serde_json::to_value(step).map_err(|e| Error::failed("a step of the apply cannot be noted").because(e))
 }
 
 /// The database and where the old one is kept.
 fn from_step(step: &UndoStep) -> Result<(PathBuf, Option<PathBuf>)> {
-    let refused = "a note of the apply cannot be read";
-    let Step { database, kept } =
-        serde_json::from_value(step.clone()).map_err(|e| Error::failed(refused).because(e))?;
-    let path = |text: &str| {
-        let below = EntryPath::from_escaped(text.strip_prefix('/').ok_or_else(|| Error::failed(refused))?)?;
-        Ok::<_, Error>(Path::new("/").join(below.as_os_str()))
-    };
-    Ok((path(&database)?, kept.as_deref().map(path).transpose()?))
+    let step: Step = serde_json::from_value(step.clone())
+        .map_err(|e| Error::failed("a note of the apply cannot be read").because(e))?;
+    Ok((path_of_step(&step.database)?, step.kept.as_deref().map(path_of_step).transpose()?))
 }
