@@ -12,6 +12,7 @@ packages=(
     sqlite3                   # databases that come back are looked at by their own client
     util-linux                # setpriv: some tests are about users that are not root
     valgrind                  # instruction counts
+    postgresql postgresql-client # a server to capture and apply; the extensions come with it
 )
 
 if ! command -v cargo >/dev/null; then

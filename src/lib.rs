@@ -62,6 +62,7 @@ pub mod repo;
 pub mod secret;
 pub mod source;
 mod threads;
+pub mod vectorstore;
 
 pub use archive::seal::Sealer;
 pub use config::ComponentConfig;

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::kinds::{KindSection, SourceConfig, exclude_rules};
+use super::kinds::{KindSection, SourceConfig, argv, exclude_rules};
 use super::near;
 use super::rules::{Defaults, ExcludeRules};
 use super::section::{At, ConfigText, Section};
-use super::types::{ComponentConfig, Config, EncryptionConfig, Expect};
-use super::values::{Cipher, Percent, SignerRef, check_recipient, resolve_location};
+use super::types::{ComponentConfig, Config, EncryptionConfig, Expect, Hooks};
+use super::values::{Cipher, Percent, SignerRef, check_recipient, parse_duration, resolve_location};
 use crate::error::{Context as _, Error, Hint, Kind, Result, path_text};
 use crate::model::is_component_name;
 
@@ -21,7 +21,12 @@ pub const FILE_NAME: &str = "ccbackup.toml";
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Keys of every component, whatever its kind.
-const COMPONENT_KEYS: &[&str] = &["name", "kind", "expect"];
+const COMPONENT_KEYS: &[&str] =
+    &["name", "kind", "expect", "before", "after", "on_failure", "finally", "timeout", "retries", "priority", "needs"];
+/// Most that `retries` can be.
+const MAX_RETRIES: u64 = 10;
+/// `priority` lies between this below and above 0.
+const MAX_PRIORITY: i64 = 1000;
 
 /// Where a configuration is looked for, in this order; the caller reads the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,6 +142,7 @@ impl Reader<'_> {
 
     fn components(&self, top: &Section<'_>, defaults: &Defaults) -> Result<Vec<ComponentConfig>> {
         let mut components: Vec<ComponentConfig> = Vec::new();
+        let mut all_needs = Vec::new();
         for section in top.tables("component")? {
             let name = section.required("name")?;
             if !is_component_name(name.value) {
@@ -148,24 +154,88 @@ impl Reader<'_> {
             if components.iter().any(|c| c.name == name.value) {
                 return Err(section.error(&name.span, &format!("there are two components named `{}`", name.value)));
             }
-            components.push(self.component(section, name.value, defaults)?);
+            let (component, needs) = self.component(section, name.value, defaults)?;
+            components.push(component);
+            all_needs.extend(needs);
+        }
+        for need in all_needs {
+            self.check_need(&need, &components)?;
         }
         Ok(components)
     }
 
-    fn component(&self, section: Section<'_>, name: &str, defaults: &Defaults) -> Result<ComponentConfig> {
+    /// A need must be a component, and must not lead back to who has it.
+    fn check_need(&self, need: &At<&str>, components: &[ComponentConfig]) -> Result<()> {
+        let names: Vec<&str> = components.iter().map(|c| c.name.as_str()).collect();
+        if !names.contains(&need.value) {
+            let error =
+                self.document.error(&need.span, &format!("`needs` names `{}`, which is no component", need.value));
+            return Err(match near::nearest(need.value, &names) {
+                Some(word) => error.hint(format!("the nearest component is `{word}`")),
+                None => error,
+            });
+        }
+        // All that is needed for this, each once.
+        let mut reached: Vec<&str> = vec![need.value];
+        let mut at = 0;
+        while let Some(name) = reached.get(at).copied() {
+            for next in components.iter().filter(|c| c.name == name).flat_map(|c| &c.needs) {
+                if next == need.value {
+                    let message = format!("`{next}` needs itself, directly or by what it needs");
+                    return Err(self.document.error(&need.span, &message));
+                }
+                if !reached.contains(&next.as_str()) {
+                    reached.push(next);
+                }
+            }
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// A component, and what it needs with its place.
+    fn component<'t>(
+        &self,
+        section: Section<'t>,
+        name: &str,
+        defaults: &Defaults,
+    ) -> Result<(ComponentConfig, Vec<At<&'t str>>)> {
         // The kind comes before the keys: another kind has other keys, and they are not what is wrong.
         let kind = self.located(&section.required("kind")?, component_kind)?;
         let section = section.only(&[COMPONENT_KEYS, SourceConfig::keys(kind)].concat())?;
         let own = KindSection { section: &section, name, folder: self.folder, home: self.home, defaults };
         let source = SourceConfig::read(kind, &own)?;
-        let expect = section.table("expect", "`expect`")?.only(&["min_entries", "max_shrink"])?;
+        let known = ["min_entries", "min_bytes", "max_shrink", "max_age"];
+        let expect = section.table("expect", "`expect`")?.only(&known)?;
         let shrink = expect.string("max_shrink")?;
+        let duration = |section: &Section<'_>, key| {
+            section.string(key)?.map(|text| self.located(&text, parse_duration)).transpose()
+        };
         let expect = Expect {
             min_entries: expect.integer("min_entries", 0..=u64::MAX)?,
+            min_bytes: expect.integer("min_bytes", 0..=u64::MAX)?,
             max_shrink: shrink.map(|text| self.located(&text, str::parse::<Percent>)).transpose()?,
+            max_age: duration(&expect, "max_age")?,
         };
-        Ok(ComponentConfig { name: name.to_owned(), source, expect })
+        let hook = |key| argv(&section, key, self.folder, self.home);
+        let hooks = Hooks {
+            before: hook("before")?,
+            after: hook("after")?,
+            on_failure: hook("on_failure")?,
+            finally: hook("finally")?,
+        };
+        let needs = section.strings("needs")?;
+        let component = ComponentConfig {
+            name: name.to_owned(),
+            source,
+            expect,
+            hooks,
+            timeout: duration(&section, "timeout")?,
+            retries: section.integer("retries", 0..=MAX_RETRIES)?.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
+            priority: section.signed("priority", -MAX_PRIORITY..=MAX_PRIORITY)?.unwrap_or(0),
+            needs: needs.iter().map(|need| need.value.to_owned()).collect(),
+        };
+        Ok((component, needs))
     }
 }
 

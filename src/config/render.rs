@@ -1,8 +1,9 @@
 //! Writes a commented `ccbackup.toml`; `config::parse` reads the same configuration back.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::text::{list, quote};
+use super::text::{duration_text, list, quote};
 use super::types::{ComponentConfig, Expect};
 use crate::error::{Error, Result, path_text};
 
@@ -21,6 +22,8 @@ pub struct Rendering<'a> {
     pub signers: &'a [String],
     /// `[[component]]`s.
     pub components: &'a [ComponentConfig],
+    /// Comments before a component, by its name; those of no component stand at the end.
+    pub comments: &'a BTreeMap<String, Vec<String>>,
 }
 
 /// The text of a configuration. Fails when a path is not UTF-8, which TOML cannot hold.
@@ -64,28 +67,58 @@ pub fn render(wanted: &Rendering<'_>) -> Result<String> {
     for component in wanted.components {
         self::component(&mut text, wanted, component)?;
     }
+    if wanted.comments.contains_key("") {
+        text.push('\n');
+        comments(&mut text, wanted, "");
+    }
     Ok(text)
 }
 
 fn component(text: &mut String, wanted: &Rendering<'_>, component: &ComponentConfig) -> Result<()> {
-    text.push_str("\n[[component]]\n");
+    text.push('\n');
+    comments(text, wanted, &component.name);
+    text.push_str("[[component]]\n");
     line(text, "name", &quote(&component.name));
     line(text, "kind", &quote(component.source.kind()));
     for (key, value) in component.source.render(&|path| written(wanted, path))? {
         line(text, &key, &value);
     }
-    let Expect { min_entries, max_shrink } = component.expect;
-    let expect: Vec<String> = min_entries
-        .map(|n| format!("min_entries = {n}"))
-        .into_iter()
-        .chain(max_shrink.map(|p| format!("max_shrink = {}", quote(&p.to_string()))))
-        .collect();
+    for (key, argv) in component.hooks.all().into_iter().filter(|(_, argv)| !argv.is_empty()) {
+        line(text, key, &list(argv.iter().map(String::as_str)));
+    }
+    if let Some(time) = component.timeout {
+        line(text, "timeout", &duration_text(time));
+    }
+    for (key, value) in [("retries", i64::from(component.retries)), ("priority", component.priority)] {
+        if value != 0 {
+            line(text, key, &value.to_string());
+        }
+    }
+    if !component.needs.is_empty() {
+        line(text, "needs", &list(component.needs.iter().map(String::as_str)));
+    }
+    let Expect { min_entries, min_bytes, max_shrink, max_age } = component.expect;
+    let expect = [
+        min_entries.map(|n| format!("min_entries = {n}")),
+        min_bytes.map(|n| format!("min_bytes = {n}")),
+        max_shrink.map(|p| format!("max_shrink = {}", quote(&p.to_string()))),
+        max_age.map(|time| format!("max_age = {}", duration_text(time))),
+    ];
+    let expect: Vec<String> = expect.into_iter().flatten().collect();
     if expect.is_empty() {
         text.push_str("# expect = { min_entries = 1, max_shrink = \"50%\" }   # fail when less is found\n");
     } else {
         line(text, "expect", &format!("{{ {} }}", expect.join(", ")));
     }
     Ok(())
+}
+
+fn comments(text: &mut String, wanted: &Rendering<'_>, name: &str) {
+    for comment in wanted.comments.get(name).into_iter().flatten() {
+        // Names come from files: nothing of them may end the comment.
+        let comment: String = comment.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        *text += &format!("# {comment}\n");
+    }
 }
 
 fn line(text: &mut String, key: &str, value: &str) {

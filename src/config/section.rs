@@ -80,6 +80,22 @@ impl<'a> Section<'a> {
         self.table.and_then(|table| table.get(key))
     }
 
+    /// Whether there is such a key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// The place of a value, or of the section where it has none.
+    pub(super) fn place(&self, key: &str) -> Range<usize> {
+        self.get(key).map_or_else(|| self.span.clone(), Spanned::span)
+    }
+
+    /// All keys, in the order of their names.
+    pub(super) fn keys(&self) -> Vec<At<&'a str>> {
+        let keys = self.table.iter().flat_map(|table| table.keys());
+        keys.map(|key| At { value: key.get_ref().as_ref(), span: key.span() }).collect()
+    }
+
     /// Whether the value is a list.
     pub(super) fn is_list(&self, key: &str) -> bool {
         self.get(key).is_some_and(|value| value.get_ref().as_array().is_some())
@@ -163,6 +179,16 @@ impl<'a> Section<'a> {
         };
         let integer = value.get_ref().as_integer().ok_or_else(|| self.wrong(key, value, &expected))?;
         let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|n| range.contains(n));
+        let message = || format!("`{key}` in {} must be {expected}, found {integer}", self.title);
+        number.map(Some).ok_or_else(|| self.error(&value.span(), &message()))
+    }
+
+    /// A whole number within `range`, which may be below 0; may be absent.
+    pub(super) fn signed(&self, key: &str, range: RangeInclusive<i64>) -> Result<Option<i64>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        let integer = value.get_ref().as_integer().ok_or_else(|| self.wrong(key, value, &expected))?;
+        let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|n| range.contains(n));
         let message = || format!("`{key}` in {} must be {expected}, found {integer}", self.title);
         number.map(Some).ok_or_else(|| self.error(&value.span(), &message()))
     }

@@ -1,6 +1,7 @@
 //! What `ccbackup.toml` says, section by section.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -46,6 +47,43 @@ pub struct ComponentConfig {
     /// What a complete capture looks like; it changes nothing that is captured.
     #[serde(skip)]
     pub expect: Expect,
+    /// Programs that run around a capture.
+    #[serde(skip)]
+    pub hooks: Hooks,
+    /// How long a capture may take, hooks not counted.
+    #[serde(skip)]
+    pub timeout: Option<Duration>,
+    /// How often a capture that failed is tried again, at most 10 times.
+    #[serde(skip)]
+    pub retries: u32,
+    /// The smaller, the earlier it is applied; 0 for who says nothing.
+    #[serde(skip)]
+    pub priority: i64,
+    /// Components that must be there before this one is applied. All exist, and none needs itself, by whatever detour.
+    #[serde(skip)]
+    pub needs: Vec<String>,
+}
+
+/// Programs, each with its arguments, that run around the capture of a component; empty ones do not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// Before it; when it fails, the component does.
+    pub before: Vec<String>,
+    /// After a capture that is whole.
+    pub after: Vec<String>,
+    /// After one that failed.
+    pub on_failure: Vec<String>,
+    /// Last, in any case.
+    pub finally: Vec<String>,
+}
+
+impl Hooks {
+    /// Each with its key.
+    #[must_use]
+    pub fn all(&self) -> [(&'static str, &[String]); 4] {
+        let Self { before, after, on_failure, finally } = self;
+        [("before", before), ("after", after), ("on_failure", on_failure), ("finally", finally)]
+    }
 }
 
 impl ComponentConfig {
@@ -73,6 +111,10 @@ impl ComponentConfig {
 pub struct Expect {
     /// Fewer entries than this are a problem.
     pub min_entries: Option<u64>,
+    /// Fewer bytes of content than this are a problem.
+    pub min_bytes: Option<u64>,
     /// A component that lost more than this part of its bytes since the last backup is a problem.
     pub max_shrink: Option<Percent>,
+    /// That nothing in it was changed for longer than this is a problem: whatever writes there has stopped.
+    pub max_age: Option<Duration>,
 }

@@ -212,7 +212,7 @@ impl Bench {
         assert!(confirmed.failure().is_none(), "{confirmed:#?}");
     }
 
-    fn undo(&self, subject: &impl Subject, report: &ApplyReport) {
+    pub(crate) fn undo(&self, subject: &impl Subject, report: &ApplyReport) {
         let run = report.run.as_ref().expect("something was touched");
         self.undo_run(subject, &run.to_string());
     }

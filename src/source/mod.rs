@@ -11,11 +11,17 @@
 
 mod apply;
 mod capture;
+pub mod chromem;
+pub mod command;
 mod contents;
+pub mod contextcore;
 pub mod files;
 pub mod postgres;
 pub mod redis;
+mod settled;
 pub mod sqlite;
+#[cfg(test)]
+mod tests_archive;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -97,8 +103,11 @@ pub fn open(config: &SourceConfig) -> Box<dyn Source> {
     match config {
         SourceConfig::Files(config) => Box::new(files::FilesSource::new(config.clone())),
         SourceConfig::Sqlite(config) => Box::new(sqlite::SqliteSource::new(config.clone())),
+        SourceConfig::Command(config) => Box::new(command::CommandSource::new(config.clone())),
         SourceConfig::Postgres(config) => Box::new(postgres::PostgresSource::new(config.as_ref().clone())),
         SourceConfig::Redis(config) => Box::new(redis::RedisSource::new(config.as_ref().clone())),
+        SourceConfig::Chromem(config) => Box::new(chromem::ChromemSource::new(config.clone())),
+        SourceConfig::Contextcore(config) => Box::new(contextcore::ContextcoreSource::new(config.clone())),
     }
 }
 

@@ -15,13 +15,17 @@
 
 mod apply;
 mod apply_cli;
+mod attempts;
 mod byhand;
 mod byhand_damage;
 mod byhand_names;
 mod bytes;
 mod captures;
+mod chromem;
 mod cli;
+mod command;
 mod contents;
+mod contextcore;
 #[path = "../../src/source/contract.rs"]
 mod contract;
 mod crash;
@@ -44,13 +48,20 @@ mod oracle_manifest;
 mod other_docs;
 mod own_keys;
 mod places;
+mod postgres;
+mod postgres_server;
 mod property;
 mod readme;
+mod redis;
+mod redis_cluster;
+mod redis_failures;
+mod redis_peers;
 mod refusals;
 mod resume;
 mod session;
 mod shelf;
 mod sqlite;
+mod stack;
 mod support;
 mod threads;
 mod torture;

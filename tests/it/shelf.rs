@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ccbackup::error::Kind;
+use ccbackup::error::{Context as _, Kind};
 use ccbackup::model::{EntryKind, EntryPath};
 use ccbackup::source::{
     Action, ActionKind, ApplyOptions, ApplyPlan, Body, Captured, Checked, Contents, Facts, Object, Objects, Probe,
@@ -53,7 +53,7 @@ impl Shelf {
             let entry = entry?;
             if matches!(entry.kind, EntryKind::File { .. }) {
                 let mut bytes = Vec::new();
-                contents.open(&entry)?.read_to_end(&mut bytes).map_err(|e| Error::failed("cannot read").because(e))?;
+                contents.open(&entry)?.read_to_end(&mut bytes).doing("cannot read")?;
                 assert_eq!(bytes, contents.read(&entry, 1 << 20)?);
                 assert_eq!(contents.find(&entry.path)?.as_ref(), Some(&entry));
                 archived.insert(String::from_utf8(entry.path.name().to_vec()).unwrap(), bytes);

@@ -1,5 +1,8 @@
 //! What each kind of component is told by the configuration: one file a kind, parsed once, unknown keys refused.
 
+mod chromem;
+mod command;
+mod contextcore;
 mod files;
 mod postgres;
 mod redis;
@@ -9,11 +12,14 @@ mod sqlite;
 
 use serde::Serialize;
 
+pub use chromem::ChromemConfig;
+pub use command::CommandConfig;
+pub use contextcore::ContextcoreConfig;
 pub use files::{FilesConfig, SqliteReading};
 pub use postgres::{Databases, PostgresConfig, PostgresUrl};
 pub use redis::RedisConfig;
 pub use redis_address::Address as RedisAddress;
-pub(super) use section::{KindSection, exclude_rules};
+pub(super) use section::{KindSection, argv, exclude_rules};
 pub use sqlite::SqliteConfig;
 
 use crate::error::{Error, Result};
@@ -30,6 +36,12 @@ pub enum SourceConfig {
     Postgres(Box<PostgresConfig>),
     /// A Redis server, or a cluster of them.
     Redis(Box<RedisConfig>),
+    /// The vectorstore of contextd.
+    Chromem(ChromemConfig),
+    /// The state of ContextCore.
+    Contextcore(ContextcoreConfig),
+    /// Whatever a program gives.
+    Command(CommandConfig),
 }
 
 /// No paths yet.
@@ -41,7 +53,7 @@ impl Default for SourceConfig {
 
 impl SourceConfig {
     /// The words of all kinds that are built.
-    pub const KINDS: [&'static str; 4] = ["files", "sqlite", "postgres", "redis"];
+    pub const KINDS: [&'static str; 7] = ["files", "sqlite", "postgres", "redis", "chromem", "contextcore", "command"];
 
     /// The word in `kind = "…"` and in manifests.
     #[must_use]
@@ -51,6 +63,9 @@ impl SourceConfig {
             Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgres",
             Self::Redis(_) => "redis",
+            Self::Chromem(_) => "chromem",
+            Self::Contextcore(_) => "contextcore",
+            Self::Command(_) => "command",
         }
     }
 
@@ -61,6 +76,9 @@ impl SourceConfig {
             "sqlite" => SqliteConfig::KEYS,
             "postgres" => PostgresConfig::KEYS,
             "redis" => RedisConfig::KEYS,
+            "chromem" => ChromemConfig::KEYS,
+            "contextcore" => ContextcoreConfig::KEYS,
+            "command" => CommandConfig::KEYS,
             _ => &[],
         }
     }
@@ -72,6 +90,9 @@ impl SourceConfig {
             "sqlite" => SqliteConfig::read(section).map(Self::Sqlite),
             "postgres" => Ok(Self::Postgres(Box::new(PostgresConfig::read(section)?))),
             "redis" => Ok(Self::Redis(Box::new(RedisConfig::read(section)?))),
+            "chromem" => ChromemConfig::read(section).map(Self::Chromem),
+            "contextcore" => ContextcoreConfig::read(section).map(Self::Contextcore),
+            "command" => CommandConfig::read(section).map(Self::Command),
             _ => Err(Error::usage(format!("kind `{kind}` is not built"))),
         }
     }
@@ -83,6 +104,9 @@ impl SourceConfig {
             Self::Sqlite(config) => config.render(path),
             Self::Postgres(config) => config.render(path),
             Self::Redis(config) => config.render(path),
+            Self::Chromem(config) => config.render(path),
+            Self::Contextcore(config) => config.render(path),
+            Self::Command(config) => Ok(config.render()),
         }
     }
 }

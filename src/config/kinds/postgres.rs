@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::section::KindSection;
-use crate::config::text::{list, quote};
+use crate::config::text::{list, quote, reference_text};
 use crate::error::{Error, Result};
 use crate::model::escape_path;
 use crate::secret::SecretRef;
@@ -215,15 +215,6 @@ fn plain_url(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-pub(super) fn reference_text(reference: &SecretRef) -> String {
-    match reference {
-        SecretRef::File(path) => format!("{{ file = {} }}", quote(&path.to_string_lossy())),
-        SecretRef::Env(name) => format!("{{ env = {} }}", quote(name)),
-        SecretRef::Vault { path, field } => format!("{{ vault = {} }}", quote(&format!("{path}#{field}"))),
-        SecretRef::Command(argv) => format!("{{ command = {} }}", list(argv.iter().map(String::as_str))),
-    }
-}
-
 fn serialize_reference<S: Serializer>(
     reference: &Option<SecretRef>,
     serializer: S,
@@ -233,4 +224,59 @@ fn serialize_reference<S: Serializer>(
 
 fn serialize_path<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     path.as_ref().map(|path| escape_path(path.as_os_str().as_encoded_bytes()).into_owned()).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{SourceConfig, parse};
+
+    fn read(keys: &str) -> Result<PostgresConfig> {
+        let text = format!("[[component]]\nname = \"db\"\nkind = \"postgres\"\n{keys}\n");
+        let config = parse(&text, Path::new("/etc/ccbackup.toml"), None)?;
+        match &config.components[0].source {
+            SourceConfig::Postgres(config) => Ok(config.as_ref().clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_key_has_a_meaning() {
+        assert_eq!(read("").unwrap(), PostgresConfig::default());
+        let config = read(
+            "host = \"db\"\nport = 5433\nuser = \"backup\"\npassword = { env = \"PW\" }\ndbname = \"app\"\n\
+             databases = [\"app\", \"other\"]\nphysical = true\ndata = \"data\"\nbin = \"/opt/pg/bin\"\n\
+             lock_timeout = \"5s\"\nsilence = \"2m\"",
+        );
+        let config = config.unwrap();
+        assert_eq!((config.port, config.physical), (Some(5433), true));
+        assert_eq!(config.password, Some(SecretRef::Env("PW".into())));
+        assert_eq!(config.databases, Databases::Named(vec!["app".into(), "other".into()]));
+        assert_eq!(config.data, Some("/etc/data".into()));
+        assert_eq!((config.lock_timeout.as_secs(), config.silence.as_secs()), (5, 120));
+        let lines = config.render(&|path| Ok(path.display().to_string())).unwrap();
+        let text: String = lines.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        assert_eq!(read(&text).unwrap(), config, "{text}");
+        assert_eq!(read("databases = \"all\"").unwrap().databases, Databases::All);
+        let url = read("url = { file = \"url\" }").unwrap().url;
+        assert_eq!(url, Some(PostgresUrl::Secret(SecretRef::File("/etc/url".into()))));
+        assert!(read("url = \"postgres://u@h:1/x\"").unwrap().url.is_some());
+    }
+
+    #[test]
+    fn a_password_in_clear_is_refused_and_not_repeated() {
+        for keys in [
+            "password = \"canary\"",
+            "url = \"postgres://u:canary@h/x\"",
+            "url = \"postgres://h/x?password=canary\"",
+            "url = \"canary://h\"",
+            "password = { env = \"A\", file = \"b\" }",
+            "databases = []",
+            "databases = \"some\"",
+            "url = \"postgres://h\"\nport = 1",
+        ] {
+            let error = read(keys).unwrap_err();
+            assert!(!error.one_line().contains("canary"), "{keys}: {}", error.one_line());
+        }
+    }
 }

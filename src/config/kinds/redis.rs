@@ -4,10 +4,9 @@ use std::path::Path;
 
 use serde::{Serialize, Serializer};
 
-use super::postgres::reference_text;
 use super::redis_address::Address;
 use super::section::KindSection;
-use crate::config::text::{list, quote};
+use crate::config::text::{list, quote, reference_text};
 use crate::error::{Error, Result};
 use crate::secret::SecretRef;
 

@@ -1,6 +1,7 @@
 //! One `[[component]]` while the keys of its kind are read: values of every type that kinds need, with errors that name file,
 //! line and key.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -50,6 +51,15 @@ impl KindSection<'_> {
     /// A path, absolute.
     pub(super) fn path(&self, key: &str) -> Result<Option<PathBuf>> {
         self.parsed(key, |text| resolve_path(text, self.folder, self.home))
+    }
+
+    /// A path, absolute, which is `usual` where the key is absent.
+    pub(super) fn path_or(&self, key: &str, usual: &str) -> Result<PathBuf> {
+        let usual = || {
+            resolve_path(usual, self.folder, self.home)
+                .map_err(|e| self.section.error(&self.section.span, &format!("`{key}` is absent: {}", e.one_line())))
+        };
+        self.path(key)?.map_or_else(usual, Ok)
     }
 
     /// A list of paths, absolute.
@@ -103,7 +113,7 @@ impl KindSection<'_> {
                 .error(&self.section.span, &message)
                 .hint("{ file = … }, { env = … }, { vault = … } or { command = [..] }"));
         }
-        if !self.section.is_table(key) {
+        if !self.section.has(key) {
             return Ok(None);
         }
         let table = self.section.table(key, &format!("`{key}`"))?.only(&SecretRef::KEYS)?;
@@ -128,10 +138,67 @@ impl KindSection<'_> {
         }
     }
 
+    /// A program and its arguments; empty when absent. A program with a `/` in its name is absolute then.
+    pub(super) fn argv(&self, key: &str) -> Result<Vec<String>> {
+        argv(self.section, key, self.folder, self.home)
+    }
+
+    /// A table of variables for child programs, each `true` for ours of that name, or a reference to a secret.
+    pub(super) fn variables(&self, key: &str) -> Result<BTreeMap<String, Option<SecretRef>>> {
+        let table = self.section.table(key, &format!("`{key}`"))?;
+        let values = KindSection { section: &table, ..*self };
+        let mut variables = BTreeMap::new();
+        for name in table.keys() {
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if name.value.is_empty() || !name.value.chars().all(plain) {
+                return Err(table.error(&name.span, &format!("{:?} is not the name of a variable", name.value)));
+            }
+            let ours = table.boolean(name.value).ok().flatten();
+            let value = match ours {
+                Some(true) => None,
+                Some(false) => {
+                    return Err(table.error(&name.span, &format!("`{}` must be true or a reference", name.value)));
+                }
+                None => values.secret(name.value)?,
+            };
+            variables.insert(name.value.to_owned(), value);
+        }
+        Ok(variables)
+    }
+
     /// What the component leaves out, in addition to what holds for all.
     pub(super) fn rules(&self) -> Result<ExcludeRules> {
         exclude_rules(self.section, &self.defaults.rules)
     }
+}
+
+/// A program and its arguments; empty when absent. A program with a `/` in its name is made absolute.
+pub(in crate::config) fn argv(
+    section: &Section<'_>,
+    key: &str,
+    folder: &Path,
+    home: Option<&Path>,
+) -> Result<Vec<String>> {
+    let words = section.strings(key)?;
+    let Some(program) = words.first() else {
+        return match section.has(key) {
+            true => Err(section.error(&section.place(key), &format!("`{key}` is empty, a program is expected"))),
+            false => Ok(Vec::new()),
+        };
+    };
+    let resolve = |text: &str| match text {
+        "" => Err(Error::usage(format!("`{key}` has no program"))),
+        text if text.contains('/') => {
+            let path = resolve_path(text, folder, home)?;
+            path.to_str().map(str::to_owned).ok_or_else(|| Error::usage("the path of the program is not UTF-8"))
+        }
+        text => Ok(text.to_owned()),
+    };
+    let program = section.located(program, resolve)?;
+    if let Some(bad) = words.iter().find(|word| word.value.contains('\0')) {
+        return Err(section.error(&bad.span, &format!("`{key}` has an argument with a zero byte")));
+    }
+    Ok([program].into_iter().chain(words.iter().skip(1).map(|word| word.value.to_owned())).collect())
 }
 
 /// What a section leaves out, in addition to what holds for all.

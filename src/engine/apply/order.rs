@@ -14,7 +14,7 @@ pub(super) struct Rank<'a> {
 
 impl<'a> Rank<'a> {
     pub(super) fn of(config: &'a ComponentConfig) -> Self {
-        Self { name: &config.name, priority: 0, needs: &[] }
+        Self { name: &config.name, priority: config.priority, needs: &config.needs }
     }
 
     /// Components that must be there before.

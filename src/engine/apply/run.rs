@@ -47,9 +47,13 @@ impl Session {
         }
         let mut applier =
             Applier { session: self, runs, shown: &shown, run: None, done: Vec::new(), lost: BTreeSet::new(), monitor };
-        for ((candidate, context), plan) in candidates.inside.iter().zip(&contexts).zip(plans) {
-            applier.component(candidate, context, plan)?;
+        let mut each = candidates.inside.iter().zip(&contexts).zip(plans);
+        let carried_out = each.try_for_each(|((candidate, context), plan)| applier.component(candidate, context, plan));
+        if let (Err(error), Some(run)) = (&carried_out, &applier.run) {
+            let run = run.record.id.to_string();
+            return Err(error.clone().within(format!("run {run} was cut short")).hint(Hint::UndoRun(run)));
         }
+        carried_out?;
         let Applier { run, mut done, .. } = applier;
         let outside = shown.components.iter().skip(done.len()).map(|planned| applied(planned, RunStatus::Manual, None));
         done.extend(outside);
@@ -121,9 +125,7 @@ impl<'a> Applier<'a> {
             self.note(name, status, detail)?;
         }
         if let Err(error) = self.monitor.check() {
-            let what =
-                self.run.as_ref().map_or_else(String::new, |run| format!("; run {} can be undone", run.record.id));
-            return Err(Error::new(error.kind(), format!("interrupted at the component {name}{what}")));
+            return Err(Error::new(error.kind(), format!("interrupted at the component {name}")));
         }
         self.done.push(applied(planned, status, Some(outcome)));
         Ok(())

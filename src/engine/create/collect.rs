@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::index::{IndexWriter, LastSegments, LocalWriter, Pushed};
 use crate::model::{
     ArchiveRecord, BackupId, Chunk, ComponentRecord, Digest, Entry, EntryKind, EntryPath, IndexRecord, MAX_OFFSET,
-    Moment, Problem, ProblemKind, SourceRecord, archive_file_name, escape_path, index_file_name, line_path,
+    Moment, Problem, ProblemKind, SourceRecord, Timestamp, archive_file_name, escape_path, index_file_name, line_path,
 };
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
@@ -30,6 +30,8 @@ pub(super) struct Collected {
     pub(super) record: ComponentRecord,
     pub(super) depends_on: BTreeSet<BackupId>,
     pub(super) problems: Vec<Problem>,
+    /// The last change of anything in it; only where an expectation asks for it.
+    pub(super) newest: Option<Timestamp>,
 }
 
 /// Writes the archive volumes and the index of one component.
@@ -48,6 +50,7 @@ pub(super) struct Collector<'a> {
     bytes_read: u64,
     problems: Problems,
     left_out: LeftOut,
+    newest: Option<Timestamp>,
     /// Digests of the paths of entries that were refused; hard links to them must be too.
     refused: HashSet<Digest>,
 }
@@ -77,6 +80,7 @@ impl<'a> Collector<'a> {
             bytes_read: 0,
             problems: Problems::default(),
             left_out: LeftOut::default(),
+            newest: None,
             refused: HashSet::new(),
         })
     }
@@ -156,6 +160,9 @@ impl<'a> Collector<'a> {
     fn kept(&mut self, kept: &Kept) -> Result<()> {
         self.add_content(kept.content_bytes);
         for line in kept.lines.split_inclusive(|&b| b == b'\n') {
+            if self.spec.expect.max_age.is_some() {
+                self.note_age(&Entry::parse_line(line)?);
+            }
             match self.push_kept(line)? {
                 Pushed::Taken => self.entries += 1,
                 Pushed::Refused(why) => {
@@ -234,7 +241,15 @@ impl<'a> Collector<'a> {
         }
     }
 
+    fn note_age(&mut self, entry: &Entry) {
+        // A folder changes when something in it is removed, too.
+        if entry.kind != EntryKind::Dir && self.newest.is_none_or(|newest| newest < entry.mtime) {
+            self.newest = Some(entry.mtime);
+        }
+    }
+
     fn account(&mut self, entry: &Entry) {
+        self.note_age(entry);
         self.entries += 1;
         self.add_content(entry.size());
         let mut need = |backup: &BackupId| {
@@ -322,7 +337,7 @@ impl<'a> Collector<'a> {
             left_out: (left_out > 0).then_some(left_out),
             source,
         };
-        Ok(Collected { record, depends_on: self.depends_on, problems })
+        Ok(Collected { record, depends_on: self.depends_on, problems, newest: self.newest })
     }
 }
 

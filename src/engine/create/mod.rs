@@ -3,6 +3,7 @@
 //! Whether a backup is full or incremental follows from what is there: with the local copy of the last index a host makes
 //! incrementals without being able to decrypt anything; without it the run is a full backup and says why.
 
+mod attempt;
 mod base;
 mod capture;
 mod collect;

@@ -9,7 +9,9 @@ use super::report::FullBecause;
 use crate::config::ComponentConfig;
 use crate::engine::{Host, Session};
 use crate::error::{Error, Hint, Kind, Result};
-use crate::model::{BackupId, ComponentRecord, Dependency, Digest, FailedComponent, Manifest, Problem, ProblemKind};
+use crate::model::{
+    BackupId, ComponentRecord, Dependency, Digest, FailedComponent, Manifest, Moment, Problem, ProblemKind, Timestamp,
+};
 use crate::repo::Repository;
 use crate::repo::backup::{Backup, MANIFEST_FILE, Trust, parse_sums};
 use crate::repo::catalog::{Catalog, SHOWN_PASSED_OVER};
@@ -195,7 +197,14 @@ impl ParentChoice {
     }
 
     /// What a component that was captured lacks of what is expected of it.
-    pub(super) fn unmet_expectations(&self, spec: &ComponentConfig, record: &ComponentRecord) -> Vec<Problem> {
+    /// `newest` is the last change of anything in it, where that was looked for.
+    pub(super) fn unmet_expectations(
+        &self,
+        spec: &ComponentConfig,
+        record: &ComponentRecord,
+        newest: Option<Timestamp>,
+        now: Moment,
+    ) -> Vec<Problem> {
         let mut unmet = Vec::new();
         let mut say = |detail: String| {
             unmet.push(Problem { kind: ProblemKind::Unexpected, path: String::new(), detail });
@@ -203,11 +212,21 @@ impl ParentChoice {
         if let Some(min) = spec.expect.min_entries.filter(|&min| record.entries < min) {
             say(format!("it has {} entries, at least {min} are expected", record.entries));
         }
+        if let Some(min) = spec.expect.min_bytes.filter(|&min| record.content_bytes < min) {
+            say(format!("it has {} bytes, at least {min} are expected", record.content_bytes));
+        }
         if let (Some(percent), Some(before)) = (spec.expect.max_shrink, self.usual_bytes(&spec.name))
             && record.content_bytes < before.saturating_sub(percent.of(before))
         {
             let now = record.content_bytes;
             say(format!("it shrank from {before} to {now} bytes, more than the {percent} that are expected"));
+        }
+        if let (Some(most), Some(newest)) = (spec.expect.max_age, newest) {
+            let age = now.distance(Moment::from_unix_seconds(newest.seconds));
+            if newest.seconds < now.unix_seconds() && age > most {
+                let (age, most) = (age.as_secs(), most.as_secs());
+                say(format!("nothing in it was changed for {age} s, at most {most} s are expected"));
+            }
         }
         unmet
     }

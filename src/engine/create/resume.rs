@@ -70,7 +70,9 @@ fn finished(
     let copy = session.state.copy(staging.id(), &spec.name);
     let usable = fingerprint == found.fingerprint
         && found.record.name == spec.name
-        && choice.unmet_expectations(spec, &found.record).is_empty()
+        // How old its newest entry is was not noted.
+        && spec.expect.max_age.is_none()
+        && choice.unmet_expectations(spec, &found.record, None, session.host.clock.now()).is_empty()
         && staging.holds(&found.record)
         && copy.digest().is_ok_and(|d| d == found.copy_sha256);
     usable.then_some(found)

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use super::attempt::attempt;
 use super::component::{self, Failure, Sources};
 use super::options::CreateOptions;
 use super::parent::ParentChoice;
@@ -141,12 +142,17 @@ impl Session {
         let state = &self.state;
         state.make_copies_dir(staging.id())?;
         let copy = state.copy(staging.id(), &spec.name);
-        copy.remove(&self.host.disk)?;
         let last = choice.last_index(&spec.name);
-        let captured = component::capture(spec, options, sources, last, staging, &copy, &self.host, monitor);
+        let mut once = |monitor: &dyn Monitor| {
+            // What an attempt before this one left.
+            copy.remove(&self.host.disk)?;
+            staging.discard(&spec.name)?;
+            component::capture(spec, options, sources, last, staging, &copy, &self.host, monitor)
+        };
+        let captured = attempt(spec, &self.host.environment, monitor, &mut once);
         let captured = captured.map_err(|f| f.within(&format!("cannot capture the component {}", spec.name)));
         let mut collected = captured?;
-        let unmet = choice.unmet_expectations(spec, &collected.record);
+        let unmet = choice.unmet_expectations(spec, &collected.record, collected.newest, self.host.clock.now());
         collected.problems.extend(unmet.iter().cloned());
         collected.record.add_problems(&unmet);
         let finished = FinishedComponent {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use super::archive::{ArchiveReader, SharedSummary, Summary, read_archive};
+use super::base::SharedBase;
 use super::catalog::{self, Database};
 use super::globals::Globals;
 use super::inventory::{DatabaseInventory, Inventory, dump_path};
@@ -35,7 +36,7 @@ pub(super) struct PostgresObjects<'a> {
     all: Vec<String>,
     /// The stream that was given last.
     running: Option<(usize, SharedSummary)>,
-    base: Option<physical::SharedBase>,
+    base: Option<SharedBase>,
     inventory: Inventory,
     facts: Facts,
 }

@@ -7,9 +7,11 @@
 mod address;
 mod archive;
 mod backup;
+mod base;
 mod capture;
 mod catalog;
 mod compare;
+mod crc32c;
 mod globals;
 mod inventory;
 mod names;

@@ -96,7 +96,7 @@ impl<'a> PostgresPlan<'a> {
         swap_in(session, name, &new, kept.as_deref(), archived)?;
         if !archived.subscription_sql.is_empty() {
             let sql = archived.subscription_sql.join("\n");
-            session.execute(name, &sql, &format!("making the subscriptions of {name}"))?;
+            session.execute_unseen(name, &sql, &format!("making the subscriptions of {name}"))?;
         }
         Ok(())
     }

@@ -120,11 +120,8 @@ pub(super) fn fill(
 
 fn run(session: &Session<'_>, mut archive: impl Read, archived: &Summary, new: &str, without: Without) -> Result<()> {
     let program = session.tool("pg_restore")?;
-    // Event triggers come back before the last statements and must not see them; passwords must not get into the log.
-    let quiet = ["session_replication_role=replica", "log_statement=none", "log_min_error_statement=panic"];
-    let options = if session.server.superuser { &quiet[..] } else { &[] };
     let doing = format!("pg_restore of the database {}", archived.database);
-    let mut command = session.command(&program, new, &doing, options)?.arg("--exit-on-error");
+    let mut command = session.command(&program, new, &doing, session.quiet())?.arg("--exit-on-error");
     if !archived.subscriptions.is_empty() {
         // A subscription would block the removal of what failed; they are made last.
         command = command.arg("--no-subscriptions");

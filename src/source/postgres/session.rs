@@ -1,8 +1,10 @@
 //! A server as one run speaks to it: through PostgreSQL's own programs, with the password in a file that has no name.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -17,11 +19,15 @@ use crate::error::{Context as _, Error, Kind, Result};
 use crate::process::{Command, Output};
 use crate::secret::Secret;
 use crate::source::SourceContext;
+use crate::threads::lock;
 
 /// Largest answer to a query.
 const MAX_ANSWER: u64 = 256 << 20;
 /// Longest time one query of ours may take; those that copy data have no limit but silence.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Event triggers do not see what is put back; no password of a statement that fails gets into the log of the server.
+const QUIET: &[&str] = &["session_replication_role=replica", "log_statement=none", "log_min_error_statement=panic"];
 
 /// What is known of a server before anything is done with it.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -69,6 +75,8 @@ pub(super) struct Session<'a> {
     pub(super) address: Address,
     password: Option<Secret>,
     tools: Tools,
+    /// Programs whose version was asked for.
+    found: Mutex<BTreeMap<String, PathBuf>>,
     pub(super) server: Server,
 }
 
@@ -87,7 +95,7 @@ impl<'a> Session<'a> {
             lsn: None,
         };
         let tools = Tools::new(config.bin.as_deref());
-        let mut session = Self { config, context, address, password, tools, server };
+        let mut session = Self { config, context, address, password, tools, found: Mutex::default(), server };
         session.server = session.look()?;
         Ok(session)
     }
@@ -99,7 +107,12 @@ impl<'a> Session<'a> {
 
     /// A program of the server's own major version.
     pub(super) fn tool(&self, name: &str) -> Result<PathBuf> {
-        self.tools.of_major(name, self.server.major(), self.context.environment)
+        if let Some(path) = lock(&self.found).get(name) {
+            return Ok(path.clone());
+        }
+        let path = self.tools.of_major(name, self.server.major(), self.context.environment)?;
+        lock(&self.found).insert(name.to_owned(), path.clone());
+        Ok(path)
     }
 
     /// A run of `program` for `database`. `doing` begins the message when it fails. `options` are settings of its session.
@@ -113,10 +126,13 @@ impl<'a> Session<'a> {
             .env("PGAPPNAME", "ccbackup")
             // Times are dumped as text in the zone of the session: equal data must be equal bytes on every server.
             .env("PGTZ", "UTC")
-            .env("PGOPTIONS", options.iter().map(|option| format!("-c {option}")).collect::<Vec<_>>().join(" "))
             .timeout(None)
             .silence(self.config.silence)
             .stopped_by(self.context.monitor);
+        if !options.is_empty() {
+            let options: Vec<_> = options.iter().map(|option| format!("-c {option}")).collect();
+            command = command.env("PGOPTIONS", options.join(" "));
+        }
         let mut secrets = Vec::new();
         if let Some(password) = &self.password {
             let line = Secret::new(password_line(password.expose())?);
@@ -145,10 +161,22 @@ impl<'a> Session<'a> {
 
     /// Runs `sql` in `database`; the first error ends it. What it says is in `Output::stdout`.
     pub(super) fn execute(&self, database: &str, sql: &str, doing: &str) -> Result<Output> {
+        self.execute_with(&QUIET[1..], database, sql, doing)
+    }
+
+    /// The same, unseen by event triggers, where we are a superuser.
+    pub(super) fn execute_unseen(&self, database: &str, sql: &str, doing: &str) -> Result<Output> {
+        self.execute_with(QUIET, database, sql, doing)
+    }
+
+    /// Settings under which what was captured is put back; only a superuser may have them.
+    pub(super) fn quiet(&self) -> &'static [&'static str] {
+        if self.server.superuser { QUIET } else { &[] }
+    }
+
+    fn execute_with(&self, options: &[&str], database: &str, sql: &str, doing: &str) -> Result<Output> {
         let program = self.tools.psql();
-        // The tests of privileges in the log of the server would show passwords: a superuser may keep its statements out.
-        let quiet = ["log_statement=none", "log_min_error_statement=panic"];
-        let options = if self.server.superuser { &quiet[..] } else { &[] };
+        let options = if self.server.superuser { options } else { &[] };
         let command = self.command(&program, database, doing, options)?;
         let command = command
             .env("PGCLIENTENCODING", "UTF8")

@@ -65,7 +65,12 @@ pub(super) fn parse(text: &str) -> Result<Users> {
     let user = |line: &str| {
         let words = words(line);
         match words.as_slice() {
-            [first, name, ..] if *first == "user" => Ok(((*name).to_owned(), line.to_owned())),
+            // A flag that `reset` sets and that says what holds without it, too.
+            [first, name, ..] if *first == "user" => {
+                let plain =
+                    words.iter().filter(|word| **word != "sanitize-payload").copied().collect::<Vec<_>>().join(" ");
+                Ok(((*name).to_owned(), plain))
+            }
             _ => Err(Error::new(Kind::Incomplete, "a line of the list of users does not begin with a user")),
         }
     };
@@ -163,6 +168,12 @@ mod tests {
         assert_eq!(words(line), expected);
         assert_eq!(parse(line).unwrap()["bob"], line);
         assert!(parse("nonsense").is_err());
+    }
+
+    #[test]
+    fn a_flag_that_says_nothing_is_no_difference() {
+        assert_eq!(parse("user a on sanitize-payload nopass").unwrap(), parse("user a on nopass").unwrap());
+        assert_ne!(parse("user a on skip-sanitize-payload nopass").unwrap(), parse("user a on nopass").unwrap());
     }
 
     #[test]

@@ -258,16 +258,16 @@ pub struct Restore {
     #[arg(long, value_name = "NAME", value_parser = component_name, conflicts_with_all = ["undo", "confirm", "runs"])]
     pub component: Vec<String>,
     /// Only what matches; may be repeated
-    #[arg(long, value_name = "GLOB", value_parser = glob(), requires = "target")]
+    #[arg(long, value_name = "GLOB", value_parser = glob(), conflicts_with_all = ["apply", "undo", "confirm", "runs"])]
     pub include: Vec<String>,
     /// Leave out what matches; may be repeated
-    #[arg(long, value_name = "GLOB", value_parser = glob(), requires = "target")]
+    #[arg(long, value_name = "GLOB", value_parser = glob(), conflicts_with_all = ["apply", "undo", "confirm", "runs"])]
     pub exclude: Vec<String>,
     /// Rewrite what differs from the backup
     #[arg(long, conflicts_with_all = ["undo", "confirm", "runs"])]
     pub overwrite: bool,
     /// Delete what the backup does not hold
-    #[arg(long, requires = "target")]
+    #[arg(long, conflicts_with_all = ["apply", "undo", "confirm", "runs"])]
     pub delete: bool,
     /// Answer every question with yes
     #[arg(long)]
