@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::component::Failure;
+use super::failure::Failure;
 use crate::config::ComponentConfig;
 use crate::environment::Environment;
 use crate::error::{Error, Hint, Kind, Result};
@@ -35,7 +35,8 @@ pub(super) fn attempt<T>(
     let captured = captured.and_then(|()| attempts(spec, monitor, capture));
     let second = match &captured {
         Ok(_) => after("after", &hooks.after),
-        Err(_) => after("on_failure", &hooks.on_failure),
+        Err(Failure::Component(_)) => after("on_failure", &hooks.on_failure),
+        Err(_) => Ok(()),
     };
     let failed: Vec<_> = [second, after("finally", &hooks.finally)].into_iter().filter_map(hook_error).collect();
     match captured {
@@ -62,7 +63,7 @@ fn hook_error(outcome: Result<(), Failure>) -> Option<Error> {
 
 /// Whether the same could go well a moment later.
 fn can_help(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Failed | Kind::Unreachable | Kind::TimedOut | Kind::Incomplete)
+    matches!(error.kind(), Kind::Failed | Kind::NotFound | Kind::Unreachable | Kind::TimedOut | Kind::Incomplete)
 }
 
 /// What failed first is the cause; what failed after it is told.
@@ -222,7 +223,9 @@ mod tests {
             capture()
         };
         let said = match attempt(&hooked(&log, failing), &environment(), &monitor, &mut counted) {
-            Ok(()) => "captured".to_owned(),
+            Ok(((), problems)) => {
+                problems.iter().fold("captured".to_owned(), |said, p| format!("{said}; {}", p.detail))
+            }
             Err(Failure::Component(e)) => e.one_line(),
             Err(Failure::Run(e)) => format!("run: {}", e.one_line()),
             Err(Failure::GivenUp) => "given up".to_owned(),
@@ -244,12 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_that_fails_fails_the_component_with_what_it_said() {
+    fn a_hook_that_fails_is_told_and_takes_nothing_from_what_was_captured() {
         let (said, ran, captures, _) = play("before", || Ok(()));
         assert!(said.contains("`before`") && said.ends_with("it is broken"), "{said}");
         assert_eq!((&*ran, captures), ("before db, on_failure db, finally db, ", 0));
         let (said, ran, ..) = play("after", || Ok(()));
-        assert!(said.contains("`after`") && said.ends_with("it is broken"), "{said}");
+        assert!(said.starts_with("captured; the hook `after`") && said.ends_with("it is broken"), "{said}");
         assert_eq!(ran, "before db, after db, finally db, ");
         let (said, ..) = play("on_failure finally", broken);
         assert!(said.starts_with("no dump; then the hook `on_failure`") && said.contains("`finally`"), "{said}");
