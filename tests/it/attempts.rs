@@ -62,7 +62,7 @@ fn hooks_run_around_a_capture_and_one_that_fails_is_told() {
     ] {
         let mut sandbox = sandbox();
         let log = note(&mut sandbox, failing);
-        let report = sandbox.create();
+        let report = sandbox.try_create().unwrap();
         assert_eq!(ran(&log), ran_hooks, "{failing}");
         let names: Vec<_> = report.components.iter().map(|c| c.name.as_str()).collect();
         if failing.is_empty() {
@@ -124,14 +124,14 @@ fn what_has_not_changed_for_longer_than_expected_or_is_too_small_is_said() {
     sandbox.now = jiff::Timestamp::now().as_second();
     sandbox.settings.components[0].expect.max_age = Some(Duration::from_secs(3600));
     sandbox.settings.components[1].expect.min_bytes = Some(3001);
-    let report = sandbox.create();
+    let report = sandbox.try_create().unwrap();
     let said: Vec<_> = report.problems.iter().map(|p| p.detail.as_str()).collect();
     assert_eq!(said, ["it has 3000 bytes, at least 3001 are expected"]);
     assert!(report.problems.iter().all(|p| p.kind == ProblemKind::Unexpected));
     sandbox.settings.components[1].expect.min_bytes = None;
     sandbox.now += 7200;
     for _ in 0..2 {
-        let report = sandbox.create();
+        let report = sandbox.try_create().unwrap();
         assert!(report.problems[0].detail.starts_with("nothing in it was changed for 72"), "{report:#?}");
     }
 }

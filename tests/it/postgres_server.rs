@@ -196,8 +196,7 @@ const TABLES: &str = "SELECT CASE relkind WHEN 'S' THEN format('SELECT %L, last_
     ELSE format('SELECT %L, count(*), md5(string_agg(t::text, E''\\n'' ORDER BY t::text COLLATE \"C\")) FROM ONLY %s t;', oid::regclass, oid::regclass) END \
     FROM pg_class WHERE relkind IN ('r', 'm', 'S') AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'pg_toast'::regnamespace) \
     AND (relkind <> 'm' OR relispopulated) ORDER BY oid::regclass::text;";
-const LARGE_OBJECTS: &str =
-    "SELECT oid, pg_get_userbyid(lomowner), (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(lomacl) a), md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY oid;";
+const LARGE_OBJECTS: &str = "SELECT oid, pg_get_userbyid(lomowner), (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(lomacl) a), md5(lo_get(oid)) FROM pg_largeobject_metadata ORDER BY oid;";
 
 impl Drop for Server {
     fn drop(&mut self) {

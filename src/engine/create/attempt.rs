@@ -62,7 +62,8 @@ fn hook_error(outcome: Result<(), Failure>) -> Option<Error> {
 
 /// Whether the same could go well a moment later.
 fn can_help(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Failed | Kind::Unreachable | Kind::TimedOut | Kind::Incomplete)
+    let kinds = [Kind::Failed, Kind::NotFound, Kind::Unreachable, Kind::TimedOut, Kind::Incomplete];
+    kinds.contains(&error.kind())
 }
 
 /// What failed first is the cause; what failed after it is told.
