@@ -223,7 +223,9 @@ mod tests {
             capture()
         };
         let said = match attempt(&hooked(&log, failing), &environment(), &monitor, &mut counted) {
-            Ok(()) => "captured".to_owned(),
+            Ok(((), problems)) => {
+                problems.iter().fold("captured".to_owned(), |text, p| format!("{text}; {}", p.detail))
+            }
             Err(Failure::Component(e)) => e.one_line(),
             Err(Failure::Run(e)) => format!("run: {}", e.one_line()),
             Err(Failure::GivenUp) => "given up".to_owned(),
@@ -245,12 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_that_fails_fails_the_component_with_what_it_said() {
+    fn a_hook_that_fails_is_told_with_what_it_said() {
         let (said, ran, captures, _) = play("before", || Ok(()));
         assert!(said.contains("`before`") && said.ends_with("it is broken"), "{said}");
         assert_eq!((&*ran, captures), ("before db, on_failure db, finally db, ", 0));
         let (said, ran, ..) = play("after", || Ok(()));
-        assert!(said.contains("`after`") && said.ends_with("it is broken"), "{said}");
+        assert!(said.starts_with("captured; ") && said.contains("`after`") && said.ends_with("it is broken"), "{said}");
         assert_eq!(ran, "before db, after db, finally db, ");
         let (said, ..) = play("on_failure finally", broken);
         assert!(said.starts_with("no dump; then the hook `on_failure`") && said.contains("`finally`"), "{said}");
@@ -260,7 +262,7 @@ mod tests {
     fn finally_runs_when_the_run_is_told_to_stop_and_its_failure_is_told() {
         let stopped = || Err(Failure::Run(Error::new(Kind::Interrupted(15), "interrupted")));
         let (said, ran, _, notes) = play("finally", stopped);
-        assert_eq!((&*said, &*ran), ("run: interrupted", "before db, finally db, "));
+        assert_eq!((&*said, &*ran), ("run: interrupted", "before db, on_failure db, finally db, "));
         assert!(notes.iter().any(|note| note.contains("`finally`") && note.ends_with("it is broken")), "{notes:?}");
     }
 
