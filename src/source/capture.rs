@@ -5,7 +5,6 @@ use std::fmt;
 use std::io::Read;
 use std::path::PathBuf;
 
-use super::Counts;
 use crate::config::ExcludeRules;
 use crate::error::Result;
 use crate::model::{EntryPath, Problem, Timestamp};
@@ -84,6 +83,9 @@ impl fmt::Debug for Body<'_> {
         }
     }
 }
+
+/// Numbers by name, as a manifest tells them.
+pub type Counts = BTreeMap<String, u64>;
 
 /// What is known of a component when its capture has ended. Goes into the manifest, which anybody can read: no names of what
 /// is in it, no secrets.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
-use super::Facts;
+use super::capture::Facts;
 use crate::error::Result;
 use crate::model::{Entry, EntryPath, Moment};
 

@@ -131,7 +131,7 @@ impl Stack {
                 let staged = tasks.join(".T-1.tmp");
                 fs::write(&staged, task("T-1", turn)).unwrap();
                 fs::rename(staged, tasks.join("T-1.json")).unwrap();
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::sleep(Duration::from_millis(400));
             })),
         ]
     }

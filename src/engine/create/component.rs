@@ -4,13 +4,13 @@
 //! What bounds memory: the number of slots in flight times the size of a frame, whatever the tree's size.
 
 use std::collections::BTreeSet;
-use std::io;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::base::LastIndex;
 use super::capture::CaptureContext;
 use super::collect::{Collected, Collector};
+use super::failure::Failure;
 use super::join;
 use super::known::KnownContent;
 use super::large::LargeFile;
@@ -20,7 +20,7 @@ use super::pack::Packer;
 use super::work::{BatchItem, FrameTasks, LargePart, Slot, Work};
 use crate::config::ComponentConfig;
 use crate::engine::Host;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::index::LocalIndex;
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
@@ -70,50 +70,6 @@ pub(super) fn start_walk(tree: &Tree, options: &CreateOptions) -> Result<Walk> {
 /// The same as a value of [`Walks`].
 fn start_boxed_walk(tree: &Tree, options: &CreateOptions) -> Result<Box<dyn Iterator<Item = Step> + Send>> {
     Ok(Box::new(start_walk(tree, options)?))
-}
-
-/// Why a component was not captured.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// Nothing can be captured: the run fails.
-    Run(Error),
-    /// Its source failed; other components are not concerned.
-    Component(Error),
-    /// Whoever takes what is captured has stopped, and knows why.
-    GivenUp,
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Run(error)
-    }
-}
-
-impl Failure {
-    /// What a source said; a signal ends the run all the same.
-    pub(super) fn of_source(error: Error) -> Self {
-        if let Kind::Interrupted(_) = error.kind() { Self::Run(error) } else { Self::Component(error) }
-    }
-
-    /// What a stream of a source said.
-    pub(super) fn of_stream(error: io::Error) -> Self {
-        match error.downcast::<Error>() {
-            Ok(error) => Self::of_source(error),
-            Err(error) => Self::Component(Error::failed("the stream failed").because(error)),
-        }
-    }
-
-    pub(super) fn given_up() -> Self {
-        Self::GivenUp
-    }
-
-    /// The same about a larger object.
-    pub(super) fn within(self, what: &str) -> Self {
-        match self {
-            Self::Component(error) => Self::Component(error.within(what)),
-            other => other,
-        }
-    }
 }
 
 /// Captures a component into the staging folder, and its index into the local copy.

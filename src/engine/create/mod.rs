@@ -9,6 +9,7 @@ mod capture;
 mod collect;
 mod component;
 mod database;
+mod failure;
 mod frames;
 mod join;
 mod known;

@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::base::LastIndex;
 use super::capture::says_the_same;
-use super::component::Failure;
+use super::failure::Failure;
 use super::frames::{Frames, Halt, append_extent};
 use super::known::{KnownContent, MIN_REFERENCED_BYTES};
 use super::previous::LastLines;

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::attempt::attempt;
-use super::component::{self, Failure, Sources};
+use super::component::{self, Sources};
+use super::failure::Failure;
 use super::options::CreateOptions;
 use super::parent::ParentChoice;
 use super::report::{CreateReport, FullBecause, report};

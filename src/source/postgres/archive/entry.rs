@@ -2,7 +2,6 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::summary::text_of;
 use crate::error::{Error, Result};
 
 /// Longest name that is kept, in bytes: those of functions list all their arguments.
@@ -157,4 +156,14 @@ pub(super) fn is_of_subscription(kind: &str, tag: &str) -> bool {
         "COMMENT" | "SECURITY LABEL" => tag.starts_with("SUBSCRIPTION "),
         _ => false,
     }
+}
+
+/// UTF-8 as it is; other bytes as `\xNN`, so that no two names become one.
+pub(super) fn text_of(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for piece in bytes.utf8_chunks() {
+        text.push_str(piece.valid());
+        piece.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text
 }

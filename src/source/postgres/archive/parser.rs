@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
-use super::entry::{Entry, Field};
+use super::entry::{Entry, Field, text_of};
 use super::rows::Rows;
-use super::summary::{Stamp, Summary, Table, TableName, text_of};
+use super::summary::{Stamp, Summary, Table, TableName};
 use crate::error::{Error, Kind, Result};
 
 /// An int: a sign and four bytes, the lowest first.

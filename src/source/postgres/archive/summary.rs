@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::entry::{Entry, is_of_subscription};
+use super::entry::{Entry, is_of_subscription, text_of};
 use super::rows::Sum;
 use crate::error::{Error, Result};
 use crate::source::postgres::names::identifier;
@@ -187,14 +187,4 @@ fn setval_arguments(definition: &[u8]) -> Option<String> {
     let number: i64 = number.parse().ok()?;
     let called: bool = called.parse().ok()?;
     Some(format!("{number}, {called}"))
-}
-
-/// UTF-8 as it is; other bytes as `\xNN`, so that no two names become one.
-pub(super) fn text_of(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for piece in bytes.utf8_chunks() {
-        text.push_str(piece.valid());
-        piece.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
-    }
-    text
 }
