@@ -13,6 +13,7 @@ packages=(
     util-linux                # setpriv: some tests are about users that are not root
     valgrind                  # instruction counts
     postgresql postgresql-client # a server to capture and apply; the extensions come with it
+    redis-server redis-tools  # servers to capture and apply, and their client
 )
 
 if ! command -v cargo >/dev/null; then
@@ -34,5 +35,12 @@ fi
 echo "setup: installing ${missing[*]}"
 sudo=()
 [ "$(id -u)" -eq 0 ] || sudo=(sudo)
+# Packages of servers must not start a service: tests start servers of their own, on ports of their own.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+    "${sudo[@]}" chmod 755 "$policy"
+    trap '"${sudo[@]}" rm -f "$policy"' EXIT
+fi
 "${sudo[@]}" apt-get update -qq
 "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use super::types::ComponentConfig;
 use crate::error::{Context as _, Result};
 
-const COMPOSE_FILES: [&str; 4] = ["docker-compose.yaml", "docker-compose.yml", "compose.yaml", "compose.yml"];
+pub(super) const COMPOSE_FILES: [&str; 4] =
+    ["docker-compose.yaml", "docker-compose.yml", "compose.yaml", "compose.yml"];
 const CONFIG_FOLDERS: [&str; 5] = ["config", "configs", "conf", "provisioning", "k8s"];
 
 /// Components of kind `files` for what lies in `folder` and in `home`; empty when there is nothing to be found.

@@ -4,13 +4,16 @@
 //! passed in by `cli`. After loading every path is absolute and every value is within its bounds; a configuration that
 //! breaks a rule is refused as a whole, with file and line. Secrets are never repeated in an error.
 
+mod compose;
 mod discover;
 mod kinds;
+mod listening;
 mod load;
 mod near;
 mod render;
 mod rules;
 mod section;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -25,6 +28,7 @@ pub use kinds::{
 pub use load::{FILE_NAME, Lookup, load, parse};
 pub use render::{Rendering, render};
 pub use rules::{Defaults, ExcludeRules};
+pub use survey::{Surroundings, Survey, survey};
 pub use types::{ComponentConfig, Config, EncryptionConfig, Expect, Hooks};
 pub use values::{Cipher, Percent, SignerRef, check_recipient};
 pub(crate) use values::{check_file_name, check_glob, resolve_location};

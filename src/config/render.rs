@@ -1,5 +1,6 @@
 //! Writes a commented `ccbackup.toml`; `config::parse` reads the same configuration back.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::text::{duration_text, list, quote};
@@ -21,6 +22,8 @@ pub struct Rendering<'a> {
     pub signers: &'a [String],
     /// `[[component]]`s.
     pub components: &'a [ComponentConfig],
+    /// Comments before a component, by its name; those of no component stand at the end.
+    pub comments: &'a BTreeMap<String, Vec<String>>,
 }
 
 /// The text of a configuration. Fails when a path is not UTF-8, which TOML cannot hold.
@@ -64,11 +67,17 @@ pub fn render(wanted: &Rendering<'_>) -> Result<String> {
     for component in wanted.components {
         self::component(&mut text, wanted, component)?;
     }
+    if wanted.comments.contains_key("") {
+        text.push('\n');
+        comments(&mut text, wanted, "");
+    }
     Ok(text)
 }
 
 fn component(text: &mut String, wanted: &Rendering<'_>, component: &ComponentConfig) -> Result<()> {
-    text.push_str("\n[[component]]\n");
+    text.push('\n');
+    comments(text, wanted, &component.name);
+    text.push_str("[[component]]\n");
     line(text, "name", &quote(&component.name));
     line(text, "kind", &quote(component.source.kind()));
     for (key, value) in component.source.render(&|path| written(wanted, path))? {
@@ -102,6 +111,14 @@ fn component(text: &mut String, wanted: &Rendering<'_>, component: &ComponentCon
         line(text, "expect", &format!("{{ {} }}", expect.join(", ")));
     }
     Ok(())
+}
+
+fn comments(text: &mut String, wanted: &Rendering<'_>, name: &str) {
+    for comment in wanted.comments.get(name).into_iter().flatten() {
+        // Names come from files: nothing of them may end the comment.
+        let comment: String = comment.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        *text += &format!("# {comment}\n");
+    }
 }
 
 fn line(text: &mut String, key: &str, value: &str) {

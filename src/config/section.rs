@@ -85,6 +85,11 @@ impl<'a> Section<'a> {
         self.get(key).is_some()
     }
 
+    /// The place of a value, or of the section where it has none.
+    pub(super) fn place(&self, key: &str) -> Range<usize> {
+        self.get(key).map_or_else(|| self.span.clone(), Spanned::span)
+    }
+
     /// All keys, in the order of their names.
     pub(super) fn keys(&self) -> Vec<At<&'a str>> {
         let keys = self.table.iter().flat_map(|table| table.keys());

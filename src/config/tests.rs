@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::near::nearest;
 use super::*;
+use crate::environment::Environment;
 use crate::error::{Hint, Kind, Result};
 use crate::secret::SecretRef;
 
@@ -160,7 +162,7 @@ fn components_must_be_named_well_and_once() {
 #[test]
 fn a_kind_that_is_not_built_is_named_before_its_keys() {
     let (message, _) = refused("[[component]]\nname = \"g\"\nkind = \"grafana\"\nurl = \"http://localhost:3000\"\n");
-    assert!(message.ends_with(":3: kind `grafana` is not built yet; kinds built: files"), "{message}");
+    assert!(message.contains(":3: kind `grafana` is not built yet; kinds built: files, "), "{message}");
     assert_eq!(refused("[[component]]\nname = \"g\"\nkind = \"file\"\n").1, "did you mean `files`?");
 }
 
@@ -343,8 +345,15 @@ fn what_is_rendered_reads_back_as_the_same() {
     let (recipients, signers) = (vec!["age1abc".to_owned()], vec!["ssh-ed25519 AAAA".to_owned()]);
     for (recipients, signers) in [(&recipients[..], &signers[..]), (&[], &[])] {
         for components in [&components[..], &[]] {
-            let wanted =
-                Rendering { folder: &folder, home: Some(&home), location: &location, recipients, signers, components };
+            let wanted = Rendering {
+                folder: &folder,
+                home: Some(&home),
+                location: &location,
+                recipients,
+                signers,
+                components,
+                comments: &BTreeMap::new(),
+            };
             let text = render(&wanted).unwrap();
             let read = parse(&text, &folder.join(FILE_NAME), Some(&home)).unwrap_or_else(|e| panic!("{e}\n{text}"));
             assert_eq!(read.components, components, "{text}");
@@ -368,6 +377,7 @@ fn a_rendered_configuration_is_written_for_people() {
         recipients: &[],
         signers: &[],
         components: &components,
+        comments: &BTreeMap::new(),
     };
     let text = render(&wanted).unwrap();
     for line in [
@@ -392,6 +402,7 @@ fn a_path_that_toml_cannot_hold_is_refused() {
         recipients: &[],
         signers: &[],
         components: &[],
+        comments: &BTreeMap::new(),
     };
     assert!(render(&wanted).unwrap_err().to_string().contains("is not UTF-8"));
 }
@@ -549,6 +560,7 @@ fn a_component_with_everything_is_rendered_and_reads_back() {
         recipients: &[],
         signers: &[],
         components: &components,
+        comments: &BTreeMap::new(),
     };
     let text = render(&wanted).unwrap();
     assert!(text.contains("timeout = \"90m\"") && text.contains("max_age = \"1d\""), "{text}");
@@ -570,12 +582,111 @@ fn databases_are_named_by_one_glob_or_several_and_read_in_trees_when_that_is_sai
     for wrong in ["\"sqlite\"", "\"sqlite\"\npath = []", "\"sqlite\"\npath = \"a[\"", "\"sqlite\"\npath = 1"] {
         assert_eq!(config(wrong).unwrap_err().kind(), Kind::Usage, "{wrong}");
     }
-    let reading = |word: &str| match config(&format!("\"files\"\npaths = [\"a\"]\n{word}"))? {
-        SourceConfig::Files(files) => Ok(files.sqlite),
-        other => panic!("{other:?}"),
+    let reading = |word: &str| -> Result<_> {
+        match config(&format!("\"files\"\npaths = [\"a\"]\n{word}"))? {
+            SourceConfig::Files(files) => Ok(files.sqlite),
+            other => panic!("{other:?}"),
+        }
     };
     assert_eq!(reading("").unwrap(), SqliteReading::Online);
     assert_eq!(reading("sqlite = \"online\"").unwrap(), SqliteReading::Online);
     assert_eq!(reading("sqlite = \"read\"").unwrap(), SqliteReading::Read);
     assert!(reading("sqlite = \"copy\"").unwrap_err().one_line().contains("\"online\" or \"read\""));
+}
+
+/// What is rendered of a survey reads back as the same components.
+fn surveyed(folder: &Path, home: Option<&Path>, variables: &[(&str, &str)], root: &Path) -> (Survey, String) {
+    let environment = Environment::new(variables.iter().map(|(name, value)| (name.into(), value.into())));
+    let network = root.join("net");
+    let around = Surroundings { folder, home, environment: &environment, network: &network, root };
+    let found = survey(&around).unwrap();
+    let wanted = Rendering {
+        folder,
+        home,
+        location: &folder.join("backups"),
+        recipients: &[],
+        signers: &[],
+        components: &found.components,
+        comments: &found.comments,
+    };
+    let text = render(&wanted).unwrap();
+    let read = parse(&text, &folder.join(FILE_NAME), home).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    assert_eq!(read.components, found.components, "{text}");
+    (found, text)
+}
+
+fn names(survey: &Survey) -> Vec<(&str, &str)> {
+    survey.components.iter().map(|c| (c.name.as_str(), c.source.kind())).collect()
+}
+
+#[test]
+fn services_are_found_by_compose_file_paths_and_ports_and_secrets_only_referred_to() {
+    let root = tempfile::tempdir().unwrap();
+    let (folder, home) = (root.path().join("site"), root.path().join("home"));
+    for dir in
+        ["site/app", "site/data", "home/.contextcore", "home/.config/contextd/vectorstore", "net", "var/lib/grafana"]
+    {
+        fs::create_dir_all(root.path().join(dir)).unwrap();
+    }
+    let compose = "services:\n  db:\n    image: postgres:16\n    ports:\n      - \"127.0.0.1:5433:5432\"\n    environment:\n      \
+                   POSTGRES_USER: app\n      POSTGRES_PASSWORD: canary\n  cache:\n    image: redis:7\n  m:\n    image: mongo\n";
+    let write = |path: &str, bytes: &[u8]| crate::keys::create_secret_file(&root.path().join(path), bytes).unwrap();
+    write("site/compose.yaml", compose.as_bytes());
+    write("site/app/app.db", b"SQLite format 3\0rest");
+    write("site/app/other.db", b"something else");
+    write("site/data/held.db", b"SQLite format 3\0rest");
+    write("var/lib/grafana/grafana.db", b"SQLite format 3\0rest");
+    write("net/tcp", b"head\n 0: 0100007F:18EB 00000000:0000 0A 0\n");
+    let (found, text) = surveyed(&folder, Some(&home), &[], root.path());
+    let expected = [
+        ("configs", "files"),
+        ("data", "files"),
+        ("contextcore", "contextcore"),
+        ("vectorstore", "chromem"),
+        ("postgres", "postgres"),
+        ("sqlite", "sqlite"),
+    ];
+    assert_eq!(names(&found), expected, "{text}");
+    assert!(text.contains("port = 5433") && text.contains("user = \"app\""), "{text}");
+    assert!(text.contains("password = { env = \"POSTGRES_PASSWORD\" }") && !text.contains("canary"), "{text}");
+    assert!(text.contains("app/app.db") && text.contains("grafana.db") && !text.contains("other.db"), "{text}");
+    assert!(!text.contains("held.db"), "a component of files holds it");
+    assert!(text.contains("# The service cache runs Redis, and publishes no port"), "{text}");
+    assert!(text.contains("# The service m runs mongo"), "{text}");
+    fs::remove_file(folder.join("compose.yaml")).unwrap();
+    let (found, text) = surveyed(&folder, None, &[], root.path());
+    assert_eq!(names(&found), [("data", "files"), ("redis", "redis"), ("sqlite", "sqlite")]);
+    assert!(text.contains("# Found by port 6379") && text.contains("redis://127.0.0.1:6379"), "{text}");
+}
+
+#[test]
+fn services_are_found_by_variables_without_their_secrets() {
+    let root = tempfile::tempdir().unwrap();
+    let of = |variables: &[(&str, &str)]| surveyed(root.path(), None, variables, root.path()).1;
+    let text = of(&[("DATABASE_URL", "postgres://me:canary@db/shop"), ("REDIS_URL", "redis://me:canary@cache:6380/2")]);
+    assert!(text.contains("url = { env = \"DATABASE_URL\" }") && text.contains("redis://cache:6380"), "{text}");
+    assert!(!text.contains("canary"), "{text}");
+    let text = of(&[("PGHOST", "db"), ("PGPORT", "5444"), ("PGUSER", "me"), ("PGPASSWORD", "canary")]);
+    assert!(text.contains("host = \"db\"") && text.contains("port = 5444") && text.contains("env = \"PGPASSWORD\""));
+    assert!(!text.contains("canary"), "{text}");
+    let text = of(&[("REDIS_URL", "redis://cache"), ("REDIS_PASSWORD", "canary"), ("DATABASE_URL", "mysql://x")]);
+    assert!(
+        text.contains("env = \"REDIS_PASSWORD\"") && !text.contains("canary") && !text.contains("postgres"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_found_cannot_write_lines_of_its_own() {
+    let comments = [("".to_owned(), vec!["evil\n[repository]\rlocation = 1".to_owned()])].into_iter().collect();
+    let wanted = Rendering {
+        folder: Path::new("/site"),
+        home: None,
+        location: Path::new("/site/backups"),
+        recipients: &[],
+        signers: &[],
+        components: &[],
+        comments: &comments,
+    };
+    assert!(read(&render(&wanted).unwrap()).is_ok());
 }

@@ -318,9 +318,12 @@ impl<'a> Reader<'a> {
             BYTES | STRING => return self.counted().map(drop),
             COMPLEX => return self.uint().and_then(|_| self.uint()).map(drop),
             INTERFACE => {
-                // The name of its type, and unless it is nil the number of that type and the length of the value.
+                // The name of its type, and unless it is nil the number of that type and the length of the value. Go may
+                // break such a value over messages to describe a new type; chromem-go has none, and it is refused.
                 if !self.counted()?.is_empty() {
-                    self.int()?;
+                    if self.int()? < 0 {
+                        return Err(Fault::Malformed("a type is described inside of a value"));
+                    }
                     self.counted()?;
                 }
                 return Ok(());

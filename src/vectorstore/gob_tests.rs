@@ -12,7 +12,27 @@ fn example() -> Document {
     }
 }
 
-/// `struct{ A, B, C…; Content string }` of the types that a stream can describe, as Go writes it.
+#[test]
+fn what_a_newer_contextd_may_add_is_passed_over_and_other_gobs_are_refused() {
+    // Written by Go: the fields of a document in another order, among structs, maps, arrays, interfaces, pointers, times.
+    let rich = include_bytes!("../../fixtures/chromem/gobs/rich.gob");
+    let document = Document::decode(rich).unwrap();
+    assert_eq!((&document.id[..], &document.content[..]), (&b"id-1"[..], &b"text"[..]));
+    assert_eq!(document.embedding, [0.25, -1e-30]);
+    assert_eq!(document.metadata, [(b"k".to_vec(), b"v".to_vec())].into());
+    for length in 0..rich.len() {
+        assert!(Document::decode(&rich[..length]).is_err(), "{length}");
+    }
+    let other: [&[u8]; 3] = [
+        include_bytes!("../../fixtures/chromem/gobs/wrongtype.gob"), // its Embedding is []float64 and its name fits
+        include_bytes!("../../fixtures/chromem/gobs/string.gob"),
+        include_bytes!("../../fixtures/chromem/gobs/foreign.gob"),
+    ];
+    assert_eq!(Document::decode(other[0]).map(|document| document.embedding), Ok(vec![1.0]));
+    assert!(matches!(Document::decode(other[1]), Err(Unreadable::Malformed("its value is no struct"))));
+    assert!(matches!(Document::decode(other[2]), Err(Unreadable::Malformed("it holds no document"))));
+}
+
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
     digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()

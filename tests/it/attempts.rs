@@ -53,7 +53,7 @@ fn ran(log: &Path) -> String {
 }
 
 #[test]
-fn hooks_run_around_a_capture_and_one_that_fails_fails_its_component() {
+fn hooks_run_around_a_capture_and_one_that_fails_is_told() {
     for (failing, ran_hooks) in [
         ("", "before after finally "),
         ("before", "before on_failure finally "),
@@ -69,8 +69,14 @@ fn hooks_run_around_a_capture_and_one_that_fails_fails_its_component() {
             assert_eq!(names, ["first", "second"]);
             continue;
         }
-        assert_eq!(names, ["second"], "{failing}");
-        let detail = &report.failed[0].detail;
+        // What was captured is there; that something was not put in order after it is said.
+        let detail = if failing == "before" {
+            assert_eq!(names, ["second"]);
+            &report.failed[0].detail
+        } else {
+            assert_eq!(names, ["first", "second"]);
+            &report.problems[0].detail
+        };
         assert!(detail.contains(&format!("the hook `{failing}`")) && detail.contains("it cannot"), "{detail}");
     }
 }

@@ -303,7 +303,7 @@ fn a_server_that_dies_or_freezes_in_the_middle_of_a_dump_fails_the_capture() {
     assert!(matches!(error.kind(), Kind::TimedOut | Kind::Unreachable), "{}", error.one_line());
     let pid = std::fs::read_to_string(db.server.data().join("postmaster.pid")).unwrap();
     let pid = pid.lines().next().unwrap().to_owned();
-    let kill = || drop(std::process::Command::new("kill").args(["-QUIT", &pid]).status().unwrap());
+    let kill = || assert!(std::process::Command::new("kill").args(["-QUIT", &pid]).status().unwrap().success());
     let killed = db.capture_watched(db.config(), &environment, |path| in_shop(path, &kill));
     assert_eq!(refused(killed).kind(), Kind::Unreachable);
     db.server.stop();

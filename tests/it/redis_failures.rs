@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use ccbackup::config::{RedisAddress, RedisConfig};
 use ccbackup::environment::Environment;
-use ccbackup::error::Kind;
 use ccbackup::source::ActionKind;
 use ccbackup::{ComponentConfig, Recorder};
 
@@ -143,8 +142,11 @@ fn the_mark_of_the_transfer_in_the_data_ends_nothing() {
     let Some(subject) = RedisSubject::start() else { return };
     let server = &subject.server;
     let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-    let greeting = format!("AUTH {PASSWORD}\r\nREPLCONF capa eof\r\nREPLCONF rdb-only 1\r\nPSYNC ? -1\r\n");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let greeting = format!("AUTH {PASSWORD}\r\nREPLCONF capa eof\r\nREPLCONF rdb-only 1\r\n");
     stream.write_all(greeting.as_bytes()).unwrap();
+    stream.read_exact(&mut [0; 15]).unwrap();
+    stream.write_all(b"PSYNC ? -1\r\n").unwrap();
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     let mark = bytes[bytes.len() - 40..].to_vec();
@@ -306,4 +308,48 @@ fn the_rdb_in_the_archive_is_one_that_the_vendors_tools_take() {
     assert!(checked.status.success() && said.contains("Checksum OK"), "{said}");
     let loaded = Redis::start_with(&rdb);
     assert_eq!(loaded.cli(&["DEBUG", "DIGEST"]), digest);
+}
+
+#[test]
+fn a_stopped_server_gets_its_files_and_append_only_files_go_aside() {
+    if !is_installed() {
+        return;
+    }
+    let mut server = Redis::start("appendonly yes\nappendfsync always\n");
+    server.seed();
+    let folder = server.dir.path().to_owned();
+    let with_files = |config: &mut RedisConfig| config.data = Some(folder.clone());
+    let digest = server.cli(&["DEBUG", "DIGEST"]);
+    let bench = Bench::new(&other(&server, with_files));
+    let id = bench.capture(&other(&server, with_files)).id;
+    server.wipe();
+    server.cli(&["SET", "later", "1"]);
+    let later = server.cli(&["DEBUG", "DIGEST"]);
+    server.kill();
+
+    assert!(bench.plan(&other(&server, with_files), &id, false).conflicts() > 0);
+    let applied = bench.apply(&other(&server, with_files), &id, true);
+    let plan = bench.plan(&other(&server, with_files), &id, false);
+    let actions: Vec<_> = plan.components.iter().flat_map(|component| &component.actions).collect();
+    assert!(actions.iter().all(|action| action.kind == ActionKind::Equal), "{actions:#?}");
+    assert!(!folder.join("appendonlydir").exists(), "it would win");
+    bench.undo(&other(&server, with_files), &applied);
+    server.start_again(&[]);
+    assert_eq!(server.cli(&["DEBUG", "DIGEST"]), later, "an undo puts the old back");
+    server.kill();
+
+    bench.apply(&other(&server, with_files), &id, true);
+    server.start_again(&["--appendonly", "no"]);
+    assert_eq!(server.cli(&["DEBUG", "DIGEST"]), digest);
+    server.cli(&["CONFIG", "SET", "appendonly", "yes"]);
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while !server.cli(&["INFO", "persistence"]).contains("aof_rewrite_in_progress:0") {
+        assert!(std::time::Instant::now() < until);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    server.restart();
+    assert_eq!(server.cli(&["DEBUG", "DIGEST"]), digest, "from the append-only files");
+    // Users come when the server runs.
+    bench.apply(&other(&server, with_files), &id, false);
+    assert!(server.cli(&["ACL", "LIST"]).contains("user bob"));
 }

@@ -14,6 +14,8 @@ use ccbackup::config::{RedisAddress, RedisConfig, SourceConfig};
 use ccbackup::environment::Environment;
 use ccbackup::secret::SecretRef;
 
+use crate::support::noise;
+
 /// The password of every server of these tests.
 pub(crate) const PASSWORD: &str = "CANARY-redis-password-7f31";
 /// The variable that refers to it.
@@ -48,7 +50,7 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn spawn(dir: &Path, port: u16, settings: &str) -> Child {
+fn spawn(dir: &Path, port: u16, settings: &str, arguments: &[&str]) -> Child {
     let folder = dir.display();
     let text = format!(
         "bind 127.0.0.1\nport {port}\ndir {folder}\nsave \"\"\nlogfile {folder}/log\nrequirepass {PASSWORD}\n\
@@ -59,7 +61,7 @@ fn spawn(dir: &Path, port: u16, settings: &str) -> Child {
         fs::write(&path, text).unwrap();
     }
     let mut command = Command::new("redis-server");
-    command.arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.arg(&path).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap()
 }
 
@@ -69,7 +71,7 @@ impl Redis {
         for _ in 0..5 {
             let dir = tempfile::tempdir().unwrap();
             let port = free_port();
-            let child = spawn(dir.path(), port, settings);
+            let child = spawn(dir.path(), port, settings, &[]);
             let mut server = Self { dir, port, settings: settings.to_owned(), child };
             if server.is_ready() {
                 return server;
@@ -95,14 +97,20 @@ impl Redis {
     /// Ends the process at once and begins another one in the same folder; what was not saved is gone.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        self.child = spawn(self.dir.path(), self.port, &self.settings);
+        self.child = spawn(self.dir.path(), self.port, &self.settings, &[]);
+        assert!(self.is_ready(), "{}", self.log());
+    }
+
+    /// Begins a process after one that has ended, with arguments that win over the configuration.
+    pub(crate) fn start_again(&mut self, arguments: &[&str]) {
+        self.child = spawn(self.dir.path(), self.port, &self.settings, arguments);
         assert!(self.is_ready(), "{}", self.log());
     }
 
     /// The same without waiting until it is ready.
     pub(crate) fn begin_restart(&mut self) {
         self.kill();
-        self.child = spawn(self.dir.path(), self.port, &self.settings);
+        self.child = spawn(self.dir.path(), self.port, &self.settings, &[]);
     }
 
     /// A server that has loaded an RDB.
@@ -110,7 +118,7 @@ impl Redis {
         let dir = tempfile::tempdir().unwrap();
         fs::copy(rdb, dir.path().join("dump.rdb")).unwrap();
         let port = free_port();
-        let child = spawn(dir.path(), port, "");
+        let child = spawn(dir.path(), port, "", &[]);
         let mut server = Self { dir, port, settings: String::new(), child };
         assert!(server.is_ready(), "{}", server.log());
         server
@@ -228,6 +236,7 @@ impl Redis {
             nodes: Vec::new(),
             user: None,
             password: Some(SecretRef::Env(VARIABLE.into())),
+            data: None,
             acl: true,
             settings: true,
         }
@@ -375,11 +384,7 @@ pub(crate) fn every_sort() -> Vec<Vec<Vec<u8>>> {
         words(&["XGROUP", "CREATE", "empty-stream", "nobody", "$", "MKSTREAM"]),
         words(&["SET", "ttl:far", "v", "PXAT", "4102444800000"]),
         vec![b"SET".to_vec(), b"\xff\xfe\x00bytes".to_vec(), b"\x00\x01".to_vec()],
-        vec![
-            b"SET".to_vec(),
-            b"large".to_vec(),
-            (0..8_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
-        ],
+        vec![b"SET".to_vec(), b"large".to_vec(), noise(7, 8 << 20)],
     ];
     let many = |name: &str, key: &str, extra: &dyn Fn(u32) -> Vec<String>| {
         let mut command = vec![name.to_owned(), key.to_owned()];

@@ -1,13 +1,13 @@
 //! `kind = "redis"`: a Redis server, or a cluster of them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
 use super::redis_address::Address;
 use super::section::KindSection;
 use crate::config::text::{list, quote, reference_text};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, path_text};
 use crate::secret::SecretRef;
 
 /// Keys of `kind = "redis"`.
@@ -24,6 +24,9 @@ pub struct RedisConfig {
     /// Where the user's password is kept.
     #[serde(skip)]
     pub password: Option<SecretRef>,
+    /// The folder that the server loads its data from, absolute: for putting them back while it is stopped.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_path")]
+    pub data: Option<PathBuf>,
     /// Whether users and their rights are captured.
     pub acl: bool,
     /// Whether the settings that the server runs with are captured.
@@ -31,7 +34,7 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
-    pub(super) const KEYS: &'static [&'static str] = &["url", "nodes", "user", "password", "acl", "settings"];
+    pub(super) const KEYS: &'static [&'static str] = &["url", "nodes", "user", "password", "data", "acl", "settings"];
 
     pub(super) fn read(section: &KindSection<'_>) -> Result<Self> {
         let nodes = section.strings("nodes")?;
@@ -40,6 +43,7 @@ impl RedisConfig {
             nodes: nodes.iter().map(|node| Address::parse_host(node)).collect::<Result<_>>()?,
             user: section.string("user")?,
             password: section.secret("password")?,
+            data: section.path("data")?,
             acl: section.boolean("acl")?.unwrap_or(true),
             settings: section.boolean("settings")?.unwrap_or(true),
         };
@@ -57,7 +61,7 @@ impl RedisConfig {
         Ok(config)
     }
 
-    pub(super) fn render(&self, _path: &dyn Fn(&Path) -> Result<String>) -> Result<Vec<(String, String)>> {
+    pub(super) fn render(&self, path: &dyn Fn(&Path) -> Result<String>) -> Result<Vec<(String, String)>> {
         let mut lines = Vec::new();
         let mut line = |key: &str, value: Option<String>| lines.extend(value.map(|value| (key.to_owned(), value)));
         line("url", self.url.as_ref().map(|url| quote(&url.to_url())));
@@ -65,6 +69,7 @@ impl RedisConfig {
         line("nodes", (!nodes.is_empty()).then(|| list(nodes.iter().map(String::as_str))));
         line("user", self.user.as_deref().map(quote));
         line("password", self.password.as_ref().map(reference_text));
+        line("data", self.data.as_deref().map(path).transpose()?.as_deref().map(quote));
         line("acl", (!self.acl).then(|| "false".to_owned()));
         line("settings", (!self.settings).then(|| "false".to_owned()));
         Ok(lines)
@@ -80,4 +85,11 @@ fn serialize_url<S: Serializer>(url: &Option<Address>, serializer: S) -> std::re
 
 fn serialize_nodes<S: Serializer>(nodes: &[Address], serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.collect_seq(nodes.iter().map(ToString::to_string))
+}
+
+fn serialize_path<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    match path {
+        Some(path) => serializer.serialize_str(&path_text(path)),
+        None => serializer.serialize_none(),
+    }
 }

@@ -182,7 +182,7 @@ pub(in crate::config) fn argv(
     let words = section.strings(key)?;
     let Some(program) = words.first() else {
         return match section.has(key) {
-            true => Err(section.error(&section.span, &format!("`{key}` is empty, a program is expected"))),
+            true => Err(section.error(&section.place(key), &format!("`{key}` is empty, a program is expected"))),
             false => Ok(Vec::new()),
         };
     };

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::candidates::{Candidates, Outside, Services};
-use super::plan::ApplyRequest;
+use super::candidates::{Candidates, Outside};
 use super::report::{CheckReport, CheckedComponent};
+use super::request::{ApplyRequest, Services};
 use super::run::check;
 use super::scratch::ScratchFolder;
 use crate::engine::Session;

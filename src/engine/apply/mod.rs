@@ -10,14 +10,14 @@ mod order;
 mod plan;
 mod record;
 mod report;
+mod request;
 mod run;
 mod scratch;
 mod undo;
 
-pub use candidates::Services;
 pub use contents::ComponentContents;
-pub use plan::ApplyRequest;
 pub use record::{RunComponent, RunId, RunRecord, RunStatus};
 pub use report::{
     AppliedComponent, ApplyReport, CheckReport, CheckedComponent, PlanReport, PlannedComponent, UndoReport,
 };
+pub use request::{ApplyRequest, Services};

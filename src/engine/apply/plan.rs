@@ -1,31 +1,14 @@
 //! The plan of an apply: what it would do, without doing it.
 
-use super::candidates::{Candidate, Candidates, Outside, Services};
+use super::candidates::{Candidate, Candidates, Outside};
 use super::report::{PlanReport, PlannedComponent};
+use super::request::{ApplyRequest, Services};
 use super::scratch::ScratchFolder;
 use crate::engine::Session;
 use crate::error::{Error, Result};
 use crate::model::BackupId;
 use crate::monitor::Monitor;
 use crate::source::{Action, ActionKind, ApplyOptions, ApplyPlan, SourceContext};
-
-/// What to apply, and how.
-#[derive(Clone, Debug)]
-pub struct ApplyRequest {
-    /// Components; all if empty.
-    pub components: Vec<String>,
-    /// Replace what is there and differs.
-    pub overwrite: bool,
-    /// Worker threads.
-    pub threads: usize,
-}
-
-/// Everything, replacing nothing, by all processors.
-impl Default for ApplyRequest {
-    fn default() -> Self {
-        Self { components: Vec::new(), overwrite: false, threads: crate::threads::available() }
-    }
-}
 
 /// The plan of one component, or why there is none.
 pub(super) type Planned<'a> = Result<Box<dyn ApplyPlan + 'a>>;

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::candidates::{Candidate, Candidates, Services};
+use super::candidates::{Candidate, Candidates};
 use super::order::Rank;
-use super::plan::{ApplyRequest, Planned, plan, show};
+use super::plan::{Planned, plan, show};
 use super::record::{Run, RunComponent, RunStatus, Runs};
 use super::report::{AppliedComponent, ApplyReport, PlanReport, PlannedComponent};
+use super::request::{ApplyRequest, Services};
 use super::scratch::ScratchFolder;
 use crate::engine::Session;
 use crate::error::{Error, Hint, Result};

@@ -1,8 +1,8 @@
 //! Puts back what a run replaced, or drops it.
 
-use super::candidates::Services;
 use super::record::{Run, RunComponent, RunId, RunRecord, RunStatus};
 use super::report::{UndoReport, UndoneComponent};
+use super::request::Services;
 use super::scratch::ScratchFolder;
 use crate::engine::Session;
 use crate::error::{Error, Hint, Result};

@@ -93,7 +93,7 @@ impl Joiner<'_> {
         let previous = self.lines.find(&found.path)?;
         // A hard link to something that is being captured just now cannot be kept as it is.
         let first = name.as_ref().map_or(Some(None), Name::known_first);
-        if let Some(first) = first.as_ref().filter(|_| previous)
+        if let Some(first) = first.as_ref().filter(|_| previous && part.is_none())
             && self.keep_if_unchanged(&found, first.as_ref())
         {
             if found.is_database_in_use() {

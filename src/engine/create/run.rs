@@ -151,10 +151,11 @@ impl Session {
         };
         let captured = attempt(spec, &self.host.environment, monitor, &mut once);
         let captured = captured.map_err(|f| f.within(&format!("cannot capture the component {}", spec.name)));
-        let mut collected = captured?;
+        let (mut collected, mut problems) = captured?;
         let unmet = choice.unmet_expectations(spec, &collected.record, collected.newest, self.host.clock.now());
-        collected.problems.extend(unmet.iter().cloned());
-        collected.record.add_problems(&unmet);
+        problems.extend(unmet);
+        collected.record.add_problems(&problems);
+        collected.problems.extend(problems);
         let finished = FinishedComponent {
             fingerprint,
             record: collected.record,

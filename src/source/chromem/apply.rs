@@ -2,18 +2,26 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::survey::{Archived, Living, object};
-use super::{ChromemSource, counted, running, swap};
+use super::survey::{Archived, Living};
+use super::words::{counted, object};
+use super::{running, swap};
 use crate::error::{Context as _, Error, Result, path_text};
 use crate::source::{Action, ActionKind, ApplyOptions, ApplyPlan, Contents, SourceContext, UndoLog};
 use crate::vectorstore::{Health, Inventory};
 
+/// Where a store lies, and where the kernel shows who may be using it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) store: &'a Path,
+    pub(super) processes: &'a Path,
+}
+
 /// What an apply would do.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
-    source: &'a ChromemSource,
+    place: Place<'a>,
     contents: &'a dyn Contents,
     context: &'a SourceContext<'a>,
     archived: Archived,
@@ -23,7 +31,7 @@ pub(super) struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     pub(super) fn new(
-        source: &'a ChromemSource,
+        place: Place<'a>,
         contents: &'a dyn Contents,
         context: &'a SourceContext<'a>,
         archived: Archived,
@@ -55,44 +63,42 @@ impl<'a> Plan<'a> {
         }
         let needed = actions.iter().any(|action| action.kind != ActionKind::Equal);
         if needed {
-            let running = running::contextd(&source.processes, &source.path)?;
-            let detail = if running.is_empty() {
-                "was not seen on this host; if it runs where this host cannot see it, stop it first: it keeps all collections in \
-                 memory and would write them over what is restored"
-                    .to_owned()
+            let running = running::contextd(place.processes, place.store)?;
+            if running.is_empty() {
+                let text = "contextd was not seen on this host. If it runs where this host cannot see it, stop it before an apply: \
+                            it keeps all collections in memory and would write them over what is restored";
+                context.monitor.note(&format!("{}: {text}", context.component));
             } else {
-                format!("{}: stop it first, and start it afterwards", running::told(&running))
-            };
-            actions.insert(0, Action::new(ActionKind::Manual, "contextd", detail));
+                let detail = format!("{}: stop it first, and start it afterwards", running::told(&running));
+                actions.insert(0, Action::new(ActionKind::Manual, "contextd", detail));
+            }
         }
-        Ok(Self { source, contents, context, archived, actions, needed })
+        Ok(Self { place, contents, context, archived, actions, needed })
     }
 
     /// Restores all of it beside the store, and makes sure that it is what was captured.
-    fn stage(&self, store: &Path, undo: &UndoLog) -> Result<PathBuf> {
-        let staged = swap::staged_beside(store)?;
+    fn stage(&self, store: &Path, staged: &Path, undo: &UndoLog) -> Result<()> {
         if staged.symlink_metadata().is_ok() {
-            undo.disk().remove_dir_all(&staged)?; // of a run that was cut short
+            undo.disk().remove_dir_all(staged)?; // of a run that was cut short
         }
-        self.contents.restore_into(&staged)?;
+        self.contents.restore_into(staged)?;
         for inventory in &self.archived.inventories {
             undo.disk().remove_file_if_there(&staged.join(inventory.as_os_str()))?;
         }
-        let checked = self.archived.compare(&Living::read(&staged, self.context.monitor)?);
+        let checked = self.archived.compare(&Living::at_rest(staged, self.context.monitor)?);
         if let Some(first) = checked.differences.first() {
             let message = format!("what was restored beside {} is not what was captured", path_text(store));
             let more = checked.differences.len();
             return Err(Error::damage(format!("{message}: {}: {} ({more} in all)", first.object, first.detail)));
         }
         if let Ok(data) = store.metadata() {
-            fs::set_permissions(&staged, fs::Permissions::from_mode(data.mode() & 0o7777))
-                .at("cannot change", &staged)?;
+            fs::set_permissions(staged, fs::Permissions::from_mode(data.mode() & 0o7777))
+                .at("cannot change", staged)?;
             if staged.metadata().is_ok_and(|now| (now.uid(), now.gid()) != (data.uid(), data.gid())) {
-                chown(&staged, Some(data.uid()), Some(data.gid())).at("cannot give away", &staged)?;
+                chown(staged, Some(data.uid()), Some(data.gid())).at("cannot give away", staged)?;
             }
         }
-        swap::sync_all(&staged)?;
-        Ok(staged)
+        swap::sync_all(staged)
     }
 }
 
@@ -105,11 +111,21 @@ impl ApplyPlan for Plan<'_> {
         if !self.needed {
             return Ok(());
         }
-        let store = swap::real(&self.source.path)?;
-        running::refuse(&running::contextd(&self.source.processes, &store)?)?;
+        let store = swap::real(self.place.store)?;
+        running::refuse(&running::contextd(self.place.processes, &store)?)?;
         undo.disk().make_dirs(crate::durable::parent(&store))?;
-        let staged = self.stage(&store, undo)?;
-        running::refuse(&running::contextd(&self.source.processes, &store)?)?;
+        let staged = swap::staged_beside(&store)?;
+        let good = self.stage(&store, &staged, undo).and_then(|()| {
+            self.context.monitor.check()?;
+            running::refuse(&running::contextd(self.place.processes, &store)?)
+        });
+        if let Err(error) = good {
+            // Nothing was noted yet, so nobody else would.
+            if staged.symlink_metadata().is_ok() {
+                undo.disk().remove_dir_all(&staged).ok();
+            }
+            return Err(error);
+        }
         swap::swap_in(&store, &staged, self.context.now, undo)
     }
 }

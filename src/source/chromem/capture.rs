@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::reader::{StoreReader, is_inventory, is_of_chromem, judge};
-use super::{conditions, survey};
-use crate::error::{Error, Result};
+use super::survey::MAX_INVENTORY;
+use super::words::conditions;
+use crate::error::{Error, Kind, Result};
 use crate::model::{EntryPath, Problem, ProblemKind, Timestamp};
 use crate::source::settled::{Known, Settled};
 use crate::source::{Body, Facts, Object, Objects, SourceContext};
@@ -80,8 +81,8 @@ impl<'a> Capture<'a> {
 fn is_ours(settled: &Settled<FileFacts>, path: &EntryPath) -> bool {
     let open = settled.root.open_file(path);
     let mut bytes = Vec::new();
-    let read = open
-        .and_then(|file| std::io::Read::read_to_end(&mut std::io::Read::take(file, survey::MAX_INVENTORY), &mut bytes));
+    let read =
+        open.and_then(|file| std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_INVENTORY), &mut bytes));
     read.is_ok() && Inventory::parse(&bytes).is_ok()
 }
 
@@ -97,7 +98,7 @@ impl Objects for Capture<'_> {
             let object = self.settled.object(&path, &StoreReader, self.context.monitor)?;
             let told = is_of_chromem(&path) && path.parent().is_some_and(|folder| self.told.contains(folder));
             if told && digest(&self.settled) != before {
-                return Err(Error::failed(format!("{path} was written to while it was captured")));
+                return Err(Error::new(Kind::Incomplete, format!("{path} was written to while it was captured")));
             }
             if object.is_some() {
                 return Ok(object);

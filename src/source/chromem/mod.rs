@@ -11,18 +11,19 @@ mod survey;
 mod swap;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::path::{Path, PathBuf};
 
-use self::apply::Plan;
+use self::apply::{Place, Plan};
 use self::capture::Capture;
 use self::reader::StoreReader;
 use self::survey::{Archived, Living};
+use self::words::{conditions, counted};
 use crate::config::ChromemConfig;
 use crate::error::{Result, path_text};
 use crate::source::settled::settle;
 use crate::source::{ApplyOptions, ApplyPlan, Captured, Checked, Contents, Probe, Source, SourceContext, UndoStep};
-use crate::vectorstore::{Health, Store};
 
 /// The vectorstore of contextd.
 #[derive(Debug)]
@@ -37,6 +38,12 @@ impl ChromemSource {
     #[must_use]
     pub fn new(config: ChromemConfig) -> Self {
         Self { path: config.path, processes: PathBuf::from("/proc") }
+    }
+}
+
+impl ChromemSource {
+    fn place(&self) -> Place<'_> {
+        Place { store: &self.path, processes: &self.processes }
     }
 }
 
@@ -73,7 +80,7 @@ impl Source for ChromemSource {
     ) -> Result<Box<dyn ApplyPlan + 'a>> {
         let archived = Archived::read(contents)?;
         let living = Living::read(&self.path, context.monitor)?;
-        Ok(Box::new(Plan::new(self, contents, context, archived, &living, options)?))
+        Ok(Box::new(Plan::new(self.place(), contents, context, archived, &living, options)?))
     }
 
     fn check(&self, contents: &dyn Contents, context: &SourceContext<'_>) -> Result<Checked> {
@@ -89,29 +96,4 @@ impl Source for ChromemSource {
     fn forget(&self, steps: &[UndoStep], _: &Path, _: &SourceContext<'_>) -> Result<()> {
         steps.iter().try_for_each(swap::forget)
     }
-}
-
-/// What somebody has to know of a store that is not as it should be: a line for each collection.
-fn conditions(store: &Store) -> Vec<String> {
-    let mut lines = Vec::new();
-    for collection in &store.collections {
-        if matches!(collection.health, Health::Corrupt | Health::Quarantined) {
-            lines.push(format!("{} is {}", survey::title(collection), collection.state()));
-        }
-        if collection.misnamed > 0 {
-            let documents = counted(collection.misnamed, "document");
-            lines.push(format!(
-                "{}: {documents} in files that have not the name of their id",
-                survey::title(collection)
-            ));
-        }
-    }
-    let hidden = store.hidden();
-    lines.extend(hidden.iter().map(|c| format!("{} is hidden by another one of the same name", survey::title(c))));
-    lines
-}
-
-/// `1 document`, `2 documents`.
-fn counted(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::reader::{StoreReader, is_inventory, is_of_chromem, judge};
+use super::words::{counted, object};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Digest, EntryKind, EntryPath, escape_path};
 use crate::monitor::Monitor;
-use crate::source::settled::settle;
+use crate::source::settled::{Settled, look_once, settle};
 use crate::source::{Checked, Contents};
-use crate::vectorstore::{Collection, FileFacts, Health, Inventory};
+use crate::vectorstore::{FileFacts, Inventory};
 
 /// Longest inventory that is read, in bytes: one that names a million files that cannot be read.
 pub(super) const MAX_INVENTORY: u64 = 64 << 20;
@@ -85,7 +86,7 @@ impl Archived {
         let collections = living.collections.iter().filter(|(folder, _)| !self.collections.contains_key(*folder));
         let mut more: Vec<_> = collections
             .map(|(_, there)| {
-                (object(there), format!("is not in the backup and has {}", super::counted(there.documents, "document")))
+                (object(there), format!("is not in the backup and has {}", counted(there.documents, "document")))
             })
             .collect();
         let others = living.others.keys().filter(|path| !self.others.contains_key(*path));
@@ -104,14 +105,22 @@ pub(super) struct Living {
 impl Living {
     /// Reads and decodes all of it. A folder that is not there holds nothing; one that cannot be read is an error.
     pub(super) fn read(root: &Path, monitor: &dyn Monitor) -> Result<Self> {
-        let settled = match settle(root, &StoreReader, monitor) {
-            Err(e) if e.kind() == Kind::NotFound => return Ok(Self::default()),
-            settled => settled?,
-        };
+        match settle(root, &StoreReader, monitor) {
+            Err(e) if e.kind() == Kind::NotFound => Ok(Self::default()),
+            settled => Self::of(root, &settled?),
+        }
+    }
+
+    /// The same of a folder that nobody writes to.
+    pub(super) fn at_rest(root: &Path, monitor: &dyn Monitor) -> Result<Self> {
+        Self::of(root, &look_once(root, &StoreReader, monitor)?)
+    }
+
+    fn of(root: &Path, settled: &Settled<FileFacts>) -> Result<Self> {
         if let Some(problem) = settled.problems.iter().find(|p| p.kind == crate::model::ProblemKind::Unreadable) {
             return Err(Error::failed(format!("{}: {}", root.join(&problem.path).display(), problem.detail)));
         }
-        let store = judge(&settled);
+        let store = judge(settled);
         let collections: BTreeMap<_, _> =
             store.collections.iter().map(|c| (c.folder.clone(), Inventory::of(c))).collect();
         let other = |path: &EntryPath, facts: &FileFacts| match path.parent() {
@@ -130,16 +139,4 @@ impl Living {
     pub(super) fn other(&self, path: &EntryPath) -> Option<&Digest> {
         self.others.get(path)
     }
-}
-
-/// A collection by the name that a person knows.
-pub(super) fn title(collection: &Collection) -> String {
-    object(&Inventory::of(collection))
-}
-
-/// The same, of an inventory.
-pub(super) fn object(inventory: &Inventory) -> String {
-    let named = inventory.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-    let aside = if inventory.health == Health::Quarantined { " in quarantine" } else { "" };
-    format!("collection {}{named}{aside}", inventory.folder)
 }

@@ -10,7 +10,7 @@ use crate::durable::{Disk, DiskChange, Faults};
 use crate::error::Kind;
 use crate::source::ActionKind;
 use crate::source::tests_archive::{Archive, Run, apply, check, forget, kinds, picture, plan, undo};
-use crate::vectorstore::{Document, Inventory, document_bytes, hash_of_name};
+use crate::vectorstore::{Document, Health, Inventory, document_bytes, hash_of_name};
 
 const SORTS: [&str; 6] =
     ["healthy", "healthy-gz", "missing-metadata", "truncated-document", "truncated-metadata", "with-empty"];
@@ -49,7 +49,7 @@ fn every_sort_of_store_is_captured_wiped_and_applied_as_it_was() {
                 assert_eq!(kinds(&plan(&source, &archive, false)), [ActionKind::Equal]);
                 fs::remove_dir_all(&store).unwrap();
                 assert_ne!(check(&source, &archive).differences, []);
-                assert_eq!(kinds(&plan(&source, &archive, false)), [ActionKind::Create, ActionKind::Manual]);
+                assert_eq!(kinds(&plan(&source, &archive, false)), [ActionKind::Create]);
                 assert!(!store.exists(), "{sort}: a plan changes nothing");
                 apply(&source, &archive, false, &dir.path().join("undo"), &Disk::default()).unwrap();
                 assert_eq!(picture(&store).len(), before.len());
@@ -150,7 +150,7 @@ fn another_store_is_replaced_only_when_told_and_comes_back_by_undo() {
     let refused = plan(&source, &archive, false);
     assert_eq!(refused.iter().filter(|action| action.kind == ActionKind::Conflict).count(), 2, "{refused:?}");
     let allowed = plan(&source, &archive, true);
-    let expected = [ActionKind::Create, ActionKind::Replace, ActionKind::Equal, ActionKind::Manual];
+    let expected = [ActionKind::Create, ActionKind::Replace, ActionKind::Equal];
     assert_eq!(kinds(&allowed), expected, "{allowed:?}");
     assert_eq!(picture(&store), changed);
     let notes = dir.path().join("undo");

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::elsewhere::Elsewhere;
+use super::ours::{PROJECTS, TASKS};
 use super::reader::{HomeFacts, HomeReader, broken};
-use super::summary::{PROJECTS, Summary, TASKS};
+use super::summary::Summary;
 use crate::error::Result;
 use crate::model::{EntryPath, Problem, ProblemKind};
 use crate::source::settled::Settled;

@@ -8,6 +8,7 @@ mod apply;
 mod capture;
 mod elsewhere;
 mod lock;
+mod ours;
 mod reader;
 mod summary;
 mod survey;

@@ -6,6 +6,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::lock;
+use super::ours::is_ours;
 use crate::error::Result;
 use crate::model::{EntryPath, Problem, ProblemKind};
 use crate::source::settled::{Fault, Judged, Reader, Root, Settled};
@@ -188,7 +189,7 @@ fn facts(path: &EntryPath, bytes: &[u8]) -> std::result::Result<HomeFacts, Strin
     let no_json = |e: serde_json::Error| {
         if bytes.is_empty() { "it is empty and should be JSON".to_owned() } else { format!("it is no JSON: {e}") }
     };
-    if super::summary::is_ours(path, bytes) {
+    if is_ours(path, bytes) {
         return Ok(HomeFacts::OurSummary);
     }
     Ok(match Sort::of(path) {
@@ -220,7 +221,7 @@ fn facts(path: &EntryPath, bytes: &[u8]) -> std::result::Result<HomeFacts, Strin
 /// Files that are not what they should be, as problems: they are captured as they are.
 pub(super) fn broken(settled: &Settled<HomeFacts>) -> Vec<Problem> {
     let problem = |path: &EntryPath, why: &str| Problem {
-        kind: ProblemKind::Unreadable,
+        kind: ProblemKind::Incomplete,
         path: path.escaped().into_owned(),
         detail: format!("{why}; it is captured as it is"),
     };

@@ -4,18 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::ours::WRITTEN_BY;
 use super::reader::{HomeFacts, Sort, Stored, Task};
 use crate::error::Result;
 use crate::model::{EntryPath, Timestamp, pretty_json};
 use crate::source::Counts;
 use crate::source::settled::Settled;
-
-/// Path of the summary of tasks.
-pub(super) const TASKS: &str = "state/tasks.json";
-/// Path of the summary of projects.
-pub(super) const PROJECTS: &str = "state/projects.json";
-/// Who wrote it: tells it from a file of somebody else.
-const WRITTEN_BY: &str = "ccbackup";
 
 /// What the files of a home folder say together. Equal files give equal bytes.
 #[derive(Debug, Default)]
@@ -159,14 +153,4 @@ impl Summary {
         ];
         counts.into_iter().map(|(name, number)| (name.to_owned(), number)).collect()
     }
-}
-
-/// Whether a file is a summary that a backup wrote.
-pub(super) fn is_ours(path: &EntryPath, bytes: &[u8]) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Head {
-        written_by: String,
-    }
-    [TASKS, PROJECTS].iter().any(|summary| path.as_bytes() == summary.as_bytes())
-        && serde_json::from_slice::<Head>(bytes).is_ok_and(|head| head.written_by == WRITTEN_BY)
 }

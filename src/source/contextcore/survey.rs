@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::ours::{is_named, is_ours};
 use super::reader::{HomeFacts, HomeReader, Sort, Stored};
-use super::summary::{PROJECTS, TASKS, is_ours};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Digest, Entry, EntryKind, EntryPath, ProblemKind};
 use crate::monitor::Monitor;
@@ -31,8 +31,7 @@ impl Files {
         for entry in contents.entries()? {
             let entry = entry?;
             let EntryKind::File { sha256, .. } = &entry.kind else { continue };
-            let named = [TASKS, PROJECTS].iter().any(|summary| entry.path.as_bytes() == summary.as_bytes());
-            if !named || !is_ours(&entry.path, &contents.read(&entry, MAX_SUMMARY)?) {
+            if !is_named(&entry.path) || !is_ours(&entry.path, &contents.read(&entry, MAX_SUMMARY)?) {
                 archived.files.insert(entry.path.clone(), *sha256);
                 archived.entries.insert(entry.path.clone(), entry);
             }

@@ -47,7 +47,8 @@ pub(super) fn in_use(folder: &Folder, fd: impl AsFd, name: &CStr) -> Option<Part
     // Without an index nobody has the log open: then both are read as they are.
     let log = beside("-wal").filter(|stat| stat.size > 0).filter(|_| beside("-shm").is_some());
     let journal = beside("-journal");
-    let changed = log.iter().chain(&journal).map(|stat| stat.ctime).max()?;
+    // SQLite gives the log to the owner of the database whenever root opens it, which changes the time of the inode.
+    let changed = log.iter().chain(&journal).map(|stat| stat.mtime).max()?;
     is_database(folder, fd, name).then(|| Part::Database { changed, log_bytes: log.map_or(0, |stat| stat.size) })
 }
 

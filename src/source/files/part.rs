@@ -7,7 +7,7 @@ use crate::model::Timestamp;
 pub enum Part {
     /// A database that is in use: a log with something in it, or a journal, lies beside it.
     Database {
-        /// When the newest of the files beside it was changed.
+        /// When the content of the newest of the files beside it was changed.
         changed: Timestamp,
         /// Bytes of its log.
         log_bytes: u64,

@@ -70,13 +70,6 @@ impl Difference {
             self.examples.push(name(record));
         }
     }
-
-    /// Adds what another comparison found.
-    pub(super) fn join(&mut self, other: Self) {
-        self.count += other.count;
-        let room = EXAMPLES.saturating_sub(self.examples.len());
-        self.examples.extend(other.examples.into_iter().take(room));
-    }
 }
 
 impl Comparison {
@@ -85,23 +78,9 @@ impl Comparison {
         self.missing.count + self.extra.count + self.changed.count == 0
     }
 
-    /// The server has no key.
-    pub(super) fn is_empty_server(&self) -> bool {
-        self.equal + self.extra.count + self.changed.count == 0
-    }
-
     /// The server has nothing but what the archive has, too.
     pub(super) fn is_part(&self) -> bool {
         self.extra.count + self.changed.count == 0
-    }
-
-    /// Adds what another comparison found.
-    pub(super) fn join(&mut self, other: Self) {
-        self.equal += other.equal;
-        self.expired += other.expired;
-        self.missing.join(other.missing);
-        self.extra.join(other.extra);
-        self.changed.join(other.changed);
     }
 
     /// In words.

@@ -37,8 +37,6 @@ impl std::fmt::Debug for Master {
 /// A replica that has loaded all. The connection stays while this lives.
 #[derive(Debug)]
 pub(super) struct Fed<'a> {
-    /// Bytes of the RDB.
-    pub(super) bytes: u64,
     input: Input<Link<'a>>,
 }
 
@@ -150,7 +148,6 @@ fn send<'a>(mut input: Input<Link<'a>>, rdb: &mut dyn Read, monitor: &dyn Monito
     let head = format!("+FULLRESYNC {id} 0\r\n$EOF:{mark}\r\n");
     input.inner().write_all(head.as_bytes()).map_err(gone)?;
     let mut buffer = vec![0; 64 * 1024];
-    let mut bytes = 0;
     loop {
         let count = match rdb.read(&mut buffer) {
             Ok(0) => break,
@@ -165,7 +162,6 @@ fn send<'a>(mut input: Input<Link<'a>>, rdb: &mut dyn Read, monitor: &dyn Monito
             }
         };
         input.inner().write_all(&buffer[..count]).map_err(gone)?;
-        bytes += count as u64;
         monitor.advance(count as u64, 0);
     }
     input.inner().write_all(mark.as_bytes()).map_err(gone)?;
@@ -179,7 +175,7 @@ fn send<'a>(mut input: Input<Link<'a>>, rdb: &mut dyn Read, monitor: &dyn Monito
         let Reply::Array(words) = Reply::read(&mut input, MAX_COMMAND)? else { continue };
         let words: Vec<_> = words.iter().filter_map(Reply::text).map(|w| w.to_ascii_uppercase()).collect();
         if matches!(words.as_slice(), [name, what, ..] if name == "REPLCONF" && what == "ACK") {
-            return Ok(Fed { bytes, input });
+            return Ok(Fed { input });
         }
     }
 }

@@ -1,42 +1,20 @@
 //! A plan, and what it does: data first, by one transfer or key by key, compared with the archive when they are there; then users.
 
-use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::Path;
-
-use serde::{Deserialize, Serialize};
 
 use super::acl::{self, Change};
 use super::archive::Part;
-use super::canonical::{CanonicalRdb, Gathered, MEMORY};
-use super::client::Login;
-use super::cluster::Topology;
-use super::compare::Records;
+use super::canonical::{CanonicalRdb, MEMORY};
 use super::feed::{Role, mend, replace_all, role};
 use super::fleet::{Fleet, fleet};
 use super::look::{Look, Targets, look, targets};
-use super::rdb::{Input, RdbReader};
-use super::restore::{Filled, restore};
+use super::restore::refill;
 use super::server::{Seen, Server};
 use super::settings;
-use crate::config::{RedisAddress, RedisConfig};
+use super::undo::Step;
+use crate::config::RedisConfig;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::source::{Action, ActionKind, ApplyOptions, ApplyPlan, Contents, SourceContext, UndoLog, UndoStep};
-
-/// How often a cluster whose slots move is filled anew.
-const TRIES: u32 = 3;
-
-/// What an apply replaces, as it is noted.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "step", rename_all = "lowercase")]
-enum Step {
-    /// All keys and functions of a server; `before` is an RDB in the undo folder.
-    Data { server: String, before: String },
-    /// The same of all masters of a cluster.
-    Cluster { before: Vec<String> },
-    /// A user, whose line was `before`.
-    User { server: String, name: String, before: Option<String> },
-}
+use crate::source::{Action, ActionKind, ApplyOptions, ApplyPlan, Contents, SourceContext, UndoLog};
 
 /// What an apply would do.
 #[derive(Debug)]
@@ -64,116 +42,6 @@ pub(super) fn plan<'a>(
     plan.plan_users(options)?;
     plan.plan_settings()?;
     Ok(plan)
-}
-
-/// Puts back what was replaced, the last first.
-pub(super) fn put_back(
-    config: &RedisConfig,
-    steps: &[UndoStep],
-    folder: &Path,
-    context: &SourceContext<'_>,
-) -> Result<()> {
-    for step in steps.iter().rev() {
-        let step: Step = serde_json::from_value(step.clone())
-            .map_err(|e| Error::failed("a step of the restore that is to be undone cannot be read").because(e))?;
-        match step {
-            Step::User { server, name, before } => {
-                let mut client = server_named(config, &server, context)?.connect(context.monitor)?;
-                if client.users()?.get(&name) != before.as_ref() {
-                    client.set_user(&name, before.as_deref())?;
-                    client.save_users()?;
-                }
-            }
-            Step::Data { server, before } => {
-                let server = server_named(config, &server, context)?;
-                mend(&server)?;
-                let path = folder.join(before);
-                let open = || File::open(&path).at("cannot open", &path);
-                if !is_same(&server, open()?, context)? {
-                    replace_all(&server, &mut open()?, context.monitor)?;
-                    if !is_same(&server, open()?, context)? {
-                        return Err(Error::new(Kind::Incomplete, "the server does not have again what it had before"));
-                    }
-                }
-            }
-            Step::Cluster { before } => {
-                let (nodes, login) = match fleet(config, context)? {
-                    Fleet::Cluster(nodes, login) => (nodes, login),
-                    Fleet::Alone(_) => return Err(Error::usage("what is to be undone was done in a cluster")),
-                };
-                let topology = Topology::of(&nodes, &login, context.monitor)?;
-                let read =
-                    || before.iter().map(|name| read_file(&folder.join(name), context)).collect::<Result<Vec<_>>>();
-                refill(&nodes, topology, &login, &read, context)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn server_named(config: &RedisConfig, address: &str, context: &SourceContext<'_>) -> Result<Server> {
-    match fleet(config, context)? {
-        Fleet::Alone(server) if server.address.to_string() == address => Ok(server),
-        Fleet::Cluster(_, login) => Server::at(address, &login),
-        Fleet::Alone(server) => Err(Error::usage(format!(
-            "what is to be undone was done at {address}, and the configuration names {}",
-            server.address
-        ))),
-    }
-}
-
-/// Whether the server has the keys and functions of an RDB.
-fn is_same(server: &Server, file: File, context: &SourceContext<'_>) -> Result<bool> {
-    let mut reader = RdbReader::new(Input::new(file))?;
-    let archive = Gathered::read(&mut reader, context.scratch, MEMORY / 2, &mut |_| context.monitor.check())?;
-    let living = server.snapshot(context.scratch, MEMORY / 2, context.monitor)?.gathered;
-    if archive.functions != living.functions {
-        return Ok(false);
-    }
-    let now = server.connect(context.monitor)?.now()?;
-    let (mut ours, mut theirs) = (Records::of([archive.records()?])?, Records::of([living.records()?])?);
-    Ok(super::compare::compare(&mut ours, &mut theirs, now, &mut |_| context.monitor.check())?.is_equal())
-}
-
-fn read_file(path: &Path, context: &SourceContext<'_>) -> Result<Gathered> {
-    let file = File::open(path).at("cannot open", path)?;
-    let mut reader = RdbReader::new(Input::new(file))?;
-    Gathered::read(&mut reader, context.scratch, 4 << 20, &mut |_| context.monitor.check())
-}
-
-/// Empties all masters of a cluster and fills them with what `read` gives; functions too.
-fn refill(
-    nodes: &[RedisAddress],
-    mut topology: Topology,
-    login: &Login,
-    read: &dyn Fn() -> Result<Vec<Gathered>>,
-    context: &SourceContext<'_>,
-) -> Result<()> {
-    let monitor = context.monitor;
-    for _ in 0..TRIES {
-        let mut archive = read()?;
-        let mut functions: Vec<_> = archive.iter_mut().flat_map(|part| std::mem::take(&mut part.functions)).collect();
-        functions.sort_unstable();
-        functions.dedup();
-        let mut now = i64::MIN;
-        for shard in &topology.masters {
-            let mut client = Server::at(&shard.address, login)?.connect(monitor)?;
-            now = now.max(client.now()?);
-            client.call(&[b"FLUSHALL"])?;
-            // Functions stay when all keys are dropped.
-            client.call(&[b"FUNCTION", b"FLUSH"])?;
-            for code in &functions {
-                client.call(&[b"FUNCTION", b"LOAD", b"REPLACE", code])?;
-            }
-        }
-        let versions: Vec<u32> = archive.iter().map(|part| part.version).collect();
-        let records = archive.into_iter().map(Gathered::records).collect::<Result<Vec<_>>>()?;
-        match restore(&topology, login, &mut Records::of(records)?, &versions, now, monitor)? {
-            Filled::Whole => return Ok(()),
-            Filled::Moved => topology = Topology::of(nodes, login, monitor)?,
-        }
-    }
-    Err(Error::failed(format!("slots of the cluster moved each of {TRIES} times while it was filled")))
 }
 
 impl Plan<'_> {
@@ -282,7 +150,7 @@ impl Plan<'_> {
             (None, [server], [name]) => Step::Data { server: server.address.to_string(), before: name.clone() },
             _ => Step::Cluster { before: names },
         };
-        undo.note(value(&step)?)
+        undo.note(step.to_value()?)
     }
 
     fn apply_data(&self, undo: &mut UndoLog) -> Result<()> {
@@ -333,7 +201,7 @@ impl ApplyPlan for Plan<'_> {
         for (server, Change { name, line, before }) in &self.users {
             self.context.monitor.check()?;
             let step = Step::User { server: server.address.to_string(), name: name.clone(), before: before.clone() };
-            undo.note(value(&step)?)?;
+            undo.note(step.to_value()?)?;
             let mut client = server.connect(self.context.monitor)?;
             client.set_user(name, Some(line))?;
             saved &= client.save_users()?;
@@ -345,10 +213,6 @@ impl ApplyPlan for Plan<'_> {
         }
         Ok(())
     }
-}
-
-fn value(step: &Step) -> Result<UndoStep> {
-    serde_json::to_value(step).map_err(|e| Error::failed("cannot note a step").because(e))
 }
 
 fn libraries(count: usize) -> String {

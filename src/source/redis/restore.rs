@@ -4,6 +4,7 @@
 
 use std::io::Read as _;
 
+use super::canonical::Gathered;
 use super::client::{Client, Login};
 use super::cluster::Topology;
 use super::compare::{Found, Records};
@@ -11,8 +12,10 @@ use super::rdb::crc64;
 use super::reply::Reply;
 use super::server::Server;
 use super::slots::slot;
+use crate::config::RedisAddress;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::monitor::Monitor;
+use crate::source::SourceContext;
 
 /// Commands of one connection whose answers are not read yet.
 const AHEAD: usize = 64;
@@ -28,14 +31,52 @@ struct Filling<'a> {
 
 /// Whether all went to its place.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Filled {
+enum Filled {
     Whole,
     /// A slot has moved meanwhile: begin again.
     Moved,
 }
 
+/// How often a cluster whose slots move is filled anew.
+const TRIES: u32 = 3;
+
+/// Empties all masters of a cluster and fills them with what `read` gives; functions too.
+pub(super) fn refill(
+    nodes: &[RedisAddress],
+    mut topology: Topology,
+    login: &Login,
+    read: &dyn Fn() -> Result<Vec<Gathered>>,
+    context: &SourceContext<'_>,
+) -> Result<()> {
+    let monitor = context.monitor;
+    for _ in 0..TRIES {
+        let mut archive = read()?;
+        let mut functions: Vec<_> = archive.iter_mut().flat_map(|part| std::mem::take(&mut part.functions)).collect();
+        functions.sort_unstable();
+        functions.dedup();
+        let mut now = i64::MIN;
+        for shard in &topology.masters {
+            let mut client = Server::at(&shard.address, login)?.connect(monitor)?;
+            now = now.max(client.now()?);
+            client.call(&[b"FLUSHALL"])?;
+            // Functions stay when all keys are dropped.
+            client.call(&[b"FUNCTION", b"FLUSH"])?;
+            for code in &functions {
+                client.call(&[b"FUNCTION", b"LOAD", b"REPLACE", code])?;
+            }
+        }
+        let versions: Vec<u32> = archive.iter().map(|part| part.version).collect();
+        let records = archive.into_iter().map(Gathered::records).collect::<Result<Vec<_>>>()?;
+        match restore(&topology, login, &mut Records::of(records)?, &versions, now, monitor)? {
+            Filled::Whole => return Ok(()),
+            Filled::Moved => topology = Topology::of(nodes, login, monitor)?,
+        }
+    }
+    Err(Error::failed(format!("slots of the cluster moved each of {TRIES} times while it was filled")))
+}
+
 /// Restores all records that have not expired at `now`. `versions` are those of the RDBs that `records` come from.
-pub(super) fn restore(
+fn restore(
     topology: &Topology,
     login: &Login,
     records: &mut Records,

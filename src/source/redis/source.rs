@@ -5,9 +5,12 @@ use std::path::Path;
 use super::capture::take;
 use super::check::compare_all;
 use super::cluster::Topology;
+use super::files;
 use super::fleet::{Fleet, fleet};
-use super::plan::{plan, put_back};
+use super::plan::plan;
+use super::put_back::put_back;
 use super::server::{Seen, Server};
+use super::undo::Step;
 use crate::config::RedisConfig;
 use crate::error::Result;
 use crate::source::{ApplyOptions, ApplyPlan, Captured, Checked, Contents, Probe, Source, SourceContext, UndoStep};
@@ -88,10 +91,16 @@ impl Source for RedisSource {
         options: &ApplyOptions,
         context: &'a SourceContext<'a>,
     ) -> Result<Box<dyn ApplyPlan + 'a>> {
+        if let Some(folder) = files::folder_of_stopped(&self.config, context)? {
+            return Ok(Box::new(files::plan(folder, contents, options, context)?));
+        }
         Ok(Box::new(plan(&self.config, contents, options, context)?))
     }
 
     fn check(&self, contents: &dyn Contents, context: &SourceContext<'_>) -> Result<Checked> {
+        if let Some(folder) = files::folder_of_stopped(&self.config, context)? {
+            return files::check(&folder, contents, context);
+        }
         compare_all(&self.config, contents, context)
     }
 
@@ -99,8 +108,12 @@ impl Source for RedisSource {
         put_back(&self.config, steps, folder, context)
     }
 
-    fn forget(&self, _steps: &[UndoStep], _folder: &Path, _context: &SourceContext<'_>) -> Result<()> {
-        // All that is kept lies in the folder.
+    fn forget(&self, steps: &[UndoStep], _folder: &Path, _context: &SourceContext<'_>) -> Result<()> {
+        for step in steps {
+            if let Step::Files { folder, moved, .. } = Step::of(step)? {
+                files::forget(&folder, &moved)?;
+            }
+        }
         Ok(())
     }
 }

@@ -9,4 +9,4 @@ mod list;
 mod rounds;
 
 pub(super) use file::{Root, Stamp};
-pub(super) use rounds::{Fault, Judged, Known, Reader, Settled, settle};
+pub(super) use rounds::{Fault, Judged, Known, Reader, Settled, look_once, settle};

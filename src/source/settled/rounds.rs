@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::file::{HeldFile, Look, Root, Stamp};
 use super::list::{Listing, list, missing, problem};
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Context as _, Error, Kind, Result};
 use crate::model::{Digest, EntryPath, Problem, ProblemKind};
 use crate::monitor::Monitor;
 use crate::source::{Body, Object};
@@ -127,18 +127,7 @@ pub(in crate::source) fn settle<R: Reader>(
     reader: &R,
     monitor: &dyn Monitor,
 ) -> Result<Settled<R::Facts>> {
-    if !root.is_dir() {
-        return Err(missing(root));
-    }
-    let mut settled = Settled {
-        root: Root::open(root)?,
-        files: BTreeMap::new(),
-        folders: BTreeSet::new(),
-        problems: Vec::new(),
-        arrived: 0,
-        still: false,
-        kept: 0,
-    };
+    let mut settled = Settled::open(root)?;
     let mut rounds = 0;
     for pause in PAUSES.into_iter().chain([PAUSES[0]; MORE_ROUNDS]) {
         let listing = list(&settled.root, |path, folder| reader.wanted(path, folder))?;
@@ -163,6 +152,21 @@ pub(in crate::source) fn settle<R: Reader>(
     Ok(settled)
 }
 
+/// Reads all files below a folder that nobody writes to.
+pub(in crate::source) fn look_once<R: Reader>(
+    root: &Path,
+    reader: &R,
+    monitor: &dyn Monitor,
+) -> Result<Settled<R::Facts>> {
+    let mut settled = Settled::open(root)?;
+    let listing = list(&settled.root, |path, folder| reader.wanted(path, folder))?;
+    settled.round(listing, reader, 0, monitor)?;
+    settled.still = true;
+    settled.files.values_mut().for_each(|file| file.settled |= file.fault != Some(Fault::Moving));
+    settled.conclude(0);
+    Ok(settled)
+}
+
 fn wait(pause: Duration, monitor: &dyn Monitor) -> Result<()> {
     monitor.check()?;
     std::thread::sleep(pause);
@@ -170,6 +174,21 @@ fn wait(pause: Duration, monitor: &dyn Monitor) -> Result<()> {
 }
 
 impl<F> Settled<F> {
+    fn open(root: &Path) -> Result<Self> {
+        if !root.is_dir() {
+            return Err(missing(root));
+        }
+        Ok(Self {
+            root: Root::open(root)?,
+            files: BTreeMap::new(),
+            folders: BTreeSet::new(),
+            problems: Vec::new(),
+            arrived: 0,
+            still: false,
+            kept: 0,
+        })
+    }
+
     /// Looks at what changed since the last round; says whether anything did.
     fn round<R: Reader<Facts = F>>(
         &mut self,
@@ -371,7 +390,7 @@ impl<F> Settled<F> {
             }
             wait(Duration::from_millis(pause), monitor)?;
         }
-        Err(Error::failed(format!("{path} was written to all the time while it was captured"))
+        Err(Error::new(Kind::Incomplete, format!("{path} was written to all the time while it was captured"))
             .hint("stop its service, or capture it when less is written"))
     }
 }

@@ -156,10 +156,17 @@ fn put_back(task: &Task, contents: &dyn Contents, context: &SourceContext<'_>, u
     let staged = beside(path, "staged")?;
     remove_with_companions(&disk, &staged)?;
     let result = stage(task, contents, &staged, &disk).and_then(|()| {
+        let before = |path: &Path| Ok::<_, Error>(free_name(&beside(path, &format!("before-{}", context.now))?));
         let kept = if path.symlink_metadata().is_ok() {
             settle(path)?;
-            Some(free_name(&beside(path, &format!("before-{}", context.now))?))
+            Some(before(path)?)
         } else {
+            // What a lost database left behind must not get into the one that comes back, and may be all that is left of it.
+            for left in COMPANIONS.iter().map(|end| companion(path, end)).filter(|p| p.symlink_metadata().is_ok()) {
+                let kept = before(&left)?;
+                undo.note(to_step(&left, Some(&kept))?)?;
+                disk.publish(&left, &kept)?;
+            }
             None
         };
         undo.note(to_step(path, kept.as_ref())?)?;
@@ -189,7 +196,8 @@ fn stage(task: &Task, contents: &dyn Contents, staged: &Path, disk: &Disk) -> Re
         Err(_) => (task.entry.mode, (task.entry.uid, task.entry.gid)),
     };
     let now = staged.symlink_metadata().at("cannot stat", staged)?;
-    if (now.uid(), now.gid()) != owner {
+    // Only root gives files away.
+    if (now.uid(), now.gid()) != owner && rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(staged, Some(owner.0), Some(owner.1)).at("cannot change the owner of", staged)?;
     }
     fs::set_permissions(staged, fs::Permissions::from_mode(mode)).at("cannot change the mode of", staged)?;

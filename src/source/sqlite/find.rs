@@ -91,6 +91,13 @@ fn matches_of(pattern: &Path) -> Result<Vec<PathBuf>> {
     let walk = walkdir::WalkDir::new(&fixed).follow_root_links(true).max_depth(if deep { usize::MAX } else { depth });
     let mut found = Vec::new();
     for entry in walk {
+        // What goes away while it is listed is no database any more.
+        let is_gone = |e: &walkdir::Error| {
+            e.depth() > 0 && e.io_error().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+        };
+        if entry.as_ref().is_err_and(is_gone) {
+            continue;
+        }
         let entry = entry.map_err(|e| {
             let message = format!("cannot list {}", path_text(e.path().unwrap_or(&fixed)));
             Error::failed(message).because(std::io::Error::from(e))

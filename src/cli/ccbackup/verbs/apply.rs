@@ -37,6 +37,7 @@ pub(super) fn apply(args: &Restore, context: &Context) -> Result<u8> {
             None => Ok(code(plan.failure(), plan.manual() > 0)),
         };
     }
+    let mut told = Vec::new();
     let go = &mut |plan: &PlanReport| {
         context.monitor.finish();
         if !context.json() {
@@ -46,13 +47,15 @@ pub(super) fn apply(args: &Restore, context: &Context) -> Result<u8> {
             // The engine refuses; with --json this is the document.
             return if context.json() { context.terminal.print_json(plan) } else { Ok(()) };
         }
-        warn_failures(context, plan.components.iter().filter_map(|component| component.error.as_ref()));
+        let failed = plan.components.iter().filter(|component| component.error.is_some());
+        told.extend(failed.clone().map(|component| component.name.clone()));
+        warn_failures(context, failed.filter_map(|component| component.error.as_ref()));
         if plan.changes() == 0 || args.yes { Ok(()) } else { context.terminal.confirm(&question(plan)) }
     };
     let report = session.apply(&id, &request, services, go, &context.monitor)?;
     context.monitor.finish();
     context.result(&report, |terminal| print_report(terminal, &report))?;
-    conclude(context, &report)
+    conclude(context, &report, &told)
 }
 
 /// What the configuration describes, else what is found in the current folder, as for `create`.
@@ -113,13 +116,13 @@ fn print_report(terminal: &Terminal, report: &ApplyReport) -> Result<()> {
     terminal.print(format!("done in {:.1} s", report.duration.as_secs_f64()))
 }
 
-fn conclude(context: &Context, report: &ApplyReport) -> Result<u8> {
+/// Tells what went wrong but for components that were `told` of with the plan.
+fn conclude(context: &Context, report: &ApplyReport, told: &[String]) -> Result<u8> {
     for component in &report.components {
         let differences = component.differences.iter().map(|d| (d.object.as_str(), d.detail.as_str()));
         warn_differences(context, &component.name, differences);
     }
-    // What could not be planned was told before.
-    let later = report.components.iter().filter(|component| !component.actions.is_empty());
+    let later = report.components.iter().filter(|component| !told.contains(&component.name));
     warn_failures(context, later.filter_map(|component| component.error.as_ref()));
     let failed =
         report.components.iter().filter(|c| matches!(c.status, RunStatus::Failed | RunStatus::Skipped)).count();

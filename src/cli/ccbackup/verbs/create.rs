@@ -25,9 +25,10 @@ pub(super) fn create(args: &Create, context: &Context) -> Result<u8> {
     if args.dry_run {
         let mut options = wanted.options(components, wanted.sealer(None)?);
         options.skip_identities.extend(identity_of(&location));
-        let mut session = Session::look(&location, host(context, own_signer(context)?)?, args.adopt)?;
+        let host = host(context, own_signer(context)?)?;
+        let mut session = Session::look(&location, host.clone(), args.adopt)?;
         session.iter_mut().for_each(|session| session.trust.signers.extend(trusted.clone()));
-        let (previews, full_because) = engine::preview(session.as_ref(), &options)?;
+        let (previews, full_because) = engine::preview(session.as_ref(), &options, &host, &context.monitor)?;
         return show_preview(context, &location, &previews, full_because.as_ref().map(why_full));
     }
     let (signer, new_signer) = make_signer(context)?;
@@ -231,7 +232,7 @@ fn print(terminal: &Terminal, report: &CreateReport, root: &Path) -> Result<()> 
 
 fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_because: Option<String>) -> Result<u8> {
     context.monitor.finish();
-    let problems: usize = previews.iter().map(|p| p.problems.len()).sum();
+    let problems: usize = previews.iter().map(|p| p.problems.len() + p.missing.len()).sum();
     let document = serde_json::json!({
         "dry_run": true, "repository": escaped(root), "full_because": full_because, "components": previews,
     });
@@ -246,6 +247,10 @@ fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_becau
         if left_out > 0 {
             terminal.print(format!("left out by rules: {left_out}"))?;
         }
+        for preview in previews.iter().filter(|p| !p.finds.is_empty()) {
+            let version = preview.version.as_ref().map(|v| format!(" ({v})")).unwrap_or_default();
+            terminal.print(format!("{}{version}: {}", preview.name, preview.finds.join(", ")))?;
+        }
         if let Some(why) = &full_because {
             terminal.print(format!("it would be a full backup: {why}"))?;
         }
@@ -253,6 +258,9 @@ fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_becau
     })?;
     for preview in previews {
         warn_problems(context, &preview.name, &preview.problems);
+        for missing in &preview.missing {
+            context.terminal.warn(&format!("{}: {missing}", preview.name));
+        }
     }
     Ok(if problems > 0 { DONE_WITH_PROBLEMS } else { 0 })
 }

@@ -1,9 +1,11 @@
 //! `ccbackup init`.
 
+use std::path::Path;
+
 use crate::cli::ccbackup::args::Init;
 use crate::cli::ccbackup::session::{make_signer, own_recipients};
 use crate::cli::{Context, DEFAULT_REPOSITORY, escaped};
-use crate::config::{FILE_NAME, Rendering, discover, render};
+use crate::config::{FILE_NAME, Rendering, Surroundings, render, survey};
 use crate::durable::Disk;
 use crate::error::{Error, Kind, Result, path_text};
 
@@ -18,7 +20,10 @@ pub(super) fn init(args: &Init, context: &Context) -> Result<u8> {
             .hint("edit it, or add --force to write it anew"));
     }
     let home = context.environment.home.as_deref();
-    let components = discover(&folder, home)?;
+    let environment = &context.environment.variables;
+    let (network, root) = (Path::new("/proc/net"), Path::new("/"));
+    let found = survey(&Surroundings { folder: &folder, home, environment, network, root })?;
+    let components = &found.components;
     let keys_dir = context.dirs.keys_dir()?;
     let signer = if args.dry_run { None } else { Some(make_signer(context)?.0.public()) };
     let recipients = own_recipients(context, signer.as_ref())?;
@@ -29,7 +34,8 @@ pub(super) fn init(args: &Init, context: &Context) -> Result<u8> {
         location: &location,
         recipients: &recipients,
         signers: &[],
-        components: &components,
+        components,
+        comments: &found.comments,
     })?;
     if !args.dry_run {
         Disk::default().replace(&file, text.as_bytes())?;

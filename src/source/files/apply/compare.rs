@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::roots::Root;
+use super::swap::identity;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Entry, EntryKind, EntryPath, tree_order};
 use crate::source::files::destination::{Destination, DestinationOptions, Existing};
@@ -121,7 +122,21 @@ fn look(
         let Some(at) = holder.filter(|&at| wanted[at]) else { continue };
         found[at].entries += 1;
         found[at].bytes += entry.size();
+        let other = match &entry.kind {
+            EntryKind::Hardlink { target } if !roots[at].holds(target) => {
+                roots.iter().find(|root| root.holds(target)).map(|root| root.path_of(target))
+            }
+            _ => None,
+        };
         let state = match places.get(&at) {
+            Some(_) if other.is_some() => {
+                let first = other.map(|path| identity(&path)).transpose()?.flatten();
+                match identity(&roots[at].path_of(&entry.path))? {
+                    None => State::Missing,
+                    living if living == first => State::Equal,
+                    _ => State::Different("it is no link to the file in the other root"),
+                }
+            }
             Some((place, name)) => state_of(place, &roots[at].in_place(&entry, name)?, content)?,
             None => State::Missing,
         };

@@ -1,6 +1,6 @@
 //! The roots of a component: what they are called in the backup, and where they are.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -45,6 +45,14 @@ impl Root {
     /// Whether an entry of the backup belongs to it.
     pub(super) fn holds(&self, path: &EntryPath) -> bool {
         *path == self.shown || path.is_below(&self.shown)
+    }
+
+    /// Where an entry of it is.
+    pub(super) fn path_of(&self, path: &EntryPath) -> PathBuf {
+        let rest = path.as_bytes().get(self.shown.as_bytes().len()..).unwrap_or_default();
+        let mut whole = self.path.clone().into_os_string();
+        whole.push(OsStr::from_bytes(rest));
+        whole.into()
     }
 
     /// The entry as it is named below the folder that holds the root.
