@@ -1,7 +1,5 @@
 //! Names and texts as other programs read them: identifiers and literals of SQL, connection strings, file names.
 
-use std::fmt::Write as _;
-
 use crate::error::{Error, Result};
 
 /// Longest name of a database, role or table, in bytes, as servers are built everywhere.
@@ -44,11 +42,11 @@ pub(super) fn password_line(password: &[u8]) -> Result<Vec<u8>> {
 pub(super) fn file_stem(name: &str) -> String {
     let mut stem = String::with_capacity(name.len());
     for (at, c) in name.char_indices() {
-        if c.is_ascii() && !c.is_ascii_alphanumeric() && !"_-".contains(c) && !(c == '.' && at > 0) {
-            // Writing to a string cannot fail.
-            let _ = write!(stem, "%{:02X}", u32::from(c));
-        } else {
+        let plain = !c.is_ascii() || c.is_ascii_alphanumeric() || "_-".contains(c) || (c == '.' && at > 0);
+        if plain {
             stem.push(c);
+        } else {
+            stem.push_str(&format!("%{:02X}", u32::from(c)));
         }
     }
     stem

@@ -151,10 +151,10 @@ fn first_secret(text: &str) -> Option<(&str, usize, &str)> {
     for (at, mark) in lower.match_indices("://") {
         let begin = at + mark.len();
         let end = lower[begin..].find(['/', ' ', '\n', '\'', '"']).map_or(lower.len(), |n| begin + n);
-        if let (Some(colon), Some(sign)) = (lower[begin..end].find(':'), lower[begin..end].rfind('@')) {
-            if colon < sign {
-                found(begin + colon + 1, begin + sign);
-            }
+        if let (Some(colon), Some(sign)) = (lower[begin..end].find(':'), lower[begin..end].rfind('@'))
+            && colon < sign
+        {
+            found(begin + colon + 1, begin + sign);
         }
     }
     best.map(|(begin, end)| (&text[..begin], end - begin, &text[end..]))

@@ -154,7 +154,7 @@ fn statistics_of_a_newer_server_do_no_harm() {
 #[test]
 fn no_bytes_make_it_panic_or_promise_too_much() {
     let bytes = recorded("small-15.dump");
-    for at in 0..bytes.len().min(9000) {
+    for at in (0..bytes.len().min(9000)).step_by(3) {
         for value in [0, 1, 0x7f, 0xff] {
             let mut other = bytes.clone();
             other[at] = value;
