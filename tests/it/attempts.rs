@@ -132,6 +132,6 @@ fn what_has_not_changed_for_longer_than_expected_or_is_too_small_is_said() {
     sandbox.now += 7200;
     for _ in 0..2 {
         let report = sandbox.try_create().unwrap();
-        assert!(report.problems[0].detail.starts_with("nothing in it was changed for 72"), "{report:#?}");
+        assert!(report.problems[0].detail.starts_with("nothing in it was changed for 73"), "{report:#?}");
     }
 }
