@@ -13,6 +13,7 @@ packages=(
     util-linux                # setpriv: some tests are about users that are not root
     valgrind                  # instruction counts
     postgresql postgresql-client # a server to capture and apply; the extensions come with it
+    openssl                   # a server that speaks TLS, for the HTTP client
     redis-server redis-tools  # servers to capture and apply, and their client
 )
 

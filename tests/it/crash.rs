@@ -212,7 +212,9 @@ impl Scene {
         assert!(outcome.is_err() || visible.len() > earlier.len(), "{when}: the run reports success");
         assert!(visible.starts_with(&earlier) && visible.len() <= earlier.len() + 1, "{when}: {visible:?}");
         let after = contents(&self.sandbox.root());
-        for (path, bytes) in before.iter().filter(|(path, _)| !path.ends_with("latest")) {
+        for (path, bytes) in
+            before.iter().filter(|(path, _)| !path.ends_with("latest") && !path.ends_with("latest-good"))
+        {
             assert!(after.get(path) == Some(bytes), "{when}: {} is not what it was", path.display());
         }
 
@@ -237,7 +239,7 @@ impl Scene {
 
     /// Nothing of the dead run lies about.
     fn assert_tidy(&self, newest: &BackupId, when: &str) {
-        let known = ["repository.json", "allowed_signers", "latest", ".lock"];
+        let known = ["repository.json", "allowed_signers", "latest", "latest-good", ".lock"];
         for name in names(&self.sandbox.root()) {
             assert!(known.contains(&name.as_str()) || name.parse::<BackupId>().is_ok(), "{when}: {name} was left");
         }
@@ -381,7 +383,8 @@ fn assert_order(log: &[(DiskChange, PathBuf)], root: &Path, id: &BackupId) {
         }
         if at > published && path.starts_with(root) {
             let name = path.file_name().unwrap().to_str().unwrap();
-            let allowed = path == root || name == "latest" || name == ".staged-latest";
+            let links = ["latest", ".staged-latest", "latest-good", ".staged-latest-good"];
+            let allowed = path == root || links.contains(&name);
             assert!(allowed, "{change:?} of {} after the backup is visible", path.display());
         }
     }
