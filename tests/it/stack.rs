@@ -81,7 +81,7 @@ impl Stack {
         write(&self.app().join("ccbackup.toml"), text.as_bytes());
         for name in ["dump-queue", "load-queue", "same-queue"] {
             let script = match name {
-                "dump-queue" => "cat data/queue; echo '-- end'",
+                "dump-queue" => "[ -e data/queue ] || exit 0; cat data/queue; echo '-- end'",
                 "load-queue" => "grep -v '^-- end$' > data/queue",
                 _ => "grep -v '^-- end$' | cmp - data/queue",
             };
