@@ -163,7 +163,7 @@ impl Filling<'_> {
         for _ in 0..std::mem::take(&mut self.waiting) {
             match self.client.answer()? {
                 Reply::Refused(refusal) if matches!(refusal.code(), "MOVED" | "ASK" | "TRYAGAIN") => {
-                    filled = Filled::Moved
+                    filled = Filled::Moved;
                 }
                 Reply::Refused(refusal) if refusal.0.contains("version or checksum") => {
                     let message =
