@@ -16,6 +16,8 @@ mod section;
 mod survey;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_kinds;
 mod text;
 mod types;
 mod values;

@@ -5,7 +5,7 @@ use serde::Serialize;
 /// `[defaults]`: what holds for every component, those of `--path` included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Defaults {
-    /// What is left out everywhere. Already part of every [`ComponentConfig::rules`].
+    /// What is left out everywhere. Already part of the rules of every component.
     pub rules: ExcludeRules,
     /// Number of worker threads, 1 to 256.
     pub threads: Option<usize>,

@@ -236,7 +236,7 @@ fn a_stack_that_is_written_to_is_captured_as_one_point_lost_and_brought_back() {
     assert_eq!(stack.redis.cli(&["GET", "pair:a"]), stack.redis.cli(&["GET", "pair:b"]));
     let run = stack.run("restore --runs", 0);
     let newest = run.as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned();
-    stack.run(&format!("restore --undo {newest}"), 0);
+    stack.run(&format!("restore --undo {newest} --yes"), 0);
     assert_eq!(stack.fingerprint(), before);
 
     by_hand(&stack, quiet["id"].as_str().unwrap());

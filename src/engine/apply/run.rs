@@ -18,7 +18,7 @@ use crate::source::{Checked, SourceContext, UndoLog};
 
 impl Session {
     /// Puts a backup back into the living services, and compares them with it afterwards. `go` is shown the plan and may
-    /// refuse; what it was shown is what is done. A conflict refuses the whole with [`Kind::WouldOverwrite`] before
+    /// refuse; what it was shown is what is done. A conflict refuses the whole with [`Kind::WouldOverwrite`](crate::error::Kind::WouldOverwrite) before
     /// anything is touched; a component that fails costs itself and those that need it.
     pub fn apply(
         &self,

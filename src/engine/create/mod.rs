@@ -11,6 +11,7 @@ mod component;
 mod database;
 mod failure;
 mod frames;
+mod input;
 mod join;
 mod known;
 mod large;

@@ -10,7 +10,6 @@
 //! fails the component: half an object is none.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
 use std::path::Path;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -19,9 +18,10 @@ use super::base::LastIndex;
 use super::capture::says_the_same;
 use super::failure::Failure;
 use super::frames::{Frames, Halt, append_extent};
+use super::input::Input;
 use super::known::{KnownContent, MIN_REFERENCED_BYTES};
 use super::previous::LastLines;
-use super::stream::{ChunkSizes, Chunker, Fill, MAX_STREAM_CHUNKS};
+use super::stream::{ChunkSizes, Chunker, MAX_STREAM_CHUNKS};
 use super::work::{ChunkedFrame, FrameTasks, IndexLine, LargeDone, LargePart, Packed, PackedFrame, Slot};
 use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
 use crate::archive::{Spool, tar};
@@ -36,8 +36,6 @@ use crate::threads;
 
 /// Parts of a stream that may wait for the collector.
 const PARTS_AHEAD: usize = 6;
-/// A stream that ends before this many bytes is a document.
-const DOCUMENT_BYTES: usize = TARGET_FRAME_BYTES;
 /// Frames of a spooled stream that may be in work at the same time.
 const FRAMES_IN_WORK: usize = 8;
 /// Most entries in one batch.
@@ -108,50 +106,6 @@ struct Feeder<'a> {
     objects: u64,
 }
 
-/// A stream, read to its end at most once.
-struct Input<'r> {
-    stream: Box<dyn Read + Send + 'r>,
-    /// What was read to see whether it is a document.
-    head: Vec<u8>,
-    at: usize,
-    ended: bool,
-    monitor: &'r dyn Monitor,
-}
-
-impl Input<'_> {
-    /// Reads what may be a document. True when that was all.
-    fn look(&mut self) -> io::Result<bool> {
-        let mut head = vec![0; DOCUMENT_BYTES];
-        let read = self.fill(&mut head)?;
-        head.truncate(read);
-        self.head = head;
-        Ok(self.ended)
-    }
-}
-
-impl Fill for Input<'_> {
-    fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let kept = (self.head.len() - self.at).min(buffer.len());
-        buffer[..kept].copy_from_slice(&self.head[self.at..self.at + kept]);
-        self.at += kept;
-        let mut done = kept;
-        while done < buffer.len() && !self.ended {
-            match self.stream.read(&mut buffer[done..]) {
-                Ok(0) => self.ended = true,
-                Ok(n) => {
-                    done += n;
-                    self.monitor.throttle(n as u64);
-                    self.monitor.advance(n as u64, 0);
-                    self.monitor.check().map_err(io::Error::other)?;
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(done)
-    }
-}
-
 impl Feeder<'_> {
     fn object(&mut self, object: Object<'_>) -> Result<(), Failure> {
         let Object { path, modified, mode, owner, body } = object;
@@ -169,9 +123,9 @@ impl Feeder<'_> {
             }
             Body::Stream(stream) => {
                 let monitor = self.context.monitor;
-                let mut input = Input { stream, head: Vec::new(), at: 0, ended: false, monitor };
+                let mut input = Input::new(stream, monitor);
                 if input.look().map_err(|e| within(Failure::of_stream(e)))? {
-                    self.document(entry, &input.head, modified, previous)?;
+                    self.document(entry, input.head(), modified, previous)?;
                 } else {
                     self.stream(entry, &mut input, modified, previous).map_err(within)?;
                 }

@@ -121,7 +121,7 @@ pub(in crate::source) struct Settled<F> {
     kept: u64,
 }
 
-/// Reads all files below `root`. A folder that is not there is [`Kind::NotFound`](crate::error::Kind::NotFound).
+/// Reads all files below `root`. A folder that is not there is [`Kind::NotFound`].
 pub(in crate::source) fn settle<R: Reader>(
     root: &Path,
     reader: &R,
