@@ -22,6 +22,7 @@ mod compare;
 mod feed;
 mod files;
 mod fleet;
+mod in_use;
 mod link;
 mod look;
 mod master;

@@ -27,7 +27,10 @@ pub(super) fn put_back(
     for step in steps.iter().rev() {
         let step = Step::of(step)?;
         match step {
-            Step::Files { folder, placed, moved } => files::put_back(&folder, &placed, &moved)?,
+            Step::Files { folder, placed, moved } => {
+                files::demand_stopped(config, &folder, context)?;
+                files::put_back(&folder, &placed, &moved)?;
+            }
             Step::User { server, name, before } => {
                 let mut client = server_named(config, &server, context)?.connect(context.monitor)?;
                 if client.users()?.get(&name) != before.as_ref() {
