@@ -2,7 +2,8 @@
 //!
 //! The server is told `REPLICAOF` us, fetches the RDB as it would from any master, and is told `REPLICAOF NO ONE`. So the RDB goes
 //! from the archive into the server without lying in clear on a disk of ours, and no other program is needed. When the archive
-//! turns out to be damaged in the middle the mark is never sent: the server drops what came and keeps what it had.
+//! turns out to be damaged in the middle the mark is never sent: the server drops what came and keeps what it had (with
+//! `repl-diskless-load` as it is by default).
 
 use std::io::{ErrorKind, Read, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -134,6 +135,15 @@ impl Master {
     }
 }
 
+/// Who hangs up with all in hand could not load it.
+fn unloaded(error: Error) -> Error {
+    match error.kind() {
+        Kind::Interrupted(_) => error,
+        _ => error
+            .hint("it had dropped what it had before it loaded: its log says why it could not; an undo puts that back"),
+    }
+}
+
 fn send<'a>(mut input: Input<Link<'a>>, rdb: &mut dyn Read, monitor: &dyn Monitor) -> Result<Fed<'a>> {
     let mut random = [0; 40];
     getrandom::fill(&mut random).map_err(|e| Error::failed("the system gives no random bytes").because(e))?;
@@ -141,9 +151,9 @@ fn send<'a>(mut input: Input<Link<'a>>, rdb: &mut dyn Read, monitor: &dyn Monito
     let (id, mark) = hex.split_at(40);
     let gone = |e: std::io::Error| match e.downcast::<Error>() {
         Ok(error) => error,
-        Err(e) => Error::new(Kind::Incomplete, "the server hung up while it was given the data")
-            .because(e)
-            .hint("its log says why; what it had before is still there"),
+        Err(e) => Error::new(Kind::Incomplete, "the server hung up while it was given the data").because(e).hint(
+            "its log says why; what it had before is still there, unless repl-diskless-load lets it load at once",
+        ),
     };
     let head = format!("+FULLRESYNC {id} 0\r\n$EOF:{mark}\r\n");
     input.inner().write_all(head.as_bytes()).map_err(gone)?;
@@ -169,10 +179,10 @@ fn send<'a>(mut input: Input<Link<'a>>, rdb: &mut dyn Read, monitor: &dyn Monito
     // its first `REPLCONF ACK`.
     input.restart("the server's word that it has loaded the data");
     loop {
-        while input.peek()?.first() == Some(&b'\n') {
+        while input.peek().map_err(unloaded)?.first() == Some(&b'\n') {
             input.byte()?;
         }
-        let Reply::Array(words) = Reply::read(&mut input, MAX_COMMAND)? else { continue };
+        let Reply::Array(words) = Reply::read(&mut input, MAX_COMMAND).map_err(unloaded)? else { continue };
         let words: Vec<_> = words.iter().filter_map(Reply::text).map(|w| w.to_ascii_uppercase()).collect();
         if matches!(words.as_slice(), [name, what, ..] if name == "REPLCONF" && what == "ACK") {
             return Ok(Fed { input });

@@ -21,6 +21,7 @@ mod cluster;
 mod compare;
 mod feed;
 mod files;
+mod fits;
 mod fleet;
 mod in_use;
 mod link;

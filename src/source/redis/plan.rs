@@ -26,6 +26,8 @@ pub(super) struct Plan<'a> {
     actions: Vec<Action>,
     /// Keys and functions are replaced.
     data: bool,
+    /// What the server has, and is, could not be seen.
+    unseen: bool,
     users: Vec<(Server, Change)>,
 }
 
@@ -37,7 +39,8 @@ pub(super) fn plan<'a>(
     context: &'a SourceContext<'a>,
 ) -> Result<Plan<'a>> {
     let targets = targets(config, contents, context)?;
-    let mut plan = Plan { config, contents, context, targets, actions: Vec::new(), data: false, users: Vec::new() };
+    let mut plan =
+        Plan { config, contents, context, targets, actions: Vec::new(), data: false, unseen: false, users: Vec::new() };
     plan.plan_data(options)?;
     plan.plan_users(options)?;
     plan.plan_settings()?;
@@ -65,7 +68,7 @@ impl Plan<'_> {
                     let kind = if empty { ActionKind::Create } else { replace };
                     let detail = "a restore that was cut short has left the server waiting for data";
                     self.actions.push(Action::new(kind, "keys", detail));
-                    self.data = true;
+                    (self.data, self.unseen) = (true, true);
                     return Ok(());
                 }
             }
@@ -74,6 +77,9 @@ impl Plan<'_> {
         let lost = !look.keys.is_part() || !look.part_of_functions();
         let same = look.keys.is_equal() && look.same_functions();
         self.data = !same;
+        if self.data {
+            look.needs.demand(&look.versions, &self.targets, self.contents, self.context)?;
+        }
         let kind = |equal: bool, made: bool| match (equal, made) {
             (true, _) => ActionKind::Equal,
             (false, true) => ActionKind::Create,
@@ -161,6 +167,10 @@ impl Plan<'_> {
                     return Err(Error::failed("no server to restore to"));
                 };
                 mend(server)?;
+                if self.unseen {
+                    let look = look(self.contents, &self.targets, context)?;
+                    look.needs.demand(&look.versions, &self.targets, self.contents, context)?;
+                }
                 self.keep(undo)?;
                 let [part] = &Part::all(self.contents)?[..] else { return Err(Error::failed("no RDB to restore")) };
                 let entry = part.rdb()?;
