@@ -1,12 +1,15 @@
 //! A master for one replica and one transfer: how an RDB gets into a living server whose files are out of reach.
 //!
-//! The server is told `REPLICAOF` us, fetches the RDB as it would from any master, and is told `REPLICAOF NO ONE`. So the RDB goes
+//! The server is told `REPLICAOF` us, fetches the RDB as it would from any master, and is told `REPLICAOF NO ONE` once what it holds was compared. So the RDB goes
 //! from the archive into the server without lying in clear on a disk of ours, and no other program is needed. When the archive
 //! turns out to be damaged in the middle the mark is never sent: the server drops what came and keeps what it had (with
 //! `repl-diskless-load` as it is by default).
 
 use std::io::{ErrorKind, Read, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::link::{Link, Patience};
@@ -17,6 +20,8 @@ use crate::monitor::Monitor;
 
 /// How long to wait for the replica to come.
 const COMING: Duration = Duration::from_secs(20);
+/// How often a replica hears of its master.
+const PING: Duration = Duration::from_secs(1);
 /// The longest command of a replica.
 const MAX_COMMAND: usize = 64 << 10;
 
@@ -42,9 +47,54 @@ pub(super) struct Fed<'a> {
 }
 
 impl Fed<'_> {
+    /// Says something now and then, as masters do, until what this gives is dropped: a replica leaves a master that is silent, and is
+    /// then asked in vain for what it holds.
+    pub(super) fn keep_alive(&mut self) -> Option<KeptAlive> {
+        let stream = self.input.inner().share()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || say_something(stream, &ended));
+        Some(KeptAlive { stop, thread: Some(thread) })
+    }
+
     /// Ends the connection.
     pub(super) fn close(mut self) {
         self.input.inner().close();
+    }
+}
+
+/// A connection that a thread keeps alive.
+#[derive(Debug)]
+pub(super) struct KeptAlive {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for KeptAlive {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // It does not panic, and waits no longer than a read does.
+        let _ended = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Drops what the replica says, and pings it. It ends by itself when the connection does; whoever needs that notices.
+fn say_something(mut stream: TcpStream, stop: &AtomicBool) {
+    let mut dropped = [0; 4096];
+    let mut last = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        match stream.read(&mut dropped) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+            Err(_) => return,
+        }
+        if last.elapsed() >= PING {
+            if stream.write_all(b"*1\r\n$4\r\nPING\r\n").is_err() {
+                return;
+            }
+            last = Instant::now();
+        }
     }
 }
 
