@@ -75,7 +75,7 @@ pub(super) fn services(text: &str) -> Vec<Service> {
         }
         match key.as_str() {
             "ports" => {
-                service.ports.extend(content.strip_prefix("- ").and_then(|item| port_pair(unquoted(item.trim()))))
+                service.ports.extend(content.strip_prefix("- ").and_then(|item| port_pair(unquoted(item.trim()))));
             }
             "environment" => {
                 let pair = match content.strip_prefix("- ") {

@@ -113,7 +113,7 @@ pub struct Expect {
     pub min_entries: Option<u64>,
     /// Fewer bytes of content than this are a problem.
     pub min_bytes: Option<u64>,
-    /// A component that lost more than this part of its bytes since the last backup is a problem.
+    /// A component that lost more than this part of the median of its last five good captures is a problem.
     pub max_shrink: Option<Percent>,
     /// That nothing in it was changed for longer than this is a problem: whatever writes there has stopped.
     pub max_age: Option<Duration>,

@@ -1,5 +1,6 @@
 //! This host: where it keeps what it remembers, how it signs, what time it is.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use crate::durable::Disk;
@@ -28,6 +29,11 @@ impl Clock {
         }
     }
 }
+
+/// What the names of folders for runs begin with.
+const SCRATCH: &str = ".scratch-";
+/// Runs are not longer than this.
+const OLD_SCRATCH: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
 
 /// A host that makes, checks and restores backups.
 #[derive(Clone, Debug)]
@@ -58,10 +64,24 @@ impl Host {
     /// A folder for a run that nobody else can read; it goes with the value.
     pub(super) fn scratch(&self) -> Result<tempfile::TempDir> {
         self.disk.make_dirs(&self.state_dir)?;
+        self.remove_old_scratch();
+        let private = std::fs::Permissions::from_mode(0o700);
         tempfile::Builder::new()
-            .prefix(".scratch-")
+            .permissions(private)
+            .prefix(SCRATCH)
             .tempdir_in(&self.state_dir)
             .at("cannot make a folder in", &self.state_dir)
+    }
+
+    /// What runs left that were killed days ago; whoever still works in one cannot be that old.
+    fn remove_old_scratch(&self) {
+        let Ok(items) = std::fs::read_dir(&self.state_dir) else { return };
+        for item in items.flatten().filter(|item| item.file_name().as_encoded_bytes().starts_with(SCRATCH.as_bytes())) {
+            let age = item.metadata().and_then(|meta| meta.modified()).map(|time| time.elapsed().unwrap_or_default());
+            if age.is_ok_and(|age| age > OLD_SCRATCH) {
+                self.disk.remove_dir_all(&item.path()).ok();
+            }
+        }
     }
 
     /// Its signer; without one it makes no backup.

@@ -38,6 +38,8 @@ pub struct BackupSummary {
     pub components: Vec<String>,
     /// Names of components that were to be captured and were not.
     pub failed: Vec<String>,
+    /// Names of components that are not what is expected of them: empty, too small, shrunken.
+    pub unexpected: Vec<String>,
     /// What it is good for as one recovery point; none when its writer did not say.
     pub verdict: Option<Verdict>,
     /// Stored bytes.
@@ -79,6 +81,12 @@ pub fn list(repo: &Repository, state: &LocalState, trust: &Trust) -> Result<Vec<
             encrypted: m.map(|m| m.sealing.is_encrypted()),
             components: m.iter().flat_map(|m| &m.components).map(|c| c.name.clone()).collect(),
             failed: m.iter().flat_map(|m| &m.failed).map(|f| f.name.clone()).collect(),
+            unexpected: m
+                .iter()
+                .flat_map(|m| &m.components)
+                .filter(|c| c.is_unexpected())
+                .map(|c| c.name.clone())
+                .collect(),
             verdict: m.and_then(|m| m.recovery_point).map(|point| point.verdict),
             bytes_stored: m.map_or(0, Manifest::bytes_stored),
             created_at: m.map(|m| m.created_at),

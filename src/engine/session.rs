@@ -120,7 +120,11 @@ impl Session {
         let catalog = Catalog::load(&self.repo)?;
         let is_good = |id: &BackupId| {
             let manifest = Backup::open(&self.repo, id, &self.trust).map(|backup| backup.manifest);
-            manifest.is_ok_and(|m| Manifest::judge(&m.components, &m.failed).verdict != Verdict::Partial)
+            manifest.is_ok_and(|m| {
+                let said = m.recovery_point.map(|point| point.verdict);
+                let judged = Manifest::judge(&m.components, &m.failed).verdict;
+                said != Some(Verdict::Partial) && judged != Verdict::Partial
+            })
         };
         let good = catalog.backups.iter().rev().find(|b| is_good(&b.id)).map(|b| b.id.clone());
         good.ok_or_else(|| {

@@ -208,7 +208,7 @@ impl Request<'_> {
                 Err(error) => return Err(error),
             };
             let wait = wished.unwrap_or(pause).max(pause);
-            if Instant::now() + wait >= until {
+            if Instant::now().checked_add(wait).is_none_or(|then| then >= until) {
                 return outcome;
             }
             std::thread::sleep(wait);

@@ -1,4 +1,4 @@
-//! The manifest: a backup's signed table of contents in clear text (FORMAT.md §4). Holds no file names.
+//! The manifest: a backup's signed table of contents in clear text (FORMAT.md §4). Holds no names of what is in the archives.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -336,8 +336,7 @@ impl Manifest {
         let begin = components.iter().map(|c| c.captured_from).min();
         let end = components.iter().map(|c| c.captured_until).max();
         let skew_seconds = begin.zip(end).map_or(0, |(begin, end)| end.distance(begin).as_secs());
-        let unmet = |c: &ComponentRecord| c.problems.iter().any(|p| p.kind == ProblemKind::Unexpected);
-        let verdict = if !failed.is_empty() || components.iter().any(unmet) {
+        let verdict = if !failed.is_empty() || components.iter().any(ComponentRecord::is_unexpected) {
             Verdict::Partial
         } else if skew_seconds > Verdict::MAX_SKEW_SECONDS {
             Verdict::Skewed
@@ -382,6 +381,12 @@ impl ComponentRecord {
             return Err(format!("has problems of {name:?} that are none, not sorted, or of one kind twice"));
         }
         Ok(())
+    }
+
+    /// Whether it is not what was expected of it.
+    #[must_use]
+    pub fn is_unexpected(&self) -> bool {
+        self.problems.iter().any(|p| p.kind == ProblemKind::Unexpected)
     }
 
     /// Counts problems that were found when the capture had ended.

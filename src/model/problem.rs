@@ -16,7 +16,7 @@ pub struct Problem {
 }
 
 /// Sorts of problems (FORMAT.md §7, OUTPUT.md). Ordered by their words, as manifests list them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum ProblemKind {
     /// It, or a part of it, could not be read.
@@ -72,7 +72,10 @@ impl ProblemKind {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Other(word) => word,
-            known => WORDS.iter().find(|(kind, _)| kind == known).map_or("", |(_, word)| word),
+            known => {
+                let same = |kind: &Self| std::mem::discriminant(kind) == std::mem::discriminant(known);
+                WORDS.iter().find(|(kind, _)| same(kind)).map_or("", |(_, word)| word)
+            }
         }
     }
 }
@@ -93,6 +96,21 @@ impl From<String> for ProblemKind {
 impl From<ProblemKind> for String {
     fn from(kind: ProblemKind) -> Self {
         kind.as_str().to_owned()
+    }
+}
+
+/// Two are equal when their words are, however they were made.
+impl PartialEq for ProblemKind {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for ProblemKind {}
+
+impl std::hash::Hash for ProblemKind {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 

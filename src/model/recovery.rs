@@ -40,7 +40,9 @@ const MAX_FACTS: usize = 1000;
 const MAX_FACT_BYTES: usize = 4096;
 
 impl SourceRecord {
-    pub(super) fn is_within_limits(&self) -> bool {
+    /// Whether readers take it.
+    #[must_use]
+    pub fn is_within_limits(&self) -> bool {
         let texts = self.counts.keys().chain(self.facts.keys()).chain(self.facts.values()).chain(&self.version);
         let within = |text: &String| text.len() <= MAX_FACT_BYTES;
         let counted = self.counts.values().all(|&count| count <= MAX_OFFSET);

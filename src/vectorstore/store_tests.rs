@@ -15,6 +15,7 @@ fn fixtures() -> PathBuf {
 }
 
 /// Folders and files of a store, with their bytes.
+#[expect(clippy::type_complexity, reason = "two lists, for tests alone")]
 fn load(root: &Path) -> (Vec<Vec<u8>>, Vec<(Vec<u8>, Vec<u8>)>) {
     let (mut folders, mut files) = (Vec::new(), Vec::new());
     for folder in std::fs::read_dir(root).unwrap().map(|f| f.unwrap().path()) {

@@ -92,6 +92,7 @@ fn what_the_configuration_does_not_have_is_left_to_a_person_with_exit_code_3() {
         str![[r#"
 backup [..] → the living services
 component  action  object           detail
+other      manual  component other  backup [..] does not have it
 notes      manual  component notes  the configuration has no component of this name
 nothing was changed (dry run)
 

@@ -145,8 +145,7 @@ fn json_documents_have_the_promised_keys() {
     assert!(expected.iter().all(|k| keys(&verified).contains(k)), "{verified}");
     assert_eq!((&verified["ok"], &verified["depth"], &verified["entries"]), (&true.into(), &"deep".into(), &4.into()));
     let listed = host.json("--json list", 0);
-    let expected =
-        "id kind parent encrypted components failed verdict bytes_stored created_at verified_at problems trusted";
+    let expected = "id kind parent encrypted components failed unexpected verdict bytes_stored created_at verified_at problems trusted";
     assert_eq!(keys(&listed[0]), expected.split(' ').collect::<Vec<_>>());
     assert!(listed[0]["verified_at"].is_string());
     flip(&host.archive());

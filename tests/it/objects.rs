@@ -10,7 +10,7 @@ use ccbackup::config::ComponentConfig;
 use ccbackup::engine::Clock;
 use ccbackup::engine::create::{CreateReport, Sources};
 use ccbackup::engine::verify::Depth;
-use ccbackup::model::{EntryPath, Moment, ProblemKind, Timestamp, Verdict};
+use ccbackup::model::{EntryPath, Moment, Problem, ProblemKind, Timestamp, Verdict};
 use ccbackup::monitor::Recorder;
 use ccbackup::source::{
     ApplyOptions, ApplyPlan, Body, Captured, Checked, Contents, Facts, Object, Objects, Probe, Source, SourceContext,
@@ -29,10 +29,22 @@ struct Thing {
     /// The stream fails after this many bytes.
     breaks_at: Option<usize>,
     modified: Option<i64>,
+    /// What the source says of it when all are captured.
+    problem: Option<Problem>,
+    /// How many facts the source has to tell.
+    facts: usize,
 }
 
 fn document(path: &'static str, content: &[u8]) -> Thing {
-    Thing { path, content: content.to_vec(), is_stream: false, breaks_at: None, modified: None }
+    Thing {
+        path,
+        content: content.to_vec(),
+        is_stream: false,
+        breaks_at: None,
+        modified: None,
+        problem: None,
+        facts: 0,
+    }
 }
 
 fn stream(path: &'static str, content: &[u8]) -> Thing {
@@ -53,12 +65,16 @@ impl Service {
 struct Capture {
     things: std::vec::IntoIter<Thing>,
     taken: u64,
+    problems: Vec<Problem>,
+    facts: usize,
 }
 
 impl Objects for Capture {
     fn next(&mut self) -> Result<Option<Object<'_>>> {
         let Some(thing) = self.things.next() else { return Ok(None) };
         self.taken += 1;
+        self.problems.extend(thing.problem.clone());
+        self.facts += thing.facts;
         let body = match thing.is_stream {
             true => Body::Stream(Box::new(Slow { rest: io::Cursor::new(thing.content), breaks_at: thing.breaks_at })),
             false => Body::Bytes(thing.content),
@@ -70,7 +86,8 @@ impl Objects for Capture {
 
     fn finish(self: Box<Self>) -> Result<Facts> {
         let counts = [("things".to_owned(), self.taken)].into();
-        Ok(Facts { version: Some("1.2".into()), counts, ..Facts::default() })
+        let facts = (0..self.facts).map(|number| (number.to_string(), "fact".to_owned())).collect();
+        Ok(Facts { version: Some("1.2".into()), counts, facts, problems: self.problems })
     }
 }
 
@@ -98,7 +115,12 @@ impl Source for Service {
 
     fn capture<'a>(&'a self, _: &'a SourceContext<'a>) -> Result<Captured<'a>> {
         let things = self.0.lock().unwrap().clone();
-        Ok(Captured::Objects(Box::new(Capture { things: things.into_iter(), taken: 0 })))
+        Ok(Captured::Objects(Box::new(Capture {
+            things: things.into_iter(),
+            taken: 0,
+            problems: Vec::new(),
+            facts: 0,
+        })))
     }
 
     fn plan_apply<'a>(
@@ -227,7 +249,7 @@ fn a_stream_of_which_a_little_changed_stores_a_little() {
 fn an_object_grows_from_a_document_to_a_stream_and_shrinks_again() {
     let service = Service::default();
     let mut sandbox = sandbox(&service);
-    for length in [0, 100, 9 << 20, 10 << 20, 3 << 20, 9 << 20, 0] {
+    for length in [0, 100, 9 << 20, 10 << 20, 3 << 20, 9 << 20, 1] {
         service.set(&[stream("dump", &noise(5, length)), document("list", &noise(6, length.min(5000)))]);
         create(&mut sandbox, &service);
     }
@@ -350,4 +372,76 @@ fn a_component_that_shrank_beyond_its_bound_is_kept_and_named_and_is_no_measure_
     }
     service.set(&[document("list", &noise(1, 5_000))]);
     create(&mut sandbox, &service);
+}
+
+#[test]
+fn a_component_that_goes_on_failing_does_not_make_the_others_full() {
+    let service = Service::default();
+    let mut sandbox = pair(&service);
+    let whole = stream("dump", &noise(9, 20 << 20));
+    service.set(std::slice::from_ref(&whole));
+    let good = create(&mut sandbox, &service);
+    service.set(&[Thing { breaks_at: Some(9 << 20), ..whole.clone() }]);
+    // Nothing is built upon in this run, so nothing of the failed component is kept.
+    sandbox.settings.full = true;
+    try_create(&mut sandbox, &service).unwrap();
+    sandbox.settings.full = false;
+    for _ in 0..2 {
+        let report = try_create(&mut sandbox, &service).unwrap();
+        assert!(report.full_because.is_none(), "{:?}", report.full_because);
+        assert_eq!(report.components[0].new_entries, 0, "{report:#?}");
+        assert_eq!(report.failed[0].last_good.as_ref().map(|d| &d.id), Some(&good.id));
+    }
+    // Its last good backup goes away altogether.
+    fs::remove_dir_all(sandbox.root().join(good.id.as_str())).unwrap();
+    let report = try_create(&mut sandbox, &service).unwrap();
+    assert!(report.full_because.is_none(), "{:?}", report.full_because);
+    service.set(&[whole]);
+    create(&mut sandbox, &service);
+}
+
+#[test]
+fn what_a_service_did_not_let_us_see_is_published_as_a_problem() {
+    let service = Service::default();
+    let mut sandbox = sandbox(&service);
+    let hidden = Problem { kind: "incomplete".into(), path: "list".into(), detail: "two of it are hidden".into() };
+    service.set(&[Thing { problem: Some(hidden.clone()), ..document("list", b"x") }]);
+    for _ in 0..2 {
+        let report = try_create(&mut sandbox, &service).unwrap();
+        assert_eq!(report.problems, std::slice::from_ref(&hidden));
+    }
+    let other = Problem { kind: ProblemKind::Other("incomplete".into()), ..hidden };
+    service.set(&[Thing { problem: Some(other), ..document("list", b"x") }]);
+    assert_eq!(try_create(&mut sandbox, &service).unwrap().problems[0].kind, ProblemKind::Incomplete);
+}
+
+#[test]
+fn facts_beyond_the_limits_fail_the_component_and_not_the_backup() {
+    let service = Service::default();
+    let mut sandbox = pair(&service);
+    service.set(&[Thing { facts: 1001, ..document("list", b"x") }]);
+    let report = try_create(&mut sandbox, &service).unwrap();
+    assert_eq!(report.failed[0].name, "service");
+    assert_eq!(report.components[0].name, "files");
+}
+
+#[test]
+fn what_is_empty_all_at_once_is_said_until_something_is_there_again() {
+    let mut sandbox = Sandbox::new();
+    write(&sandbox.tree().join("folder/file"), b"x");
+    let good = sandbox.create();
+    fs::remove_file(sandbox.tree().join("folder/file")).unwrap();
+    for _ in 0..2 {
+        let report = sandbox.try_create().unwrap();
+        assert_eq!(report.problems[0].detail, "it is empty: 1 bytes were in it before");
+        assert_eq!(report.recovery_point.unwrap().verdict, Verdict::Partial);
+        assert_eq!(sandbox.reader().unwrap().latest_good().unwrap(), good.id);
+    }
+    write(&sandbox.tree().join("folder/other"), b"xy");
+    let again = sandbox.create();
+    assert_eq!(sandbox.reader().unwrap().latest_good().unwrap(), again.id);
+    // A backup of chosen components is no recovery point of the whole.
+    sandbox.settings.is_part = true;
+    sandbox.create();
+    assert_eq!(sandbox.reader().unwrap().latest_good().unwrap(), again.id);
 }

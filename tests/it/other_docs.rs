@@ -54,6 +54,7 @@ fn json_documents_are_those_that_are_promised() {
     check_output("create", &created);
     let mut listed = query::list(&sandbox.repo(), &sandbox.state(), &sandbox.trust()).unwrap();
     listed[0].failed.push("postgres".into());
+    listed[0].unexpected.push("configs".into());
     check_output("list", &listed);
 
     let target = sandbox.scratch("out");

@@ -288,11 +288,11 @@ fn a_server_that_dies_or_freezes_in_the_middle_of_a_dump_fails_the_capture() {
     let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'shop';";
     let in_shop = |path: &str, work: &dyn Fn()| {
         if path.ends_with("shop.dump") {
-            work()
+            work();
         }
     };
     let ended = db.capture_watched(db.config(), &environment, |path| {
-        in_shop(path, &|| drop(db.server.psql("postgres", terminate)))
+        in_shop(path, &|| drop(db.server.psql("postgres", terminate)));
     });
     assert_eq!(refused(ended).kind(), Kind::Unreachable);
     let quick = PostgresConfig { silence: Duration::from_secs(2), ..db.config() };

@@ -52,9 +52,11 @@ const ROWS: &str = "CREATE TABLE account (id int PRIMARY KEY, units int NOT NULL
     INSERT INTO account SELECT i, 100 FROM generate_series(1, 1000) i;
     CREATE TABLE text (id serial PRIMARY KEY, words text);
     INSERT INTO text (words) SELECT md5(i::text) || md5((i * 7)::text) FROM generate_series(1, 60000) i;";
-const TRANSFERS: &str = "DO $$ BEGIN LOOP
-    UPDATE account SET units = units - 1 WHERE id = 1 + (random() * 499)::int;
-    UPDATE account SET units = units + 1 WHERE id = 501 + (random() * 499)::int;
+const TRANSFERS: &str = "DO $$ DECLARE giver int; taker int; BEGIN LOOP
+    giver := 1 + (random() * 499)::int;
+    taker := 501 + (random() * 499)::int;
+    UPDATE account SET units = units - 1 WHERE id = giver;
+    UPDATE account SET units = units + 1 WHERE id = taker;
     COMMIT; END LOOP; END $$;";
 
 impl Stack {
@@ -81,7 +83,7 @@ impl Stack {
         write(&self.app().join("ccbackup.toml"), text.as_bytes());
         for name in ["dump-queue", "load-queue", "same-queue"] {
             let script = match name {
-                "dump-queue" => "cat data/queue; echo '-- end'",
+                "dump-queue" => "[ -e data/queue ] || exit 0; cat data/queue; echo '-- end'",
                 "load-queue" => "grep -v '^-- end$' > data/queue",
                 _ => "grep -v '^-- end$' | cmp - data/queue",
             };

@@ -57,6 +57,18 @@ impl<'a> Candidates<'a> {
         let mut outside = Vec::new();
         let (wanted, not_captured) = wanted(&chain, &request.components)?;
         outside.extend(not_captured);
+        if request.components.is_empty() {
+            let manifest = &chain.backup.manifest;
+            let known = |name: &str| {
+                manifest.component(name).is_some() || manifest.failed.iter().any(|failed| failed.name == name)
+            };
+            let absent = services.configs.iter().filter(|config| !known(&config.name));
+            outside.extend(absent.map(|config| Outside {
+                name: config.name.clone(),
+                kind: config.source.kind().to_owned(),
+                reason: format!("backup {id} does not have it"),
+            }));
+        }
         for record in wanted {
             let ComponentRecord { name, kind, .. } = record;
             match services.find(name, kind) {

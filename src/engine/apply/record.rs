@@ -136,9 +136,10 @@ impl Runs {
         Self { folder, disk }
     }
 
-    /// All runs, oldest first.
+    /// All runs that can be read, oldest first.
     pub(super) fn list(&self) -> Result<Vec<RunRecord>> {
-        let mut runs = self.ids()?.iter().map(|id| self.read(id)).collect::<Result<Vec<_>>>()?;
+        // One that cannot be read hinders no other.
+        let mut runs: Vec<_> = self.ids()?.iter().filter_map(|id| self.read(id).ok()).collect();
         runs.sort_by_key(|run| place(&run.id));
         Ok(runs)
     }

@@ -46,8 +46,10 @@ impl Session {
         if let Some(conflict) = shown.conflict() {
             return Err(conflict);
         }
-        let mut applier =
-            Applier { session: self, runs, shown: &shown, run: None, done: Vec::new(), lost: BTreeSet::new(), monitor };
+        // What needs a component that the backup lacks is left alone, unless it was asked for alone.
+        let absent = candidates.outside.iter().filter(|_| request.components.is_empty());
+        let lost = absent.map(|outside| outside.name.as_str()).collect();
+        let mut applier = Applier { session: self, runs, shown: &shown, run: None, done: Vec::new(), lost, monitor };
         let mut each = candidates.inside.iter().zip(&contexts).zip(plans);
         let carried_out = each.try_for_each(|((candidate, context), plan)| applier.component(candidate, context, plan));
         if let (Err(error), Some(run)) = (&carried_out, &applier.run) {

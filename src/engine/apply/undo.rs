@@ -50,6 +50,12 @@ impl Session {
             Fate::PutBack => refuse_before_later(&run.record, &runs.after(id)?)?,
         }
         let scratch = ScratchFolder::in_state(self)?;
+        // What a kill left after it was settled.
+        for component in &run.record.components {
+            if matches!(component.status, RunStatus::Undone | RunStatus::Confirmed) {
+                run.drop_folder(&component.name)?;
+            }
+        }
         let mut components = Vec::new();
         for component in run.record.components.clone().iter().rev().filter(|c| c.status.can_be_undone()) {
             monitor.check()?;

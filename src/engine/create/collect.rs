@@ -51,6 +51,9 @@ pub(super) struct Collector<'a> {
     problems: Problems,
     left_out: LeftOut,
     newest: Option<Timestamp>,
+    /// Half an object is none: what is refused fails the component.
+    objects: bool,
+    refused_object: Option<Error>,
     /// Digests of the paths of entries that were refused; hard links to them must be too.
     refused: HashSet<Digest>,
 }
@@ -81,8 +84,20 @@ impl<'a> Collector<'a> {
             problems: Problems::default(),
             left_out: LeftOut::default(),
             newest: None,
+            objects: false,
+            refused_object: None,
             refused: HashSet::new(),
         })
+    }
+
+    /// From now on an entry that readers would refuse is an error; [`Self::refused_object`] tells it from others.
+    pub(super) fn takes_objects(&mut self) {
+        self.objects = true;
+    }
+
+    /// The object that ended the capture because readers would refuse it.
+    pub(super) fn refused_object(&mut self) -> Option<Error> {
+        self.refused_object.take()
     }
 
     /// Takes all slots in order.
@@ -170,7 +185,7 @@ impl<'a> Collector<'a> {
                     // It was counted with the others.
                     let size = Entry::parse_line(line).map_or(0, |entry| entry.size());
                     self.content_bytes = self.content_bytes.saturating_sub(size);
-                    self.refuse(&path, &why);
+                    self.refuse(&path, why)?;
                 }
             }
         }
@@ -206,7 +221,7 @@ impl<'a> Collector<'a> {
                 self.new_entries += u64::from(is_new);
                 self.account(&entry);
             }
-            Pushed::Refused(why) => self.refuse(entry.path.as_bytes(), &why),
+            Pushed::Refused(why) => self.refuse(entry.path.as_bytes(), why)?,
         }
         Ok(())
     }
@@ -218,11 +233,17 @@ impl<'a> Collector<'a> {
         is_lost.then_some(target)
     }
 
-    /// What readers would not take costs the entry, never the backup.
-    fn refuse(&mut self, path: &[u8], why: &Error) {
+    /// What readers would not take costs the entry, never the backup; of objects it costs the component.
+    fn refuse(&mut self, path: &[u8], why: Error) -> Result<()> {
+        let shown = escape_path(path).into_owned();
+        if self.objects {
+            let error = why.within(format!("cannot capture {shown}"));
+            self.refused_object = Some(error.clone());
+            return Err(error);
+        }
         self.refused.insert(Digest::of(path));
-        let path = escape_path(path).into_owned();
-        self.problems.add(Problem { kind: ProblemKind::Unsupported, path, detail: why.one_line() });
+        self.problems.add(Problem { kind: ProblemKind::Unsupported, path: shown, detail: why.one_line() });
+        Ok(())
     }
 
     /// Turns offsets that are relative to the slot into offsets in the volume.

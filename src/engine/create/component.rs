@@ -22,10 +22,11 @@ use crate::config::ComponentConfig;
 use crate::engine::Host;
 use crate::error::{Error, Result};
 use crate::index::LocalIndex;
+use crate::model::SourceRecord;
 use crate::monitor::Monitor;
 use crate::repo::publish::Staging;
 use crate::source::files::{Exclude, Names, Step, Walk, WalkOptions, walk};
-use crate::source::{self, Captured, Source, SourceContext, Tree};
+use crate::source::{self, Captured, Facts, Source, SourceContext, Tree};
 use crate::threads;
 
 /// Starts the walk of a tree; a call gives all its steps in order.
@@ -120,7 +121,10 @@ pub(super) fn capture(
                 monitor,
             };
             let feed = |slots: &_, _: &_, tasks: &_| objects::feed(objects, last, &feed_context, slots, tasks);
-            let facts = drain(feed, &capture, &mut collector, options, monitor)?;
+            collector.takes_objects();
+            let facts = drain(feed, &capture, &mut collector, options, monitor);
+            let facts = facts.map_err(|failure| collector.refused_object().map_or(failure, Failure::Component))?;
+            check_facts(&facts)?;
             (BTreeSet::new(), Some(facts))
         }
         (None, Captured::Tree(_)) => (BTreeSet::new(), None),
@@ -128,6 +132,16 @@ pub(super) fn capture(
     let mut collected = collector.finish(captured_from, host.clock, facts)?;
     collected.depends_on.extend(referenced);
     Ok(collected)
+}
+
+/// Facts that no reader would take fail their component, not the backup.
+fn check_facts(facts: &Facts) -> Result<(), Failure> {
+    let Facts { version, counts, facts, .. } = facts;
+    let record = SourceRecord { version: version.clone(), counts: counts.clone(), facts: facts.clone() };
+    if record.is_within_limits() {
+        return Ok(());
+    }
+    Err(Failure::Component(Error::failed("its source says more of itself than a manifest takes")))
 }
 
 /// Runs the threads until `produce` has ended; returns what it says.

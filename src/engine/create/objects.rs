@@ -21,7 +21,7 @@ use super::failure::Failure;
 use super::frames::{Frames, Halt, append_extent};
 use super::known::{KnownContent, MIN_REFERENCED_BYTES};
 use super::previous::LastLines;
-use super::stream::{ChunkSizes, Chunker, Fill};
+use super::stream::{ChunkSizes, Chunker, Fill, MAX_STREAM_CHUNKS};
 use super::work::{ChunkedFrame, FrameTasks, IndexLine, LargeDone, LargePart, Packed, PackedFrame, Slot};
 use crate::archive::frame::{Compressor, TARGET_FRAME_BYTES};
 use crate::archive::{Spool, tar};
@@ -380,6 +380,9 @@ impl StreamCapture<'_, '_> {
             self.bytes = grown(self.bytes, length)?;
             chunker.grow(ChunkSizes::at(self.bytes));
         }
+        if chunks.len() > MAX_STREAM_CHUNKS {
+            chunks = Vec::new();
+        }
         let (size, sha256) = (self.bytes, hasher.finish());
         self.entry.kind =
             EntryKind::File { size, sha256, extents, in_pieces: true, regions: None, chunks, unsettled: false };
@@ -400,7 +403,13 @@ impl StreamCapture<'_, '_> {
         let mut spool = Spool::create_in(self.context.folder)?;
         let mut in_work: VecDeque<Receiver<Result<ChunkedFrame>>> = VecDeque::new();
         let mut spooled: Vec<(u64, Vec<Chunk>)> = Vec::new();
+        let tasks = self.frames.tasks;
+        let mut own = Compressor::new(self.context.level)?;
         let mut put = |receiver: Receiver<Result<ChunkedFrame>>| -> Result<(), Failure> {
+            // All workers may have gone home; then nobody else compresses what it waits for.
+            while let Ok(task) = tasks.receiver.try_recv() {
+                task.run(&mut own);
+            }
             let ChunkedFrame { frame, chunks } = receiver.recv().map_err(threads::died)??;
             spool.push(&frame.compressed)?;
             spooled.push((frame.length, chunks));
@@ -443,7 +452,11 @@ impl StreamCapture<'_, '_> {
         self.frames.end_frame()?;
         let mut spool = spool.read()?;
         let mut compressed = Vec::new();
-        for (length, chunks) in spooled {
+        let are_listed = spooled.iter().map(|(_, chunks)| chunks.len()).sum::<usize>() <= MAX_STREAM_CHUNKS;
+        for (length, mut chunks) in spooled {
+            if !are_listed {
+                chunks.clear();
+            }
             if !spool.next_block(&mut compressed)? {
                 return Err(Error::failed("a temporary file ended too early").into());
             }

@@ -14,6 +14,8 @@ use crate::source::files::root_name;
 pub struct CreateOptions {
     /// What to capture, in this order.
     pub components: Vec<ComponentConfig>,
+    /// These are not all components that there are: the backup is no recovery point of the whole.
+    pub is_part: bool,
     /// Make a full backup in any case.
     pub full: bool,
     /// Read files even if they look unchanged.
@@ -37,6 +39,7 @@ impl Default for CreateOptions {
     fn default() -> Self {
         Self {
             components: Vec::new(),
+            is_part: false,
             full: false,
             rehash: false,
             sealer: Sealer::none(),

@@ -9,6 +9,7 @@ use super::report::FullBecause;
 use crate::config::ComponentConfig;
 use crate::engine::{Host, Session};
 use crate::error::{Error, Hint, Kind, Result};
+use crate::index::LocalIndex;
 use crate::model::{
     BackupId, ComponentRecord, Dependency, Digest, FailedComponent, Manifest, Moment, Problem, ProblemKind, Timestamp,
 };
@@ -21,7 +22,7 @@ use crate::repo::state::{ACCEPTANCE, LocalState};
 /// Good captures of a component whose median is what it usually has.
 const MEDIAN_OF: usize = 5;
 /// Backups in which they are looked for.
-const MOST_LOOKED_AT: usize = 20;
+const MOST_LOOKED_AT: usize = 1000;
 
 /// What was found, and what follows from it.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub(super) struct ParentChoice {
     last: BTreeMap<String, LastIndex>,
     /// The backup in which a component was captured last.
     last_good: BTreeMap<String, Dependency>,
-    /// Manifests of the newest backups that are trusted, the newest first; only where an expectation asks for them.
+    /// Manifests of the newest backups that are trusted, the newest first, as many as comparisons need.
     recent: Vec<Manifest>,
     /// The backups that may be referred to, with the digests of their SHA256SUMS.
     bases: BTreeMap<BackupId, (Digest, Manifest)>,
@@ -134,32 +135,17 @@ impl ParentChoice {
             .ok_or_else(|| format!("this host has no index copy that belongs to the newest backup {}", newest.id))?;
         // The copies vouch for SHA256SUMS. The manifest names digests that this run will sign, so it must be the listed one.
         let head = Dependency { id: newest.id.clone(), sums_sha256 };
-        // A component that failed builds on its last good capture, and on what that depends on.
-        let failed = newest.failed.iter().filter(|f| options.components.iter().any(|spec| spec.name == f.name));
-        let mut wanted: Vec<_> = failed.filter_map(|f| f.last_good.clone()).collect();
-        wanted.extend(newest.depends_on.iter().cloned());
-        wanted.push(head);
-        while let Some(base) = wanted.pop() {
-            if self.bases.contains_key(&base.id) {
-                continue;
-            }
-            let manifest = whole_base(repo, &base).map_err(|why| {
+        for base in std::iter::once(&head).chain(&newest.depends_on) {
+            let manifest = whole_base(repo, base).map_err(|why| {
                 let why = match base.id == newest.id {
                     true => format!("the newest backup {} {why}", base.id),
                     false => format!("backup {}, on which the last one depends, {why}", base.id),
                 };
                 FullBecause { why, hint: Some(Hint::Verify) }
             })?;
-            if newest.failed.iter().any(|f| f.last_good.as_ref() == Some(&base)) {
-                wanted.extend(manifest.depends_on.iter().cloned());
-            }
             self.bases.insert(base.id.clone(), (base.sums_sha256, manifest));
         }
-        let holds = |name: &str| {
-            newest.component(name).is_some() || newest.failed.iter().any(|f| f.name == name && f.last_good.is_some())
-        };
-        let complete = options.components.iter().filter(|s| holds(&s.name));
-        for spec in complete {
+        for spec in options.components.iter().filter(|s| newest.component(&s.name).is_some()) {
             let local =
                 copies.components.get(&spec.name).ok_or_else(|| format!("the index copy of {} is gone", spec.name))?;
             let copy = state.copy(&newest.id, &spec.name);
@@ -168,18 +154,50 @@ impl ParentChoice {
                 Ok(_) => return Err(format!("the index copy of {} is damaged", spec.name).into()),
                 Err(_) => return Err(format!("the index copy of {} cannot be read", spec.name).into()),
             }
-            let last = LastIndex {
-                copy,
-                captured_from: local.captured_from,
-                accepted: copies.accepted == ACCEPTANCE,
-                volumes: self.volumes(&spec.name),
-                rehash: options.rehash,
-            };
-            self.last.insert(spec.name.clone(), last);
+            self.build_on(spec, copy, local.captured_from, copies.accepted, options);
+        }
+        // A component that failed builds on its last good capture, and on what that depends on; if these are gone it begins
+        // anew, which is no reason for the others to do so.
+        for spec in &options.components {
+            let Some(local) = copies.components.get(&spec.name) else { continue };
+            let failed = newest.failed.iter().find(|f| f.name == spec.name);
+            let Some(last_good) = failed.and_then(|f| f.last_good.as_ref()) else { continue };
+            let copy = state.copy(&newest.id, &spec.name);
+            let is_whole = copy.digest().is_ok_and(|digest| digest == local.copy_sha256);
+            if is_whole && self.add_bases(repo, last_good).is_ok() {
+                self.build_on(spec, copy, local.captured_from, copies.accepted, options);
+            }
         }
         if self.last.is_empty() {
             return Err(format!("the newest backup {} holds other components", newest.id).into());
         }
+        Ok(())
+    }
+
+    fn build_on(
+        &mut self,
+        spec: &ComponentConfig,
+        copy: LocalIndex,
+        captured_from: Moment,
+        accepted: u32,
+        options: &CreateOptions,
+    ) {
+        let (accepted, volumes) = (accepted == ACCEPTANCE, self.volumes(&spec.name));
+        let last = LastIndex { copy, captured_from, accepted, volumes, rehash: options.rehash };
+        self.last.insert(spec.name.clone(), last);
+    }
+
+    /// A backup and all it depends on, if they are whole.
+    fn add_bases(&mut self, repo: &Repository, last_good: &Dependency) -> std::result::Result<(), String> {
+        let first = whole_base(repo, last_good)?;
+        let mut found = Vec::new();
+        for base in &first.depends_on {
+            if !self.bases.contains_key(&base.id) {
+                found.push((base.id.clone(), (base.sums_sha256, whole_base(repo, base)?)));
+            }
+        }
+        self.bases.insert(last_good.id.clone(), (last_good.sums_sha256, first));
+        self.bases.extend(found);
         Ok(())
     }
 
@@ -215,11 +233,21 @@ impl ParentChoice {
         if let Some(min) = spec.expect.min_bytes.filter(|&min| record.content_bytes < min) {
             say(format!("it has {} bytes, at least {min} are expected", record.content_bytes));
         }
+        if record.content_bytes == 0
+            && let Some(before) = self.usual_bytes(&spec.name).filter(|&before| before > 0)
+        {
+            say(format!("it is empty: {before} bytes were in it before"));
+        }
         if let (Some(percent), Some(before)) = (spec.expect.max_shrink, self.usual_bytes(&spec.name))
             && record.content_bytes < before.saturating_sub(percent.of(before))
         {
             let now = record.content_bytes;
             say(format!("it shrank from {before} to {now} bytes, more than the {percent} that are expected"));
+        }
+        if let (Some(most), None) = (spec.expect.max_age, newest)
+            && record.content_bytes == 0
+        {
+            say(format!("nothing is in it that could have been changed within {} s", most.as_secs()));
         }
         if let (Some(most), Some(newest)) = (spec.expect.max_age, newest) {
             let age = now.distance(Moment::from_unix_seconds(newest.seconds));
@@ -233,15 +261,14 @@ impl ParentChoice {
 
     /// The median of the bytes that a component had in its last good captures.
     fn usual_bytes(&self, component: &str) -> Option<u64> {
-        let good = |c: &&ComponentRecord| c.problems.iter().all(|p| p.kind != ProblemKind::Unexpected);
-        let captures = self.recent.iter().filter_map(|m| m.component(component)).filter(good);
+        let captures = self.recent.iter().filter_map(|m| m.component(component)).filter(|c| !c.is_unexpected());
         let mut bytes: Vec<_> = captures.map(|c| c.content_bytes).take(MEDIAN_OF).collect();
         bytes.sort_unstable();
         bytes.get(bytes.len() / 2).copied()
     }
 
     /// What the manifest says of a component that was not captured.
-    pub(super) fn failed(&self, spec: &ComponentConfig, error: &Error) -> FailedComponent {
+    pub(super) fn failed(&self, repo: &Repository, spec: &ComponentConfig, error: &Error) -> FailedComponent {
         let mut detail = error.one_line();
         detail.truncate(detail.floor_char_boundary(FailedComponent::MAX_DETAIL_BYTES));
         FailedComponent {
@@ -249,8 +276,15 @@ impl ParentChoice {
             kind: spec.source.kind().into(),
             reason: error.kind().name().into(),
             detail,
-            last_good: self.last_good.get(&spec.name).cloned(),
+            last_good: self.last_good.get(&spec.name).cloned().or_else(|| self.older_good(repo, &spec.name)),
         }
+    }
+
+    /// The newest backup that captured a component of which the newest of all says nothing.
+    fn older_good(&self, repo: &Repository, component: &str) -> Option<Dependency> {
+        let manifest = self.recent.iter().find(|m| m.component(component).is_some())?;
+        let sums_sha256 = Digest::of(&repo.sums(&manifest.id).ok()?);
+        Some(Dependency { id: manifest.id.clone(), sums_sha256 })
     }
 
     /// A backup that is referred to, with its digest.
@@ -271,13 +305,30 @@ fn last_good(newest: &Manifest, sums_sha256: Digest) -> BTreeMap<String, Depende
     captured.chain(newest.failed.iter().filter_map(|f| Some((f.name.clone(), f.last_good.clone()?)))).collect()
 }
 
-/// The newest trusted manifests, as many as a median may need; none when nothing is compared with them.
+/// The newest trusted manifests, until each component that is captured has as many good captures as a median takes.
 fn recent(repo: &Repository, catalog: &Catalog, trust: &Trust, options: &CreateOptions) -> Vec<Manifest> {
+    let mut wanted: BTreeMap<_, _> = options.components.iter().map(|spec| (spec.name.as_str(), MEDIAN_OF)).collect();
     if options.components.iter().all(|spec| spec.expect.max_shrink.is_none()) {
-        return Vec::new();
+        // One is enough to know that something was there.
+        wanted.values_mut().for_each(|count| *count = 1);
     }
-    let newest_first = catalog.backups.iter().rev().take(MOST_LOOKED_AT);
-    newest_first.filter_map(|b| Backup::open(repo, &b.id, trust).ok().map(|backup| backup.manifest)).collect()
+    let mut found = Vec::new();
+    for entry in catalog.backups.iter().rev().take(MOST_LOOKED_AT) {
+        if wanted.is_empty() {
+            break;
+        }
+        let Ok(backup) = Backup::open(repo, &entry.id, trust) else { continue };
+        for component in backup.manifest.components.iter().filter(|c| !c.is_unexpected()) {
+            if let Some(left) = wanted.get_mut(component.name.as_str()) {
+                *left -= 1;
+                if *left == 0 {
+                    wanted.remove(component.name.as_str());
+                }
+            }
+        }
+        found.push(backup.manifest);
+    }
+    found
 }
 
 /// The manifest of a backup that is to be referred to, if SHA256SUMS is the one that is meant, lists it, and all archives

@@ -16,7 +16,8 @@ use crate::config::ComponentConfig;
 use crate::engine::Session;
 use crate::error::{Context, Error, Hint, Result};
 use crate::model::{
-    BackupId, BackupKind, Digest, FORMAT_NAME, FORMAT_VERSION, FailedComponent, Manifest, Moment, Verdict,
+    BackupId, BackupKind, ComponentRecord, Digest, FORMAT_NAME, FORMAT_VERSION, FailedComponent, Manifest, Moment,
+    RecoveryPoint, Verdict,
 };
 use crate::monitor::Monitor;
 use crate::repo::catalog::Catalog;
@@ -78,6 +79,7 @@ impl Session {
                 Ok(captured) => finished.push(captured),
                 Err(Failure::Component(error)) => {
                     staging.discard(&spec.name)?;
+                    monitor.note(&format!("{}: not captured: {}", spec.name, error.one_line()));
                     failed.push((spec, error));
                 }
                 Err(Failure::Run(error)) => return Err(error),
@@ -89,7 +91,7 @@ impl Session {
             let first = failed.into_iter().next().map(|(_, error)| error);
             return Err(first.unwrap_or_else(|| Error::usage("there is nothing to back up")));
         }
-        let failed = failed.into_iter().map(|(spec, error)| choice.failed(spec, &error)).collect();
+        let failed = failed.into_iter().map(|(spec, error)| choice.failed(&self.repo, spec, &error)).collect();
         let manifest = self.manifest(options, &choice, staging.id(), &finished, failed, now)?;
         let texts = texts(&manifest, &signer.public());
         monitor.check()?;
@@ -107,7 +109,10 @@ impl Session {
             }))
         });
         let components = copies.chain(kept).collect::<Result<_>>()?;
-        let copies = LocalRecord { sums_sha256, accepted: ACCEPTANCE, components };
+        // What was kept unread is as old as it was.
+        let is_accepted = |failed: &FailedComponent| choice.last_index(&failed.name).is_none_or(|last| last.accepted);
+        let accepted = if manifest.failed.iter().all(is_accepted) { ACCEPTANCE } else { 0 };
+        let copies = LocalRecord { sums_sha256, accepted, components };
         self.state.describe_copies(staging.id(), &copies)?;
         let head = Head { id: staging.id().clone(), sequence: manifest.sequence, sums_sha256 };
         monitor.check()?;
@@ -198,9 +203,19 @@ impl Session {
             sealing: options.sealer.sealing(),
             chunking: CHUNKING.into(),
             tags: options.tags.clone(),
-            recovery_point: Some(Manifest::judge(&components, &failed)),
+            recovery_point: Some(recovery_point(options, &components, &failed)),
             components,
             failed,
         })
     }
+}
+
+/// What the backup is good for; one of chosen parts is partial, whatever became of them.
+fn recovery_point(
+    options: &CreateOptions,
+    components: &[ComponentRecord],
+    failed: &[FailedComponent],
+) -> RecoveryPoint {
+    let judged = Manifest::judge(components, failed);
+    if options.is_part { RecoveryPoint { verdict: Verdict::Partial, ..judged } } else { judged }
 }

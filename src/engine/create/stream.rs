@@ -16,6 +16,9 @@ pub(super) const LARGE_FILE_BYTES: u64 = 8 << 20;
 /// Beyond this many stored bytes no chunks are listed: the index line would grow too long.
 const MAX_CHUNKED_BYTES: u64 = 512 << 30;
 
+/// Most chunks of a stream that are listed: with their extents they take at most about 120 bytes each in a line of 32 MiB. A
+/// longer stream is stored whole by the next backup.
+pub(super) const MAX_STREAM_CHUNKS: usize = 240_000;
 /// Average chunk of a stream of unknown length, in its first 4 GiB; in bytes.
 const STREAM_CHUNK_BYTES: usize = 64 << 10;
 
@@ -197,8 +200,9 @@ impl ChunkSizes {
     pub(super) fn at(position: u64) -> Self {
         Self::around(match position >> 30 {
             0..4 => STREAM_CHUNK_BYTES,
-            4..64 => STREAM_CHUNK_BYTES * 4,
-            64..1024 => STREAM_CHUNK_BYTES * 32,
+            4..16 => STREAM_CHUNK_BYTES * 4,
+            16..64 => STREAM_CHUNK_BYTES * 16,
+            64..256 => STREAM_CHUNK_BYTES * 64,
             _ => STREAM_CHUNK_BYTES * 128,
         })
     }

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "files of tests need not last")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

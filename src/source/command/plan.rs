@@ -23,6 +23,8 @@ pub(super) struct Plan<'a> {
     context: &'a SourceContext<'a>,
     entry: Entry,
     actions: Vec<Action>,
+    /// The action says that nothing can be kept for an undo.
+    keeps_nothing: bool,
 }
 
 /// What an apply notes before it starts the program.
@@ -40,14 +42,15 @@ impl<'a> Plan<'a> {
         context: &'a SourceContext<'a>,
     ) -> Result<Self> {
         let (entry, sha256) = object(config, contents)?;
-        let mut action = judge(config, contents, &entry, sha256, options, context)?;
+        let (mut action, keeps_nothing) = judge(config, contents, &entry, sha256, options, context)?;
         if matches!(action.kind, ActionKind::Create | ActionKind::Replace) {
             action = action.by_hand(format!("{} < {}", config.apply.join(" "), config.object));
         }
-        Ok(Self { config, contents, context, entry, actions: vec![action] })
+        Ok(Self { config, contents, context, entry, actions: vec![action], keeps_nothing })
     }
 }
 
+/// What is to be done, and whether what is there now cannot be kept.
 fn judge(
     config: &CommandConfig,
     contents: &dyn Contents,
@@ -55,8 +58,10 @@ fn judge(
     sha256: Digest,
     options: &ApplyOptions,
     context: &SourceContext<'_>,
-) -> Result<Action> {
-    let (size, is) = (entry.size(), |kind, detail: String| Ok(Action::new(kind, config.object.clone(), detail)));
+) -> Result<(Action, bool)> {
+    let action = |kind, detail: String| Action::new(kind, config.object.clone(), detail);
+    let (size, is) = (entry.size(), |kind, detail: String| Ok((action(kind, detail), false)));
+    let is_lost = |kind, detail: String| Ok((action(kind, detail), true));
     if !config.check.is_empty()
         && let Compared::Equal = compare(&config.check, config, &mut contents.open(entry)?, context)?
     {
@@ -66,18 +71,32 @@ fn judge(
         Ok((living, _)) if living == sha256 => return is(ActionKind::Equal, format!("{size} bytes")),
         Ok((_, bytes)) => Ok(bytes),
         Err(e) if is_no_answer(&e) => return Err(e),
-        Err(e) => Err(e.one_line()),
+        Err(e) => Err(e),
     };
     if config.apply.is_empty() {
         return is(ActionKind::Manual, format!("no `apply` says what takes these {size} bytes back"));
     }
     match found {
-        Ok(0) => is(ActionKind::Create, format!("{size} bytes; nothing is there now")),
+        Ok(0) => is_lost(ActionKind::Create, format!("{size} bytes; nothing is there now")),
         Ok(bytes) if options.overwrite => {
             is(ActionKind::Replace, format!("{bytes} bytes are there and differ; the backup has {size}"))
         }
         Ok(bytes) => is(ActionKind::Conflict, format!("{bytes} bytes are there and differ; the backup has {size}")),
-        Err(why) => is(ActionKind::Create, format!("{size} bytes; nothing whole is there now ({why})")),
+        // It ended well: what it gives is not whole, so nothing whole is there.
+        Err(e) if e.kind() == Kind::Incomplete => {
+            is_lost(ActionKind::Create, format!("{size} bytes; nothing whole is there now ({})", e.one_line()))
+        }
+        // A wrong password looks the same as a service that lost all.
+        Err(e) if options.overwrite => {
+            let why = e.one_line();
+            is_lost(
+                ActionKind::Replace,
+                format!("{size} bytes; what is there cannot be captured, nor put back ({why})"),
+            )
+        }
+        Err(e) => {
+            is(ActionKind::Conflict, format!("{size} bytes; what is there cannot be captured ({})", e.one_line()))
+        }
     }
 }
 
@@ -105,16 +124,15 @@ impl ApplyPlan for Plan<'_> {
     }
 
     fn apply(self: Box<Self>, undo: &mut UndoLog) -> Result<()> {
-        let Self { config, contents, context, entry, actions } = *self;
+        let Self { config, contents, context, entry, actions, keeps_nothing } = *self;
         if !matches!(actions[0].kind, ActionKind::Create | ActionKind::Replace) {
             return Ok(());
         }
-        let kept = keep(config, undo, context);
-        let kept = match (kept, actions[0].kind) {
-            (Ok(()), _) => true,
-            // Nothing whole was there when the plan was made.
-            (Err(e), ActionKind::Create) if !matches!(e.kind(), Kind::Interrupted(_)) => false,
-            (Err(e), _) => return Err(e.within("what is there cannot be kept for an undo, so it is not replaced")),
+        let kept = match keep(config, undo, context) {
+            Ok(()) => true,
+            // As the plan has said.
+            Err(e) if keeps_nothing && !matches!(e.kind(), Kind::Interrupted(_)) => false,
+            Err(e) => return Err(e.within("what is there cannot be kept for an undo, so it is not replaced")),
         };
         undo.note(serde_json::json!(Step { kept }))?;
         feed(&config.apply, config, &mut contents.open(&entry)?, context)
@@ -164,7 +182,7 @@ pub(super) fn undo(
     let Some(step) = steps.first() else { return Ok(()) };
     let step = Step::deserialize(step).map_err(|e| Error::failed("the note of the apply cannot be read").because(e))?;
     if !step.kept {
-        context.monitor.note(&format!("{}: nothing was there before that could be put back", context.component));
+        context.monitor.note(&format!("{}: nothing whole was there before that could be put back", context.component));
         return Ok(());
     }
     let path = folder.join(PRE_IMAGE);

@@ -43,7 +43,7 @@ impl Source for CommandSource {
             }
         }
         if config.apply.is_empty() {
-            probe.missing.push("no `apply`: what is captured can be restored as a file only".to_owned());
+            probe.finds.push("no `apply`: what is captured can be restored as a file only".to_owned());
         }
         Ok(probe)
     }

@@ -56,7 +56,7 @@ impl<'a> Capture<'a> {
 
 impl Objects for Capture<'_> {
     fn next(&mut self) -> Result<Option<Object<'_>>> {
-        while let Some((path, summary)) = self.left.next() {
+        for (path, summary) in self.left.by_ref() {
             self.context.monitor.check()?;
             if let Some(bytes) = summary {
                 return Ok(Some(Object { modified: self.summary.newest, ..Object::new(path, Body::Bytes(bytes)) }));

@@ -195,7 +195,7 @@ fn free(server: &Server, login: &Fetching) -> Result<()> {
             Ok(client) => break client,
             // It may be loading.
             Err(e) if e.kind() == Kind::Unreachable && Instant::now() < until => {
-                std::thread::sleep(Duration::from_millis(100))
+                std::thread::sleep(Duration::from_millis(100));
             }
             Err(e) => return Err(e),
         }

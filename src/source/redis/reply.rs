@@ -24,7 +24,7 @@ pub(super) enum Reply {
     /// Nothing.
     Nil,
     /// `*2…`
-    Array(Vec<Reply>),
+    Array(Vec<Self>),
 }
 
 /// An error line of a server: a word in capitals, and a text.

@@ -141,6 +141,7 @@ fn cannot_find(path: &Path, error: std::io::Error) -> Error {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "files of tests need not last")]
 mod tests {
     use super::*;
 

@@ -38,6 +38,7 @@ fn open_in(file: (u64, u64)) -> Vec<i32> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "files of tests need not last")]
 mod tests {
     use std::process::{Command, Stdio};
 

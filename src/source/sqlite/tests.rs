@@ -1,5 +1,7 @@
 //! Snapshots and the kind, with writers in other processes: POSIX locks do not keep a process from itself.
 
+#![expect(clippy::disallowed_methods, reason = "files of tests need not last")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};

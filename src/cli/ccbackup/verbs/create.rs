@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::archive::seal::Sealer;
 use crate::cli::ccbackup::args::Create;
 use crate::cli::ccbackup::session::{host, make_signer, named_signers, own_recipients, own_signer};
-use crate::cli::{Context, DONE_WITH_PROBLEMS, Table, Terminal, document, escaped, human_bytes, why_full};
+use crate::cli::{Context, DONE_WITH_PROBLEMS, Table, Terminal, document, escaped, human_bytes, shown, why_full};
 use crate::config::{Cipher, ComponentConfig, Config, FilesConfig, discover};
 use crate::engine::Session;
 use crate::engine::create::{self as engine, CreateOptions, CreateReport, Preview, identity_of};
@@ -102,6 +102,7 @@ impl Wanted<'_> {
             sealer,
             level: args.level.or(config.encryption.level).unwrap_or(defaults.level),
             threads: context.threads(config),
+            is_part: !args.component.is_empty() || (!args.path.is_empty() && !config.components.is_empty()),
             tags: args.tag.iter().map(|t| (t.key.clone(), t.value.clone())).collect(),
             skip_identities: own_files(context).iter().filter_map(|path| identity_of(path).ok()).collect(),
             ..defaults
@@ -249,7 +250,7 @@ fn show_preview(context: &Context, root: &Path, previews: &[Preview], full_becau
         }
         for preview in previews.iter().filter(|p| !p.finds.is_empty()) {
             let version = preview.version.as_ref().map(|v| format!(" ({v})")).unwrap_or_default();
-            terminal.print(format!("{}{version}: {}", preview.name, preview.finds.join(", ")))?;
+            terminal.print(shown(&format!("{}{version}: {}", preview.name, preview.finds.join(", "))))?;
         }
         if let Some(why) = &full_because {
             terminal.print(format!("it would be a full backup: {why}"))?;

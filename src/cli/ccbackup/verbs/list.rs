@@ -21,7 +21,11 @@ pub(super) fn list(context: &Context) -> Result<u8> {
             let yes_no = |yes: bool| if yes { "yes" } else { "no" };
             let parent = b.parent.as_ref().map_or("-", BackupId::as_str);
             let missing = b.failed.iter().map(|name| format!("NOT {name}"));
-            let components = b.components.iter().cloned().chain(missing).collect::<Vec<_>>().join(",");
+            let marked = b.components.iter().map(|name| match b.unexpected.contains(name) {
+                true => format!("{name} (not as expected)"),
+                false => name.clone(),
+            });
+            let components = marked.chain(missing).collect::<Vec<_>>().join(",");
             let stored = human_bytes(b.bytes_stored);
             let verified = b.verified_at.map_or_else(|| "never".into(), |time| time.to_string());
             let encrypted = b.encrypted.map_or("?", yes_no);

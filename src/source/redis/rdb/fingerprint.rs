@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::input::{Input, Nowhere, Sink};
 use super::packed;
+#[allow(clippy::wildcard_imports, reason = "the numbers of all types, of which this takes nearly every one")]
 use super::value::types::*;
 use super::value::{Form, walk};
 use crate::error::{Error, Result};

@@ -143,9 +143,9 @@ impl<R: Read> Input<R> {
         let length = self.length_or_encoding()?;
         if !length.special {
             if plain {
-                put_length(length.value, sink)?
+                put_length(length.value, sink)?;
             } else {
-                sink.put(length.raw())?
+                sink.put(length.raw())?;
             }
             return self.copy(length.value, sink);
         }
@@ -194,10 +194,10 @@ impl<R: Read> Input<R> {
                 }
                 left = left.checked_sub(1).ok_or_else(|| self.damaged(bad))?;
                 let back = ((control & 31) << 8 | usize::from(self.byte()?)) + 1;
-                let mut from = start.checked_sub(back).ok_or_else(|| self.damaged(bad))?;
-                for _ in 0..count + 2 {
+                let first = start.checked_sub(back).ok_or_else(|| self.damaged(bad))?;
+                // What is copied may be what was just put there.
+                for from in first..first + count + 2 {
                     window.push(window[from]);
-                    from += 1;
                 }
             }
             given += (window.len() - start) as u64;

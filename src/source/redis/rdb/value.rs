@@ -74,6 +74,7 @@ pub(super) fn walk_module<R: Read>(input: &mut Input<R>, sink: &mut dyn Sink) ->
 
 impl<R: Read> Walk<'_, R> {
     fn value(&mut self, kind: u8) -> Result<()> {
+        #[allow(clippy::wildcard_imports, reason = "the numbers of all types, of which this takes every one")]
         use types::*;
         match kind {
             STRING
