@@ -4,6 +4,7 @@ use ccbackup::environment::Environment;
 use ccbackup::{ComponentConfig, Recorder};
 
 use crate::contract::{Bench, Subject};
+use crate::redis::RedisSubject;
 use crate::redis_peers::{Cluster, component, environment, is_installed};
 
 struct ClusterSubject {
@@ -78,6 +79,17 @@ fn a_cluster_comes_back_and_another_one_becomes_the_same() {
     bench.apply(&new, &second.id, false);
     assert_eq!(new.fingerprint(), before, "a cluster with other ids");
     assert!(bench.is_equal(&new, &second.id));
+
+    let alone = RedisSubject::start().unwrap();
+    alone.server.cli_in(3, &["SET", "x", "1"]);
+    let bench = Bench::new(&alone);
+    let id = bench.capture(&alone).id;
+    let said = match bench.try_apply(&new, &id, true, &Recorder::default()) {
+        Err(error) => error.one_line(),
+        Ok(report) => report.failure().unwrap().one_line(),
+    };
+    assert!(said.contains("database 3"), "{said}");
+    assert_eq!(new.fingerprint(), before, "nothing was dropped for what a cluster cannot take");
 }
 
 #[test]

@@ -359,3 +359,100 @@ fn a_stopped_server_gets_its_files_and_append_only_files_go_aside() {
     bench.apply(&other(&server, with_files), &id, false);
     assert!(server.cli(&["ACL", "LIST"]).contains("user bob"));
 }
+
+#[test]
+fn the_folder_of_a_server_that_may_run_is_left_alone() {
+    let Some(subject) = RedisSubject::start() else { return };
+    let mut server = subject.server;
+    server.cli(&["SET", "a", "1"]);
+    let folder = server.dir.path().to_owned();
+    let with_files = |config: &mut RedisConfig| config.data = Some(folder.clone());
+    let bench = Bench::new(&other(&server, with_files));
+    let id = bench.capture(&other(&server, with_files)).id;
+    server.cli(&["SET", "a", "2"]);
+    server.cli(&["SAVE"]);
+
+    let step = serde_json::json!({ "step": "files", "folder": folder, "placed": "dump.rdb", "moved": [] });
+    let source = ccbackup::source::open(&other(&server, with_files).component().source);
+    let scratch = tempfile::tempdir().unwrap();
+    let (environment, monitor) = (environment(), Recorder::default());
+    let context = ccbackup::source::SourceContext {
+        component: "redis",
+        environment: &environment,
+        monitor: &monitor,
+        scratch: scratch.path(),
+        now: ccbackup::model::Moment::from_unix_seconds(0),
+    };
+    let undo = || source.undo(std::slice::from_ref(&step), scratch.path(), &context).unwrap_err();
+    let error = undo();
+    assert!(error.kind() == ccbackup::error::Kind::Locked && error.to_string().contains("the server runs"), "{error}");
+
+    let refusal = |server: &Redis, change: &dyn Fn(&mut RedisConfig)| {
+        let applied = bench.try_apply(&other(server, change), &id, true, &Recorder::default());
+        match applied {
+            Err(error) => error.one_line(),
+            Ok(report) => report.failure().unwrap().one_line(),
+        }
+    };
+    let nobody = free_port();
+    let said = refusal(&server, &|config| {
+        with_files(config);
+        config.url = Some(RedisAddress::Tcp("127.0.0.1".into(), nobody));
+    });
+    assert!(said.contains(&format!("used by redis-server (process {})", server.pid())), "{said}");
+
+    server.kill();
+    let mut sleep = Command::new("sleep").arg("60").current_dir(&folder).spawn().unwrap();
+    let said = refusal(&server, &with_files);
+    let error = undo();
+    sleep.kill().unwrap();
+    sleep.wait().unwrap();
+    let name = format!("used by sleep (process {})", sleep.id());
+    assert!(said.contains(&name) && error.to_string().contains(&name), "{said}; {error}");
+    server.start_again(&[]);
+    assert_eq!(server.cli(&["GET", "a"]), "2", "nothing was moved");
+}
+
+#[test]
+fn clients_that_write_at_once_do_not_make_an_apply_fail() {
+    let Some(mut subject) = RedisSubject::start() else { return };
+    subject.fill();
+    let bench = Bench::new(&subject);
+    let id = bench.capture(&subject).id;
+    let writer = subject.server.write_pairs();
+    std::thread::sleep(Duration::from_millis(200));
+    let applied = bench.try_apply(&subject, &id, true, &Recorder::default()).unwrap();
+    assert!(applied.failure().is_none(), "{applied:#?}");
+    assert!(writer.stop() > 100);
+    let strange: Vec<_> =
+        applied.components[0].differences.iter().filter(|found| !found.object.contains("pair:")).collect();
+    assert!(strange.is_empty(), "{strange:?}");
+    assert!(subject.server.cli(&["ROLE"]).starts_with("master"));
+}
+
+#[test]
+fn a_server_with_a_login_of_its_own_that_was_left_waiting_is_freed_by_an_undo() {
+    if !is_installed() {
+        return;
+    }
+    let server = Redis::start("masterauth CANARY-own-login\nmasteruser somebody\n");
+    server.seed();
+    let subject = other(&server, |_| {});
+    let bench = Bench::new(&subject);
+    let id = bench.capture(&subject).id;
+    server.cli(&["SET", "later", "1"]);
+    let later = server.fingerprint();
+    let applied = bench.apply(&subject, &id, true);
+    assert_eq!(server.cli(&["EXISTS", "later"]), "0");
+
+    let notes = crate::contract::snapshot(&bench.state());
+    let (_, (.., notes)) = notes.iter().find(|(path, _)| path.ends_with("redis/steps.json")).unwrap();
+    let notes: Vec<serde_json::Value> = serde_json::from_slice(notes).unwrap();
+    let from = notes.iter().find_map(|step| step["from"].as_str()).unwrap();
+    let (host, port) = from.rsplit_once(':').unwrap();
+    server.cli(&["REPLICAOF", host, port]);
+    bench.undo(&subject, &applied);
+    assert!(server.cli(&["ROLE"]).starts_with("master"));
+    assert_eq!(server.fingerprint(), later);
+    assert_eq!(server.cli(&["CONFIG", "GET", "masterauth"]), "masterauth\nCANARY-own-login", "its own login stays");
+}

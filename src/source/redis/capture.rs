@@ -140,6 +140,7 @@ fn tell(
     modules: &Seen<Vec<String>>,
     snapshot: &Snapshot,
 ) {
+    facts.insert("not_captured".into(), settings::NOT_CAPTURED.into());
     let mut tell = |name: &str, text: String| {
         facts.insert(format!("{folder}{name}"), text);
     };

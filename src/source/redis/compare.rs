@@ -51,6 +51,8 @@ pub(super) struct Comparison {
     pub(super) extra: Difference,
     /// Keys whose value or time of expiry differ.
     pub(super) changed: Difference,
+    /// Keys of those that are equal that expire some day.
+    pub(super) expiring: u64,
     /// Keys that have expired, wherever they are still.
     pub(super) expired: u64,
 }
@@ -131,6 +133,7 @@ pub(super) fn compare(
             (Ordering::Greater, _, Some((record, _))) => found.extra.add(record),
             (_, Some(a), Some(b)) if a.0.head.expires == b.0.head.expires && same_value(archive, a, server, b)? => {
                 found.equal += 1;
+                found.expiring += u64::from(a.0.head.expires.is_some());
             }
             (_, Some((record, _)), _) => found.changed.add(record),
             (_, None, _) => {}

@@ -36,17 +36,29 @@ pub(super) fn role(client: &mut Client<'_>) -> Result<Role> {
     if field("role") != "slave" {
         return Ok(Role::Master);
     }
+    let master = place(field("master_host"), field("master_port"));
     if field("master_link_status") != "up" && client.setting("masteruser")?.as_deref() == Some(FETCHER) {
         return Ok(Role::Waiting);
     }
-    Ok(Role::ReplicaOf(format!("{}:{}", field("master_host"), field("master_port"))))
+    Ok(Role::ReplicaOf(master))
 }
 
-/// Frees a server that a killed run has left waiting.
-pub(super) fn mend(server: &Server) -> Result<()> {
+/// A master as `INFO` names it.
+fn place(host: &str, port: &str) -> String {
+    format!("{host}:{port}")
+}
+
+/// Frees a server that a killed run has left waiting. `from` is where that run told it to fetch, if that was noted: a server with a
+/// login of its own for its master is known by nothing else.
+pub(super) fn mend(server: &Server, from: Option<&str>) -> Result<()> {
     let quiet = Recorder::default();
     let mut client = server.connect(&quiet)?;
-    if role(&mut client)? == Role::Waiting {
+    let waits = match role(&mut client)? {
+        Role::Master => false,
+        Role::Waiting => true,
+        Role::ReplicaOf(master) => from == Some(master.as_str()),
+    };
+    if waits {
         client.call(&[b"REPLICAOF", b"NO", b"ONE"])?;
     }
     if matches!(client.setting("masteruser"), Ok(Some(user)) if user == FETCHER) {
@@ -60,10 +72,23 @@ fn forget_login(client: &mut Client<'_>) -> Result<()> {
     client.call(&[b"CONFIG", b"SET", b"masteruser", b""]).map(|_| ())
 }
 
+/// What the caller does in between.
+pub(super) struct Between<'a> {
+    /// Notes durably where the server will be told to fetch from; [`mend`] wants it.
+    pub(super) note: &'a mut dyn FnMut(&str) -> Result<()>,
+    /// Compares what the server holds: it has loaded all, and nobody can write to it yet.
+    pub(super) compare: &'a mut dyn FnMut() -> Result<()>,
+}
+
 /// Gives the server `rdb` instead of all it has, functions included. When this fails the server is a master again, with its old
 /// data, or (when that was lost, too) with an error that says so.
-pub(super) fn replace_all(server: &Server, rdb: &mut dyn Read, monitor: &dyn Monitor) -> Result<()> {
-    mend(server)?;
+pub(super) fn replace_all(
+    server: &Server,
+    rdb: &mut dyn Read,
+    between: Between<'_>,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    mend(server, None)?;
     let mut control = server.connect(monitor)?;
     if let Role::ReplicaOf(master) = role(&mut control)? {
         return Err(Error::failed(format!(
@@ -80,7 +105,7 @@ pub(super) fn replace_all(server: &Server, rdb: &mut dyn Read, monitor: &dyn Mon
     let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let (here, there) = control.ends().unwrap_or((local, local));
     let login = Fetching::prepare(&mut control)?;
-    let fed = fetch(&mut control, &login, (here, there), rdb, monitor);
+    let fed = fetch((server, &mut control), &login, (here, there), rdb, between, monitor);
     // Whoever wants to stop waits for this: the server must not stay a replica of nobody.
     let freed = free(server, &login);
     match (fed, freed) {
@@ -122,16 +147,20 @@ impl Fetching {
 }
 
 fn fetch(
-    control: &mut Client<'_>,
+    (server, control): (&Server, &mut Client<'_>),
     login: &Fetching,
     (here, there): (IpAddr, IpAddr),
     rdb: &mut dyn Read,
+    between: Between<'_>,
     monitor: &dyn Monitor,
 ) -> Result<()> {
     let master = Master::listen(here, there, login.user.clone(), login.password.clone())?;
     let address = master.address();
-    control.call(&[b"REPLICAOF", address.ip().to_string().as_bytes(), address.port().to_string().as_bytes()])?;
-    let fed = master.feed(rdb, Server::patience(), monitor)?;
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    (between.note)(&place(&host, &port))?;
+    control.call(&[b"REPLICAOF", host.as_bytes(), port.as_bytes()])?;
+    let mut fed = master.feed(rdb, Server::patience(), monitor)?;
+    let alive = fed.keep_alive();
     let until = Instant::now() + SOON;
     loop {
         let info = control.info()?;
@@ -148,7 +177,12 @@ fn fetch(
         monitor.check()?;
         std::thread::sleep(Duration::from_millis(20));
     }
-    control.call(&[b"REPLICAOF", b"NO", b"ONE"])?;
+    // It starts no other child while it writes its append-only file, and the comparison needs one.
+    wait_for_rewrite(server, monitor)?;
+    (between.compare)()?;
+    // A connection that was silent for so long may have been ended.
+    server.connect(monitor)?.call(&[b"REPLICAOF", b"NO", b"ONE"])?;
+    drop(alive);
     fed.close();
     Ok(())
 }

@@ -2,6 +2,8 @@
 //!
 //! Redis prefers its append-only files to any `dump.rdb`, and with `appendonly yes` and none of them it starts empty without a word. So
 //! they go aside together with the old `dump.rdb`, and the plan says how the server is to be started once.
+//!
+//! Invariant: nothing is moved while a server answers or a process uses the folder, nor before the new file is on the disk.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -11,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::archive::Part;
 use super::canonical::{CanonicalRdb, Gathered, MEMORY};
 use super::compare::{Comparison, Records, compare};
+use super::in_use::users_of;
 use super::link::Link;
 use super::rdb::{Input, RdbReader};
 use super::server::Server;
@@ -27,6 +30,7 @@ const LOADED: [(&str, &str); 3] =
 /// What would be put into the folder.
 #[derive(Debug)]
 pub(super) struct FilesPlan<'a> {
+    config: &'a RedisConfig,
     contents: &'a dyn Contents,
     context: &'a SourceContext<'a>,
     folder: PathBuf,
@@ -44,6 +48,25 @@ pub(super) fn folder_of_stopped(config: &RedisConfig, context: &SourceContext<'_
         Ok(_) => Ok(None),
         Err(error) if error.kind() == Kind::Unreachable => Ok(Some(folder.clone())),
         Err(error) => Err(error),
+    }
+}
+
+/// An error unless no server answers and no process uses the folder.
+pub(super) fn demand_stopped(config: &RedisConfig, folder: &Path, context: &SourceContext<'_>) -> Result<()> {
+    let locked = |what: String| {
+        let message = format!("files in {} cannot be changed: {what}", path_text(folder));
+        Error::new(Kind::Locked, message).hint("stop the server first: SHUTDOWN NOSAVE")
+    };
+    match folder_of_stopped(config, context)? {
+        Some(_) => {}
+        None if config.data.is_some() => return Err(locked("the server runs".into())),
+        None => {
+            return Err(Error::usage("the folder of the server is not configured: it cannot be told whether it runs"));
+        }
+    }
+    match users_of(folder)? {
+        Some(users) => Err(locked(format!("they are used by {users}"))),
+        None => Ok(()),
     }
 }
 
@@ -97,11 +120,13 @@ fn look(part: &Part<'_>, folder: &Path, names: &[String], context: &SourceContex
 
 /// What would be done with the folder of a stopped server.
 pub(super) fn plan<'a>(
+    config: &'a RedisConfig,
     folder: PathBuf,
     contents: &'a dyn Contents,
     options: &ApplyOptions,
     context: &'a SourceContext<'a>,
 ) -> Result<FilesPlan<'a>> {
+    demand_stopped(config, &folder, context)?;
     let part = only_part(contents)?;
     let names = names(&part)?;
     let found = look(&part, &folder, &names, context)?;
@@ -124,7 +149,7 @@ pub(super) fn plan<'a>(
         let by_hand = "start it once with `--appendonly no`, then CONFIG SET appendonly yes and wait for aof_rewrite_in_progress:0";
         actions.push(Action::new(ActionKind::Manual, "start of the server", reason).by_hand(by_hand));
     }
-    Ok(FilesPlan { contents, context, folder, names, actions, work: kind != ActionKind::Equal })
+    Ok(FilesPlan { config, contents, context, folder, names, actions, work: kind != ActionKind::Equal })
 }
 
 /// Compares the folder of a stopped server with the backup.
@@ -149,14 +174,23 @@ impl ApplyPlan for FilesPlan<'_> {
         if !self.work {
             return Ok(());
         }
+        demand_stopped(self.config, &self.folder, self.context)?;
         let disk = undo.disk().clone();
+        let placed = self.names.last().cloned().unwrap_or_default();
+        let staged = self.folder.join(format!("{placed}.restoring"));
+        disk.remove_file_if_there(&staged)?;
+        // What is there stays in its place until the new file is whole.
+        let ready = self.write(&disk, &staged).and_then(|()| demand_stopped(self.config, &self.folder, self.context));
+        if let Err(error) = ready {
+            disk.remove_file_if_there(&staged)?;
+            return Err(error);
+        }
         let free = |name: &str| {
             let aside = |number: u32| format!("{name}.before-restore-{number}");
             (0..).map(aside).find(|aside| self.folder.join(aside).symlink_metadata().is_err()).unwrap_or_default()
         };
         let there = self.names.iter().filter(|name| self.folder.join(name).symlink_metadata().is_ok());
         let moved: Vec<Moved> = there.map(|name| Moved { name: name.clone(), aside: free(name) }).collect();
-        let placed = self.names.last().cloned().unwrap_or_default();
         undo.note(
             Step::Files { folder: self.folder.clone(), placed: placed.clone(), moved: moved.clone() }.to_value()?,
         )?;
@@ -164,18 +198,22 @@ impl ApplyPlan for FilesPlan<'_> {
             self.context.monitor.check()?;
             disk.publish(&self.folder.join(name), &self.folder.join(aside))?;
         }
-        let staged = self.folder.join(format!("{placed}.restoring"));
-        disk.remove_file_if_there(&staged)?;
+        disk.publish(&staged, &self.folder.join(placed))
+    }
+}
+
+impl FilesPlan<'_> {
+    /// Writes the RDB of the backup to `staged`; it is on the disk when this returns.
+    fn write(&self, disk: &Disk, staged: &Path) -> Result<()> {
         let part = only_part(self.contents)?;
         let mut rdb = CanonicalRdb::of(part.gather(self.context.scratch, MEMORY, self.context.monitor)?)?;
-        let mut file = disk.create(&staged)?;
-        io::copy(&mut rdb, &mut file).at("cannot write", &staged)?;
-        file.flush().at("cannot write", &staged)?;
+        let mut file = disk.create(staged)?;
+        io::copy(&mut rdb, &mut file).at("cannot write", staged)?;
+        file.flush().at("cannot write", staged)?;
         // The server is seldom the user who restores: what it loads belongs to whom its folder belongs to.
         let owner = self.folder.metadata().at("cannot stat", &self.folder)?;
-        std::os::unix::fs::chown(&staged, Some(owner.uid()), Some(owner.gid())).at("cannot give away", &staged)?;
-        file.finish()?;
-        disk.publish(&staged, &self.folder.join(placed))
+        std::os::unix::fs::chown(staged, Some(owner.uid()), Some(owner.gid())).at("cannot give away", staged)?;
+        file.finish()
     }
 }
 

@@ -111,6 +111,14 @@ impl<'a> Link<'a> {
         self.ends().is_some_and(|(_, peer)| !peer.is_loopback())
     }
 
+    /// A second handle of the same connection; none of a socket.
+    pub(super) fn share(&self) -> Option<TcpStream> {
+        match &self.stream {
+            Stream::Tcp(tcp) => tcp.try_clone().ok(),
+            Stream::Unix(_) => None,
+        }
+    }
+
     /// Ends it both ways, so that the other end notices at once.
     pub(super) fn close(&self) {
         // Whoever closed before us has done what we want.

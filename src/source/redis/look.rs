@@ -4,6 +4,7 @@ use super::archive::{Part, memory};
 use super::canonical::{Gathered, MEMORY};
 use super::cluster::Topology;
 use super::compare::{Comparison, Records, compare};
+use super::fits::Needs;
 use super::fleet::{Fleet, fleet};
 use super::server::Server;
 use super::slots::{SLOTS, slot};
@@ -31,6 +32,10 @@ pub(super) struct Look {
     pub(super) server_functions: Vec<Vec<Vec<u8>>>,
     /// Keys of the backup that have not expired, by slot; whether some of a slot may expire.
     pub(super) slots: Vec<(u64, bool)>,
+    /// What a server must be able to load.
+    pub(super) needs: Needs,
+    /// Versions of the RDBs of each server.
+    pub(super) versions: Vec<u32>,
 }
 
 impl Look {
@@ -68,14 +73,16 @@ pub(super) fn look(contents: &dyn Contents, targets: &Targets, context: &SourceC
     let parts = Part::all(contents)?;
     let gather = |part: &Part<'_>| part.gather(context.scratch, memory(parts.len()), context.monitor);
     let mut archive = parts.iter().map(gather).collect::<Result<Vec<_>>>()?;
+    let needs = Needs::of(&archive);
     let archived = archive.iter().map(Gathered::keys).sum();
     let mut functions: Vec<_> = archive.iter_mut().flat_map(|part| std::mem::take(&mut part.functions)).collect();
     functions.sort_unstable();
     functions.dedup();
     let room = (MEMORY / targets.servers.len().max(1)).max(4 << 20);
-    let (mut living, mut server_functions, mut now) = (Vec::new(), Vec::new(), i64::MIN);
+    let (mut living, mut server_functions, mut versions, mut now) = (Vec::new(), Vec::new(), Vec::new(), i64::MIN);
     for server in &targets.servers {
         let mut all = server.snapshot(context.scratch, room, context.monitor)?.gathered;
+        versions.push(all.version);
         server_functions.push(std::mem::take(&mut all.functions));
         living.push(all.records()?);
         now = now.max(server.connect(context.monitor)?.now()?);
@@ -92,5 +99,5 @@ pub(super) fn look(contents: &dyn Contents, targets: &Targets, context: &SourceC
         context.monitor.check()
     };
     let keys = compare(&mut Records::of(archive)?, &mut Records::of(living)?, now, &mut step)?;
-    Ok(Look { keys, archived, functions, server_functions, slots })
+    Ok(Look { keys, archived, functions, server_functions, slots, needs, versions })
 }

@@ -1,11 +1,15 @@
 //! A master for one replica and one transfer: how an RDB gets into a living server whose files are out of reach.
 //!
-//! The server is told `REPLICAOF` us, fetches the RDB as it would from any master, and is told `REPLICAOF NO ONE`. So the RDB goes
+//! The server is told `REPLICAOF` us, fetches the RDB as it would from any master, and is told `REPLICAOF NO ONE` once what it holds was compared. So the RDB goes
 //! from the archive into the server without lying in clear on a disk of ours, and no other program is needed. When the archive
-//! turns out to be damaged in the middle the mark is never sent: the server drops what came and keeps what it had.
+//! turns out to be damaged in the middle the mark is never sent: the server drops what came and keeps what it had (with
+//! `repl-diskless-load` as it is by default).
 
 use std::io::{ErrorKind, Read, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::link::{Link, Patience};
@@ -16,6 +20,8 @@ use crate::monitor::Monitor;
 
 /// How long to wait for the replica to come.
 const COMING: Duration = Duration::from_secs(20);
+/// How often a replica hears of its master.
+const PING: Duration = Duration::from_secs(1);
 /// The longest command of a replica.
 const MAX_COMMAND: usize = 64 << 10;
 
@@ -41,9 +47,54 @@ pub(super) struct Fed<'a> {
 }
 
 impl Fed<'_> {
+    /// Says something now and then, as masters do, until what this gives is dropped: a replica leaves a master that is silent, and is
+    /// then asked in vain for what it holds.
+    pub(super) fn keep_alive(&mut self) -> Option<KeptAlive> {
+        let stream = self.input.inner().share()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || say_something(stream, &ended));
+        Some(KeptAlive { stop, thread: Some(thread) })
+    }
+
     /// Ends the connection.
     pub(super) fn close(mut self) {
         self.input.inner().close();
+    }
+}
+
+/// A connection that a thread keeps alive.
+#[derive(Debug)]
+pub(super) struct KeptAlive {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for KeptAlive {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // It does not panic, and waits no longer than a read does.
+        let _ended = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Drops what the replica says, and pings it. It ends by itself when the connection does; whoever needs that notices.
+fn say_something(mut stream: TcpStream, stop: &AtomicBool) {
+    let mut dropped = [0; 4096];
+    let mut last = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        match stream.read(&mut dropped) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+            Err(_) => return,
+        }
+        if last.elapsed() >= PING {
+            if stream.write_all(b"*1\r\n$4\r\nPING\r\n").is_err() {
+                return;
+            }
+            last = Instant::now();
+        }
     }
 }
 
@@ -134,6 +185,15 @@ impl Master {
     }
 }
 
+/// Who hangs up with all in hand could not load it.
+fn unloaded(error: Error) -> Error {
+    match error.kind() {
+        Kind::Interrupted(_) => error,
+        _ => error
+            .hint("it had dropped what it had before it loaded: its log says why it could not; an undo puts that back"),
+    }
+}
+
 fn send<'a>(mut input: Input<Link<'a>>, rdb: &mut dyn Read, monitor: &dyn Monitor) -> Result<Fed<'a>> {
     let mut random = [0; 40];
     getrandom::fill(&mut random).map_err(|e| Error::failed("the system gives no random bytes").because(e))?;
@@ -141,9 +201,9 @@ fn send<'a>(mut input: Input<Link<'a>>, rdb: &mut dyn Read, monitor: &dyn Monito
     let (id, mark) = hex.split_at(40);
     let gone = |e: std::io::Error| match e.downcast::<Error>() {
         Ok(error) => error,
-        Err(e) => Error::new(Kind::Incomplete, "the server hung up while it was given the data")
-            .because(e)
-            .hint("its log says why; what it had before is still there"),
+        Err(e) => Error::new(Kind::Incomplete, "the server hung up while it was given the data").because(e).hint(
+            "its log says why; what it had before is still there, unless repl-diskless-load lets it load at once",
+        ),
     };
     let head = format!("+FULLRESYNC {id} 0\r\n$EOF:{mark}\r\n");
     input.inner().write_all(head.as_bytes()).map_err(gone)?;
@@ -169,10 +229,10 @@ fn send<'a>(mut input: Input<Link<'a>>, rdb: &mut dyn Read, monitor: &dyn Monito
     // its first `REPLCONF ACK`.
     input.restart("the server's word that it has loaded the data");
     loop {
-        while input.peek()?.first() == Some(&b'\n') {
+        while input.peek().map_err(unloaded)?.first() == Some(&b'\n') {
             input.byte()?;
         }
-        let Reply::Array(words) = Reply::read(&mut input, MAX_COMMAND)? else { continue };
+        let Reply::Array(words) = Reply::read(&mut input, MAX_COMMAND).map_err(unloaded)? else { continue };
         let words: Vec<_> = words.iter().filter_map(Reply::text).map(|w| w.to_ascii_uppercase()).collect();
         if matches!(words.as_slice(), [name, what, ..] if name == "REPLCONF" && what == "ACK") {
             return Ok(Fed { input });

@@ -5,7 +5,8 @@ use std::io::{self, Write as _};
 use super::acl::{self, Change};
 use super::archive::Part;
 use super::canonical::{CanonicalRdb, MEMORY};
-use super::feed::{Role, mend, replace_all, role};
+use super::compare::Comparison;
+use super::feed::{Between, Role, mend, replace_all, role};
 use super::fleet::{Fleet, fleet};
 use super::look::{Look, Targets, look, targets};
 use super::restore::refill;
@@ -26,6 +27,8 @@ pub(super) struct Plan<'a> {
     actions: Vec<Action>,
     /// Keys and functions are replaced.
     data: bool,
+    /// What the server has, and is, could not be seen.
+    unseen: bool,
     users: Vec<(Server, Change)>,
 }
 
@@ -37,7 +40,8 @@ pub(super) fn plan<'a>(
     context: &'a SourceContext<'a>,
 ) -> Result<Plan<'a>> {
     let targets = targets(config, contents, context)?;
-    let mut plan = Plan { config, contents, context, targets, actions: Vec::new(), data: false, users: Vec::new() };
+    let mut plan =
+        Plan { config, contents, context, targets, actions: Vec::new(), data: false, unseen: false, users: Vec::new() };
     plan.plan_data(options)?;
     plan.plan_users(options)?;
     plan.plan_settings()?;
@@ -65,7 +69,7 @@ impl Plan<'_> {
                     let kind = if empty { ActionKind::Create } else { replace };
                     let detail = "a restore that was cut short has left the server waiting for data";
                     self.actions.push(Action::new(kind, "keys", detail));
-                    self.data = true;
+                    (self.data, self.unseen) = (true, true);
                     return Ok(());
                 }
             }
@@ -74,6 +78,9 @@ impl Plan<'_> {
         let lost = !look.keys.is_part() || !look.part_of_functions();
         let same = look.keys.is_equal() && look.same_functions();
         self.data = !same;
+        if self.data {
+            look.needs.demand(&look.versions, &self.targets, self.contents, self.context)?;
+        }
         let kind = |equal: bool, made: bool| match (equal, made) {
             (true, _) => ActionKind::Equal,
             (false, true) => ActionKind::Create,
@@ -160,11 +167,26 @@ impl Plan<'_> {
                 let [server] = self.targets.servers.as_slice() else {
                     return Err(Error::failed("no server to restore to"));
                 };
-                mend(server)?;
+                mend(server, None)?;
+                if self.unseen {
+                    let look = look(self.contents, &self.targets, context)?;
+                    look.needs.demand(&look.versions, &self.targets, self.contents, context)?;
+                }
                 self.keep(undo)?;
                 let [part] = &Part::all(self.contents)?[..] else { return Err(Error::failed("no RDB to restore")) };
                 let entry = part.rdb()?;
-                replace_all(server, &mut self.contents.open(&entry)?, context.monitor)?;
+                let mut keys = None;
+                let mut note = |from: &str| {
+                    undo.note(Step::Fetch { server: server.address.to_string(), from: from.to_owned() }.to_value()?)
+                };
+                let mut compare = || {
+                    let hint = "an undo of this apply puts back what was there before";
+                    keys = Some(self.demand_equal(hint)?);
+                    Ok(())
+                };
+                let between = Between { note: &mut note, compare: &mut compare };
+                replace_all(server, &mut self.contents.open(&entry)?, between, context.monitor)?;
+                self.count(server, keys.as_ref())
             }
             Some(topology) => {
                 self.keep(undo)?;
@@ -177,14 +199,38 @@ impl Plan<'_> {
                     return Err(Error::failed("no cluster to restore to"));
                 };
                 refill(&nodes, topology.clone(), &login, &gather, context)?;
+                self.demand_equal("somebody may have written to it meanwhile").map(|_| ())
             }
         }
-        let look: Look = look(self.contents, &self.targets, context)?;
+    }
+
+    /// Compares what the servers hold now; an error when it is not what the backup holds.
+    fn demand_equal(&self, hint: &'static str) -> Result<Comparison> {
+        let look: Look = look(self.contents, &self.targets, self.context)?;
         if look.keys.is_equal() && look.same_functions() {
-            return Ok(());
+            return Ok(look.keys);
         }
         let message = format!("what is in the server now is not what is in the backup: {}", look.keys.words());
-        Err(Error::new(Kind::Incomplete, message).hint("somebody may have written to it meanwhile"))
+        Err(Error::new(Kind::Incomplete, message).hint(hint))
+    }
+
+    /// All was compared while nobody could write; clients may have begun to. So other numbers are worth a word, and only a server
+    /// that has nothing at all is an error.
+    fn count(&self, server: &Server, compared: Option<&Comparison>) -> Result<()> {
+        let Some(compared) = compared else { return Err(Error::failed("the data were not compared")) };
+        let Seen::Known(counts) = Seen::of(server.connect(self.context.monitor)?.keyspace())? else { return Ok(()) };
+        let counted: u64 = counts.values().sum();
+        if counted == 0 && compared.equal > 0 && compared.expiring == 0 {
+            let message = format!("the server had {} keys, and has none since it is a master again", compared.equal);
+            return Err(
+                Error::new(Kind::Incomplete, message).hint("its log may say why; clients may have dropped them")
+            );
+        }
+        if counted != compared.equal && compared.expiring == 0 && compared.expired == 0 {
+            let text = format!("{} keys were restored, the server counts {counted}: it is in use", compared.equal);
+            self.context.monitor.note(&text);
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::canonical::{Gathered, MEMORY};
 use super::cluster::Topology;
 use super::compare::Records;
-use super::feed::{mend, replace_all};
+use super::feed::{Between, mend, replace_all};
 use super::files;
 use super::fleet::{Fleet, fleet};
 use super::rdb::{Input, RdbReader};
@@ -14,8 +14,12 @@ use super::restore::refill;
 use super::server::Server;
 use super::undo::Step;
 use crate::config::RedisConfig;
+use crate::durable::Disk;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::source::{SourceContext, UndoStep};
+
+/// Where an undo, in its turn, told a server to fetch from: a file in the undo folder.
+const FETCHED_FROM: &str = "fetched-from";
 
 /// Puts back what was replaced, the last first.
 pub(super) fn put_back(
@@ -27,7 +31,10 @@ pub(super) fn put_back(
     for step in steps.iter().rev() {
         let step = Step::of(step)?;
         match step {
-            Step::Files { folder, placed, moved } => files::put_back(&folder, &placed, &moved)?,
+            Step::Files { folder, placed, moved } => {
+                files::demand_stopped(config, &folder, context)?;
+                files::put_back(&folder, &placed, &moved)?;
+            }
             Step::User { server, name, before } => {
                 let mut client = server_named(config, &server, context)?.connect(context.monitor)?;
                 if client.users()?.get(&name) != before.as_ref() {
@@ -37,16 +44,21 @@ pub(super) fn put_back(
             }
             Step::Data { server, before } => {
                 let server = server_named(config, &server, context)?;
-                mend(&server)?;
+                let memo = folder.join(FETCHED_FROM);
+                mend(&server, fetched_from(&memo)?.as_deref())?;
                 let path = folder.join(before);
                 let open = || File::open(&path).at("cannot open", &path);
                 if !is_same(&server, open()?, context)? {
-                    replace_all(&server, &mut open()?, context.monitor)?;
-                    if !is_same(&server, open()?, context)? {
-                        return Err(Error::new(Kind::Incomplete, "the server does not have again what it had before"));
-                    }
+                    let mut note = |from: &str| Disk::default().replace(&memo, from.as_bytes());
+                    let mut compare = || match is_same(&server, open()?, context)? {
+                        true => Ok(()),
+                        false => Err(Error::new(Kind::Incomplete, "the server does not have again what it had before")),
+                    };
+                    let between = Between { note: &mut note, compare: &mut compare };
+                    replace_all(&server, &mut open()?, between, context.monitor)?;
                 }
             }
+            Step::Fetch { server, from } => mend(&server_named(config, &server, context)?, Some(&from))?,
             Step::Cluster { before } => {
                 let (nodes, login) = match fleet(config, context)? {
                     Fleet::Cluster(nodes, login) => (nodes, login),
@@ -60,6 +72,14 @@ pub(super) fn put_back(
         }
     }
     Ok(())
+}
+
+fn fetched_from(memo: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(memo) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).at("cannot read", memo),
+    }
 }
 
 fn server_named(config: &RedisConfig, address: &str, context: &SourceContext<'_>) -> Result<Server> {

@@ -1,6 +1,8 @@
 //! Fills a living cluster key by key: each to the master that has its slot.
 //!
 //! A cluster takes no `REPLICAOF`. `RESTORE` is not one step: what is cut short is begun anew, and replaces what it had done.
+//!
+//! Invariant: nothing is dropped before every master has taken a value of the version of the backup.
 
 use std::io::Read as _;
 
@@ -37,6 +39,9 @@ enum Filled {
     Moved,
 }
 
+/// Milliseconds after which a value that was given for trial goes away by itself.
+const TRIAL_MS: &[u8] = b"10000";
+
 /// How often a cluster whose slots move is filled anew.
 const TRIES: u32 = 3;
 
@@ -54,13 +59,29 @@ pub(super) fn refill(
         let mut functions: Vec<_> = archive.iter_mut().flat_map(|part| std::mem::take(&mut part.functions)).collect();
         functions.sort_unstable();
         functions.dedup();
+        demand_one_database(&archive)?;
+        let version = archive.iter().map(|part| part.version).max().unwrap_or_default();
+        let mut moved = false;
+        for (at, shard) in topology.masters.iter().enumerate() {
+            let mut client = Server::at(&shard.address, login)?.connect(monitor)?;
+            moved |= try_one(&mut client, &topology, at, version)? == Filled::Moved;
+        }
+        if moved {
+            topology = Topology::of(nodes, login, monitor)?;
+            continue;
+        }
         let mut now = i64::MIN;
         for shard in &topology.masters {
             let mut client = Server::at(&shard.address, login)?.connect(monitor)?;
             now = now.max(client.now()?);
             client.call(&[b"FLUSHALL"])?;
             // Functions stay when all keys are dropped.
-            client.call(&[b"FUNCTION", b"FLUSH"])?;
+            match client.ask(&[b"FUNCTION", b"FLUSH"])? {
+                // Before version 7 there are none.
+                Reply::Refused(refusal) if functions.is_empty() && refusal.is_unknown() => {}
+                Reply::Refused(refusal) => return Err(refusal.into_error("FUNCTION FLUSH")),
+                _ => {}
+            }
             for code in &functions {
                 client.call(&[b"FUNCTION", b"LOAD", b"REPLACE", code])?;
             }
@@ -73,6 +94,52 @@ pub(super) fn refill(
         }
     }
     Err(Error::failed(format!("slots of the cluster moved each of {TRIES} times while it was filled")))
+}
+
+fn demand_one_database(archive: &[Gathered]) -> Result<()> {
+    let other =
+        archive.iter().flat_map(|part| &part.databases).find(|(number, counts)| **number != 0 && counts.keys > 0);
+    let Some((number, _)) = other else { return Ok(()) };
+    let message = format!("the backup has keys in database {number}, and a cluster has database 0 alone");
+    Err(Error::failed(message))
+}
+
+/// Gives master number `at` one value of `version` under a name that nobody has, and drops it.
+fn try_one(client: &mut Client<'_>, topology: &Topology, at: usize, version: u32) -> Result<Filled> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|e| Error::failed("the system gives no random bytes").because(e))?;
+    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let names = (0..1_u32 << 20).map(|number| format!("ccbackup-trial:{random}:{number}"));
+    let name = names.into_iter().find(|name| topology.owner(slot(name.as_bytes())) == Some(at));
+    let name = name.ok_or_else(|| Error::failed("no name has a slot of a master"))?;
+    // A string, `1`.
+    let mut payload = vec![0, 1, b'1'];
+    payload.extend_from_slice(&payload_version(version));
+    payload.extend_from_slice(&crc64(0, &payload).to_le_bytes());
+    let reply = client.ask(&[b"RESTORE", name.as_bytes(), TRIAL_MS, &payload])?;
+    if taken(reply, client)? == Filled::Moved {
+        return Ok(Filled::Moved);
+    }
+    client.call(&[b"DEL", name.as_bytes()])?;
+    Ok(Filled::Whole)
+}
+
+/// The version in a payload of `RESTORE`.
+fn payload_version(version: u32) -> [u8; 2] {
+    u16::try_from(version).unwrap_or(u16::MAX).to_le_bytes()
+}
+
+/// What a master says to `RESTORE`.
+fn taken(reply: Reply, client: &Client<'_>) -> Result<Filled> {
+    match reply {
+        Reply::Refused(refusal) if matches!(refusal.code(), "MOVED" | "ASK" | "TRYAGAIN") => Ok(Filled::Moved),
+        Reply::Refused(refusal) if refusal.0.contains("version or checksum") => {
+            let message = format!("the server at {} cannot take values of a newer version", client.address());
+            Err(Error::new(Kind::Version, message).because(refusal.into_error("RESTORE")))
+        }
+        Reply::Refused(refusal) => Err(refusal.into_error("RESTORE")),
+        _ => Ok(Filled::Whole),
+    }
 }
 
 /// Restores all records that have not expired at `now`. `versions` are those of the RDBs that `records` come from.
@@ -146,7 +213,7 @@ impl Filling<'_> {
                 bytes.clear();
             }
         }
-        let version = u16::try_from(version).unwrap_or(u16::MAX).to_le_bytes();
+        let version = payload_version(version);
         checksum = crc64(checksum, &version);
         bytes.extend_from_slice(&version);
         bytes.extend_from_slice(&checksum.to_le_bytes());
@@ -161,17 +228,9 @@ impl Filling<'_> {
     fn settle(&mut self) -> Result<Filled> {
         let mut filled = Filled::Whole;
         for _ in 0..std::mem::take(&mut self.waiting) {
-            match self.client.answer()? {
-                Reply::Refused(refusal) if matches!(refusal.code(), "MOVED" | "ASK" | "TRYAGAIN") => {
-                    filled = Filled::Moved;
-                }
-                Reply::Refused(refusal) if refusal.0.contains("version or checksum") => {
-                    let message =
-                        format!("the server at {} cannot take values of a newer version", self.client.address());
-                    return Err(Error::new(Kind::Version, message).because(refusal.into_error("RESTORE")));
-                }
-                Reply::Refused(refusal) => return Err(refusal.into_error("RESTORE")),
-                _ => {}
+            let reply = self.client.answer()?;
+            if taken(reply, &self.client)? == Filled::Moved {
+                filled = Filled::Moved;
             }
         }
         self.bytes = 0;

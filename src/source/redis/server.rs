@@ -146,7 +146,11 @@ impl Client<'_> {
 
     /// The code of its libraries of functions, sorted. None before version 7.
     pub(super) fn functions(&mut self) -> Result<Vec<Vec<u8>>> {
-        let reply = self.call(&[b"FUNCTION", b"LIST", b"WITHCODE"])?;
+        let reply = match self.ask(&[b"FUNCTION", b"LIST", b"WITHCODE"])? {
+            Reply::Refused(refusal) if refusal.is_unknown() => return Ok(Vec::new()),
+            Reply::Refused(refusal) => return Err(refusal.into_error("FUNCTION LIST")),
+            reply => reply,
+        };
         let code = |library: &Reply| {
             let fields = library.items();
             let at = fields.iter().position(|field| field.text().as_deref() == Some("library_code"))?;

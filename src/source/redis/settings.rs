@@ -74,6 +74,10 @@ fn is_of_the_place(name: &str) -> bool {
     })
 }
 
+/// What a backup does not hold of a server's configuration.
+pub(super) const NOT_CAPTURED: &str = "secrets of the configuration (masterauth, requirepass, passphrases of TLS keys); what CONFIG GET \
+     never shows (rename-command, loadmodule, include); the files redis.conf, sentinel.conf and nodes.conf: keep copies of them";
+
 /// The document.
 pub(super) fn document(settings: &Settings) -> Result<Vec<u8>> {
     crate::model::pretty_json(settings)

@@ -92,7 +92,7 @@ impl Source for RedisSource {
         context: &'a SourceContext<'a>,
     ) -> Result<Box<dyn ApplyPlan + 'a>> {
         if let Some(folder) = files::folder_of_stopped(&self.config, context)? {
-            return Ok(Box::new(files::plan(folder, contents, options, context)?));
+            return Ok(Box::new(files::plan(&self.config, folder, contents, options, context)?));
         }
         Ok(Box::new(plan(&self.config, contents, options, context)?))
     }

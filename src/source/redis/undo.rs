@@ -13,7 +13,9 @@ use crate::source::UndoStep;
 pub(super) enum Step {
     /// All keys and functions of a server; `before` is an RDB in the undo folder.
     Data { server: String, before: String },
-    /// The same of all masters of a cluster.
+    /// A server that is about to be told to fetch its data `from` an address of ours: until it is freed it is a replica of nobody.
+    Fetch { server: String, from: String },
+    /// The same as `Data` of all masters of a cluster.
     Cluster { before: Vec<String> },
     /// A user, whose line was `before`.
     User { server: String, name: String, before: Option<String> },

@@ -1,12 +1,13 @@
 //! Reads an RDB to its end, and keeps what it holds in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
 use super::sort::{Sorted, Sorter};
 use crate::error::{Error, Kind, Result};
-use crate::source::redis::rdb::{Checksum, Form, Item, RdbReader};
+use crate::source::redis::fits::type_name;
+use crate::source::redis::rdb::{Checksum, Form, Item, MODULE_VALUE, RdbReader, Sink};
 
 /// Values about the whole that change by themselves.
 const VOLATILE: [&[u8]; 5] = [b"ctime", b"used-mem", b"repl-stream-db", b"repl-id", b"repl-offset"];
@@ -22,6 +23,20 @@ pub(in crate::source::redis) struct DatabaseCounts {
     pub(in crate::source::redis) expiring: u64,
     /// Keys whose time had come when the RDB was begun. A server that loads it as a master drops them.
     pub(in crate::source::redis) expired: u64,
+}
+
+/// Keeps the first bytes of a value: the id of its type.
+struct Noticing<'a> {
+    sink: &'a mut dyn Sink,
+    start: &'a mut Vec<u8>,
+}
+
+impl Sink for Noticing<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        let missing = 9_usize.saturating_sub(self.start.len());
+        self.start.extend(bytes.iter().take(missing));
+        self.sink.put(bytes)
+    }
 }
 
 /// All of an RDB.
@@ -43,6 +58,8 @@ pub(in crate::source::redis) struct Gathered {
     pub(in crate::source::redis) clocks: bool,
     /// The code of the libraries of functions, sorted.
     pub(in crate::source::redis) functions: Vec<Vec<u8>>,
+    /// Names of the types of modules in it.
+    pub(in crate::source::redis) module_types: BTreeSet<String>,
     pub(super) aux: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) modules_before: Vec<Vec<u8>>,
     pub(super) modules_after: Vec<Vec<u8>>,
@@ -66,6 +83,7 @@ impl Gathered {
             unsorted: 0,
             clocks: false,
             functions: Vec::new(),
+            module_types: BTreeSet::new(),
             aux: Vec::new(),
             modules_before: Vec::new(),
             modules_after: Vec::new(),
@@ -102,6 +120,7 @@ impl Gathered {
                 }
                 Item::ModuleAux(bytes, after) => {
                     bounded(bytes.len())?;
+                    all.module_types.insert(type_name(&bytes[1..]));
                     if after { all.modules_after.push(bytes) } else { all.modules_before.push(bytes) }
                 }
                 Item::Record(head) => {
@@ -109,7 +128,22 @@ impl Gathered {
                     counts.keys += 1;
                     counts.expiring += u64::from(head.expires.is_some());
                     counts.expired += u64::from(head.expires.is_some_and(|at| at < began));
-                    let unsorted = all.sorter.add(head, |sink| reader.value(Form::Canonical, sink))?;
+                    let of_module = head.kind == MODULE_VALUE;
+                    let mut start = Vec::new();
+                    let unsorted = all.sorter.add(head, |sink| {
+                        if of_module {
+                            reader.value(Form::Canonical, &mut Noticing { sink, start: &mut start })
+                        } else {
+                            reader.value(Form::Canonical, sink)
+                        }
+                    })?;
+                    if of_module {
+                        let name = type_name(&start);
+                        if !all.module_types.contains(&name) {
+                            bounded(name.len())?;
+                            all.module_types.insert(name);
+                        }
+                    }
                     all.unsorted += u64::from(unsorted);
                 }
                 Item::End(checksum) => all.checksum = checksum,

@@ -1,7 +1,7 @@
 //! Records in the order of database and key, however many there are: sorted in memory up to a bound, in sealed runs beyond it.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -58,16 +58,14 @@ pub(super) struct Sorter {
     records: Vec<Record>,
     bytes: usize,
     run_bytes: usize,
-    runs: Vec<Extent>,
-    /// Runs that were merged of many.
-    long_runs: Vec<Extent>,
+    runs: VecDeque<Extent>,
 }
 
 impl Sorter {
     /// What does not fit into so many bytes of memory goes, sealed, to a file without a name below `folder`.
     pub(super) fn new(folder: &Path, run_bytes: usize) -> Self {
         let folder = folder.to_owned();
-        Self { folder, file: None, records: Vec::new(), bytes: 0, run_bytes, runs: Vec::new(), long_runs: Vec::new() }
+        Self { folder, file: None, records: Vec::new(), bytes: 0, run_bytes, runs: VecDeque::new() }
     }
 
     /// Takes a record, whose value is what `write` puts into the sink.
@@ -94,26 +92,29 @@ impl Sorter {
         for record in self.records.drain(..) {
             write(&record, &mut run)?;
         }
-        self.runs.push(run.end()?);
+        self.runs.push_back(run.end()?);
         self.bytes = 0;
-        if self.runs.len() == RUNS {
-            let mut merged = Merge::of(file, &std::mem::take(&mut self.runs), Vec::new())?;
-            let mut run = file.extent();
-            while let Some(record) = merged.next()? {
-                write(&record, &mut run)?;
-            }
-            self.long_runs.push(run.end()?);
-        }
         Ok(())
     }
 
-    /// All were added: gives them in their order.
+    /// All were added: gives them in their order. Only now runs are merged: while records come a server waits at the other end,
+    /// and ends a transfer that stands still.
     pub(super) fn sorted(mut self) -> Result<Sorted> {
         self.records.sort_unstable_by(|a, b| a.order().cmp(&b.order()));
-        let merge = match &self.file {
+        let merge = match &mut self.file {
             Some(file) => {
-                self.runs.append(&mut self.long_runs);
-                Merge::of(file, &self.runs, self.records)?
+                while self.runs.len() > RUNS {
+                    // As many as leave no more than can be merged at once; the oldest, so that few are copied twice.
+                    let count = RUNS.min(self.runs.len() - RUNS + 1);
+                    let oldest: Vec<Extent> = self.runs.drain(..count).collect();
+                    let mut merged = Merge::of(file, &oldest, Vec::new())?;
+                    let mut run = file.extent();
+                    while let Some(record) = merged.next()? {
+                        write(&record, &mut run)?;
+                    }
+                    self.runs.push_back(run.end()?);
+                }
+                Merge::of(file, self.runs.make_contiguous(), self.records)?
             }
             None => Merge::begin(vec![Run::Held(self.records.into_iter())])?,
         };

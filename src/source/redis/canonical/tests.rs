@@ -66,7 +66,8 @@ fn many_runs_and_large_values_keep_their_order() {
     let forwards = strings((0..keys.len()).map(record));
     let backwards = strings((0..keys.len()).rev().map(record));
     let bytes = canonical(&forwards, 64 << 20).unwrap();
-    assert!(bytes == canonical(&backwards, 2000).unwrap(), "with runs of runs");
+    assert!(bytes == canonical(&backwards, 2000).unwrap(), "with runs");
+    assert!(bytes == canonical(&backwards, 0).unwrap(), "with runs of runs");
     assert!(bytes == canonical(&bytes, 5000).unwrap());
 }
 

@@ -20,3 +20,6 @@ pub(super) use input::{Input, Sink};
 pub(super) use reader::{Checksum, Item, RdbReader, RecordHead};
 pub(super) use strings::{put_length, put_string};
 pub(super) use value::Form;
+
+/// The type of a value that a module brings; it begins with the id of its type.
+pub(super) const MODULE_VALUE: u8 = value::types::MODULE_2;
