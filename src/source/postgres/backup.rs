@@ -34,6 +34,13 @@ impl<'a> Backup<'a> {
         Ok(Self { contents, inventory, globals: Globals::parse(&globals)?, base })
     }
 
+    /// What was captured of the server's settings; none in a backup without.
+    pub(super) fn settings(&self) -> Result<Option<serde_json::Value>> {
+        let Some(entry) = self.contents.find(&EntryPath::new(&b"settings.json"[..])?)? else { return Ok(None) };
+        let settings = serde_json::from_slice(&self.contents.read(&entry, MAX_INVENTORY_BYTES)?);
+        settings.map(Some).map_err(|e| Error::damage("the settings of PostgreSQL cannot be read").because(e))
+    }
+
     /// Whether the passwords of roles are in the globals, for those that have one.
     pub(super) fn has_passwords(&self) -> bool {
         !self.contents.facts().facts.contains_key(NO_PASSWORDS)

@@ -8,6 +8,7 @@ mod address;
 mod archive;
 mod backup;
 mod base;
+mod by_hand;
 mod capture;
 mod catalog;
 mod compare;

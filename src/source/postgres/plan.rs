@@ -69,6 +69,11 @@ impl<'a> PostgresPlan<'a> {
             let action = Action::new(ActionKind::Manual, database_name(name), format!("not in the backup: {reason}"));
             actions.push(action);
         }
+        if let Some(archived) = backup.settings()? {
+            let living = serde_json::to_value(catalog::settings(&session)?)
+                .map_err(|e| Error::failed("the settings of the server cannot be compared").because(e))?;
+            actions.extend(super::by_hand::settings(&archived, &living));
+        }
         if let Some(base) = &backup.base {
             actions.push(super::physical::by_hand(base, &backup.inventory, session.config.data.as_deref()));
         }

@@ -142,18 +142,21 @@ fn replace_role(
     let name = identifier(name);
     // The statements say only what is set: all that they may leave out is reset first. A password only where the statements
     // would have it: else it is not known, and not to be taken away.
-    let without_create = |statements: &[Statement], known: bool| -> Vec<String> {
+    let ends = |statements: &[Statement]| statements.iter().any(|s| s.words.iter().any(|word| word.is("valid")));
+    let without_create = |statements: &[Statement], before: &[Statement], known: bool| -> Vec<String> {
         let kept = statements.iter().filter(|statement| !statement.words.first().is_some_and(|word| word.is("create")));
         let password = if known { " PASSWORD NULL" } else { "" };
+        // An end cannot be unset, only put off for ever.
+        let until = if ends(before) { " VALID UNTIL 'infinity'" } else { "" };
         let reset = [
             format!("ALTER ROLE {name} RESET ALL;"),
-            format!("ALTER ROLE {name} CONNECTION LIMIT -1{password} VALID UNTIL 'infinity';"),
+            format!("ALTER ROLE {name} CONNECTION LIMIT -1{password}{until};"),
             format!("COMMENT ON ROLE {name} IS NULL;"),
         ];
         reset.into_iter().chain(kept.map(|statement| statement.text.clone())).collect()
     };
-    step.statements = without_create(wanted, passwords.archived);
-    step.undo = without_create(living, passwords.living);
+    step.statements = without_create(wanted, living, passwords.archived);
+    step.undo = without_create(living, wanted, passwords.living);
     step
 }
 
@@ -243,7 +246,7 @@ mod tests {
             steps[0].statements,
             [
                 "ALTER ROLE \"a\" RESET ALL;",
-                "ALTER ROLE \"a\" CONNECTION LIMIT -1 PASSWORD NULL VALID UNTIL 'infinity';",
+                "ALTER ROLE \"a\" CONNECTION LIMIT -1 PASSWORD NULL;",
                 "COMMENT ON ROLE \"a\" IS NULL;",
                 "ALTER ROLE a WITH LOGIN;"
             ]
