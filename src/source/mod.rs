@@ -16,6 +16,7 @@ pub mod command;
 mod contents;
 pub mod contextcore;
 pub mod files;
+mod made;
 mod open;
 pub mod postgres;
 pub mod redis;

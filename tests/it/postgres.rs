@@ -370,6 +370,122 @@ fn the_smallest_rights_are_enough_and_what_they_hide_is_said() {
 }
 
 #[test]
+fn passwords_of_roles_that_cannot_be_read_are_a_problem() {
+    let Some(db) = Postgres::small() else { return };
+    db.server.psql("postgres", "CREATE ROLE plain LOGIN PASSWORD 'canary-plain';");
+    db.server.psql("shop", "GRANT SELECT ON t TO plain;");
+    let config = PostgresConfig { user: Some("plain".into()), ..db.config() };
+    let environment = Environment::new([(VARIABLE.into(), "canary-plain".into())]);
+    let (taken, facts) = db.capture_with(config, &environment).unwrap();
+    let [problem] = facts.problems.as_slice() else { panic!("{:?}", facts.problems) };
+    assert_eq!((problem.kind.as_str(), problem.path.as_str()), ("incomplete", "globals.sql"));
+    assert!(problem.detail.contains("pg_authid"), "{}", problem.detail);
+    assert!(!taken["globals.sql"].windows(8).any(|w| w == b"PASSWORD"));
+}
+
+#[test]
+fn a_first_database_that_is_closed_or_not_there_stops_nobody() {
+    let Some(db) = Postgres::small() else { return };
+    let named = |name: &str| PostgresConfig { dbname: Some(name.into()), ..db.config() };
+    let (taken, _) = db.capture_with(named("nowhere"), &db.environment()).unwrap();
+    assert!(taken.contains_key("databases/shop.dump"));
+    db.server.psql("postgres", "ALTER DATABASE shop ALLOW_CONNECTIONS false;");
+    let (_, facts) = db.capture_with(named("shop"), &db.environment()).unwrap();
+    assert_eq!(facts.problems.len(), 1, "{:?}", facts.problems);
+}
+
+#[test]
+fn an_interrupt_in_the_middle_of_a_swap_leaves_no_database_closed() {
+    let Some(db) = Postgres::small() else { return };
+    let bench = Bench::new(&db);
+    let id = bench.capture(&db).id;
+    db.server.psql("shop", "DELETE FROM t;");
+    let seen = db.server.dir.path().join("swapping");
+    // Once the doors are closed the swap is held up.
+    let script = format!(
+        "input=$(cat; echo .); input=${{input%.}}\n\
+         if [[ $input == *'RENAME TO'* ]]; then printf '%s' \"${{input%%BEGIN;*}}\" | \"$REAL\" \"$@\"; touch {0}; sleep 3; fi\n\
+         printf '%s' \"$input\" | \"$REAL\" \"$@\"",
+        seen.display()
+    );
+    let fake = db.fake("psql", &script);
+    let monitor = Recorder::default();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let begin = std::time::Instant::now();
+            while !seen.exists() && begin.elapsed() < Duration::from_secs(60) {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            monitor.signal.store(15, std::sync::atomic::Ordering::Relaxed);
+        });
+        bench.try_apply(&db, &id, true, &monitor).ok();
+    });
+    drop(fake);
+    assert!(seen.exists(), "it came to the swap");
+    assert!(matches!(db.server.psql("shop", "SELECT count(*) FROM t;").as_str(), "0" | "500"));
+    let shut = "SELECT datname FROM pg_database WHERE NOT datallowconn AND datname !~ '_old|template0';";
+    assert_eq!(db.server.psql("postgres", shut), "");
+}
+
+#[test]
+fn a_role_is_replaced_as_a_whole_and_an_undo_takes_the_password_of_the_backup_away() {
+    let Some(db) = Postgres::small() else { return };
+    db.server.psql("postgres", "CREATE ROLE web LOGIN; CREATE ROLE job LOGIN PASSWORD 'canary-job';");
+    let bench = Bench::new(&db);
+    let id = bench.capture(&db).id;
+    db.server.psql(
+        "postgres",
+        "ALTER ROLE web PASSWORD 'canary-web' VALID UNTIL '2030-01-01' CONNECTION LIMIT 3; COMMENT ON ROLE web IS 'x';\
+         ALTER ROLE job PASSWORD NULL;",
+    );
+    let changed = db.fingerprint();
+    let applied = bench.apply(&db, &id, true);
+    assert!(bench.is_equal(&db, &id));
+    let passwords = "SELECT rolname, rolpassword IS NULL FROM pg_authid WHERE rolname IN ('job', 'web') ORDER BY 1;";
+    assert_eq!(db.server.psql("postgres", passwords), "job|f\nweb|t");
+    bench.undo(&db, &applied);
+    assert_eq!(db.server.psql("postgres", passwords), "job|t\nweb|f");
+    assert_eq!(db.fingerprint(), changed);
+}
+
+#[test]
+fn settings_that_differ_are_named_for_a_person_and_those_of_the_same_server_are_not() {
+    let Some(db) = Postgres::small() else { return };
+    let bench = Bench::new(&db);
+    let id = bench.capture(&db).id;
+    let manual = || {
+        bench.plan(&db, &id, false).components[0]
+            .actions
+            .iter()
+            .filter(|a| a.kind == ActionKind::Manual)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(manual(), []);
+    db.server.psql("postgres", "ALTER SYSTEM SET work_mem = '8MB';");
+    db.server.psql("postgres", "SELECT pg_reload_conf();");
+    std::thread::sleep(Duration::from_millis(500));
+    let told = manual();
+    assert!(told.len() == 1 && told[0].detail.contains("settings work_mem"), "{told:?}");
+}
+
+#[test]
+fn what_another_run_is_filling_is_not_dropped_by_an_undo() {
+    let Some(db) = Postgres::small() else { return };
+    let bench = Bench::new(&db);
+    let id = bench.capture(&db).id;
+    db.server.psql("shop", "DELETE FROM t;");
+    db.server.psql("postgres", "CREATE DATABASE others;");
+    db.server
+        .psql("postgres", "COMMENT ON DATABASE others IS 'ccbackup: is being restored by db on elsewhere, run 17';");
+    let applied = bench.apply(&db, &id, true);
+    bench.undo(&db, &applied);
+    let names = db.server.psql("postgres", "SELECT datname FROM pg_database ORDER BY 1;");
+    assert_eq!(names, "others\npostgres\nshop\ntemplate0\ntemplate1");
+    assert_eq!(db.server.psql("shop", "SELECT count(*) FROM t;"), "0");
+}
+
+#[test]
 fn no_child_has_the_password_in_its_environment() {
     let Some(db) = Postgres::small() else { return };
     let seen = db.server.dir.path().join("seen");

@@ -1,14 +1,14 @@
 //! Puts a store back: beside the living one, decoded there, compared with its inventories, then swapped in as a whole.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::survey::{Archived, Living};
 use super::words::{counted, object};
 use super::{running, swap};
 use crate::error::{Context as _, Error, Result, path_text};
-use crate::source::{Action, ActionKind, ApplyOptions, ApplyPlan, Contents, SourceContext, UndoLog};
+use crate::source::{Action, ActionKind, ApplyOptions, ApplyPlan, Contents, SourceContext, UndoLog, made};
 use crate::vectorstore::{Health, Inventory};
 
 /// Where a store lies, and where the kernel shows who may be using it.
@@ -91,12 +91,17 @@ impl<'a> Plan<'a> {
             let more = checked.differences.len();
             return Err(Error::damage(format!("{message}: {}: {} ({more} in all)", first.object, first.detail)));
         }
-        if let Ok(data) = store.metadata() {
-            fs::set_permissions(staged, fs::Permissions::from_mode(data.mode() & 0o7777))
-                .at("cannot change", staged)?;
-            if staged.metadata().is_ok_and(|now| (now.uid(), now.gid()) != (data.uid(), data.gid())) {
-                chown(staged, Some(data.uid()), Some(data.gid())).at("cannot give away", staged)?;
+        let owner = match store.metadata() {
+            Ok(data) => {
+                fs::set_permissions(staged, fs::Permissions::from_mode(data.mode() & 0o7777))
+                    .at("cannot change", staged)?;
+                Some((data.uid(), data.gid()))
             }
+            Err(_) => made::owner_above(store)?,
+        };
+        // The backup knows files only; the folders between them are those of whoever made it.
+        if let Some(owner) = owner {
+            give_folders(staged, owner)?;
         }
         swap::sync_all(staged)
     }
@@ -113,7 +118,7 @@ impl ApplyPlan for Plan<'_> {
         }
         let store = swap::real(self.place.store)?;
         running::refuse(&running::contextd(self.place.processes, &store)?)?;
-        undo.disk().make_dirs(crate::durable::parent(&store))?;
+        made::make_dirs(undo.disk(), crate::durable::parent(&store))?;
         let staged = swap::staged_beside(&store)?;
         let good = self.stage(&store, &staged, undo).and_then(|()| {
             self.context.monitor.check()?;
@@ -128,6 +133,17 @@ impl ApplyPlan for Plan<'_> {
         }
         swap::swap_in(&store, &staged, self.context.now, undo)
     }
+}
+
+/// Gives a folder and all folders below it to the owner of the store.
+fn give_folders(folder: &Path, owner: (u32, u32)) -> Result<()> {
+    for item in walkdir::WalkDir::new(folder).follow_links(false) {
+        let item = item.map_err(|e| Error::failed(format!("cannot list {}", path_text(folder))).because(e))?;
+        if item.file_type().is_dir() {
+            made::give(item.path(), owner)?;
+        }
+    }
+    Ok(())
 }
 
 /// A collection in a few words.

@@ -1,6 +1,7 @@
 //! Puts a folder in the place of another, and back.
 //!
-//! Both lie in the same folder, so each step is one rename. What is noted beforehand tells an undo which folder is which: the
+//! Both lie in the same folder, so each step is one rename, and where the file system can swap two names the place is never
+//! empty. What is noted beforehand tells an undo which folder is which: the
 //! one that was put in is known by its inode, so a store that somebody made since is never taken for it.
 
 use std::fs;
@@ -67,16 +68,24 @@ pub(super) fn swap_in(path: &Path, staged: &Path, now: Moment, undo: &mut UndoLo
     };
     let note = serde_json::to_value(&swap);
     undo.note(note.map_err(|e| Error::failed(format!("cannot note {}", path_text(path))).because(e))?)?;
-    if let Some(kept) = &kept {
-        undo.disk().publish(path, kept).map_err(|e| {
-            if e.errno() == Some(rustix::io::Errno::BUSY) {
-                e.hint("a mounted folder cannot be replaced: keep the store in a folder below it")
-            } else {
-                e
-            }
-        })?;
-    }
-    undo.disk().publish(staged, path)
+    let disk = undo.disk();
+    let Some(kept) = &kept else { return disk.publish(staged, path) };
+    // The new one takes the name of the old one first, so that the place is never empty.
+    disk.publish(staged, kept)?;
+    let swapped = match disk.exchange(kept, path) {
+        Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+            disk.publish(kept, staged)?;
+            disk.publish(path, kept).and_then(|()| disk.publish(staged, path))
+        }
+        swapped => swapped.at("cannot put in place", path),
+    };
+    swapped.map_err(|e| {
+        if e.errno() == Some(rustix::io::Errno::BUSY) {
+            e.hint("a mounted folder cannot be replaced: keep the store in a folder below it")
+        } else {
+            e
+        }
+    })
 }
 
 /// A name beside `path` that nobody has.
@@ -94,16 +103,30 @@ fn free_name(path: &Path, now: Moment) -> Result<PathBuf> {
 pub(super) fn undo(step: &UndoStep) -> Result<()> {
     let swap = read(step)?;
     let disk = Disk::default();
-    if let Some(kept) = &swap.kept
-        && identity(kept)?.is_none()
-    {
-        // The old folder never left its place, or is there again.
-        return remove(&disk, &swap.staged);
+    if let Some(kept) = &swap.kept {
+        match identity(kept)? {
+            // The old folder never left its place, or is there again.
+            None => return remove(&disk, &swap.staged),
+            Some(there) if there == swap.identity => {
+                remove(&disk, kept)?;
+                return remove(&disk, &swap.staged);
+            }
+            Some(_) => {}
+        }
     }
     match identity(&swap.path)? {
         None => {}
         Some(there) if there == swap.identity => {
             remove(&disk, &swap.staged)?;
+            if let Some(kept) = &swap.kept {
+                match disk.exchange(kept, &swap.path) {
+                    Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
+                    swapped => {
+                        swapped.at("cannot put in place", &swap.path)?;
+                        return remove(&disk, kept);
+                    }
+                }
+            }
             disk.publish(&swap.path, &swap.staged)?;
         }
         // Made by somebody else since.

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::lock;
 use super::reader::{MAX_FILE_BYTES, Sort};
-use super::survey::{Files, compare, object};
+use super::survey::{Files, OTHER_RIGHTS, compare, object};
 use super::undo::{Step, bytes_of, write};
 use crate::error::{Error, Result, path_text};
 use crate::model::{Digest, EntryPath};
-use crate::source::{Action, ActionKind, ApplyOptions, ApplyPlan, Contents, SourceContext, UndoLog};
+use crate::source::{Action, ActionKind, ApplyOptions, ApplyPlan, Contents, SourceContext, UndoLog, made};
 
 /// What an apply would do.
 #[derive(Debug)]
@@ -46,7 +46,9 @@ impl<'a> Plan<'a> {
         for (path, digest) in &archived.files {
             let size = archived.entries.get(path).map_or(0, crate::model::Entry::size);
             match living.files.get(path) {
-                Some(there) if there == digest => plan(path, ActionKind::Equal, ""),
+                Some(there) if there == digest && archived.held(path) == living.held(path) => {
+                    plan(path, ActionKind::Equal, "");
+                }
                 _ if size > MAX_FILE_BYTES || living.too_large.contains(path) => {
                     plan(
                         path,
@@ -54,6 +56,7 @@ impl<'a> Plan<'a> {
                         "is too large to be compared: restore it into a folder, and move it from there",
                     );
                 }
+                Some(there) if there == digest => plan(path, differs, OTHER_RIGHTS),
                 Some(_) => plan(path, differs, "has another content"),
                 None => plan(path, ActionKind::Create, &format!("{size} bytes")),
             }
@@ -71,7 +74,7 @@ impl<'a> Plan<'a> {
             Some(entry) => Some((self.contents.read(entry, MAX_FILE_BYTES)?, entry)),
             None => None,
         };
-        undo.disk().make_dirs(crate::durable::parent(&file))?;
+        made::make_dirs(undo.disk(), crate::durable::parent(&file))?;
         let _lock = if matches!(Sort::of(path), Sort::Task { .. }) { Some(lock::alone(&file)?) } else { None };
         let there = bytes_of(&file)?;
         if there.as_ref().map(|(bytes, _)| Digest::of(bytes)) != self.living.files.get(path).copied() {

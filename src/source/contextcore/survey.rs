@@ -14,10 +14,23 @@ use crate::source::{Checked, Contents};
 /// Longest summary that is read, in bytes.
 const MAX_SUMMARY: u64 = 256 << 20;
 
+/// What is said of a file that has the right content, and another mode or owner.
+pub(super) const OTHER_RIGHTS: &str = "has another mode or owner";
+
+/// Who may do what with a file.
+pub(super) type Rights = (u32, Option<(u32, u32)>);
+
+/// Mode and owner as they are compared: without root nobody can give a file away, so owners tell nothing.
+pub(super) fn rights(mode: u32, owner: (u32, u32)) -> Rights {
+    (mode & 0o777, rustix::process::geteuid().is_root().then_some(owner))
+}
+
 /// Files by path.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     pub(super) files: BTreeMap<EntryPath, Digest>,
+    /// Mode and owner of each; the owner only where we could set it.
+    rights: BTreeMap<EntryPath, Rights>,
     /// The entries of a backup.
     pub(super) entries: BTreeMap<EntryPath, Entry>,
     /// Files that are too large to be compared.
@@ -33,6 +46,7 @@ impl Files {
             let EntryKind::File { sha256, .. } = &entry.kind else { continue };
             if !is_named(&entry.path) || !is_ours(&entry.path, &contents.read(&entry, MAX_SUMMARY)?) {
                 archived.files.insert(entry.path.clone(), *sha256);
+                archived.rights.insert(entry.path.clone(), rights(entry.mode, (entry.uid, entry.gid)));
                 archived.entries.insert(entry.path.clone(), entry);
             }
         }
@@ -52,7 +66,12 @@ impl Files {
         for (path, known) in &settled.files {
             match known.digest {
                 _ if known.facts == HomeFacts::OurSummary => {}
-                Some(digest) => drop(living.files.insert(path.clone(), digest)),
+                Some(digest) => {
+                    living.files.insert(path.clone(), digest);
+                    if let Some(stamp) = known.stamp {
+                        living.rights.insert(path.clone(), rights(stamp.mode, stamp.owner));
+                    }
+                }
                 None if known.fault == Some(Fault::TooLarge) => living.too_large.push(path.clone()),
                 None => {
                     return Err(Error::failed(format!(
@@ -63,6 +82,11 @@ impl Files {
             }
         }
         Ok(living)
+    }
+
+    /// Mode and owner of a file.
+    pub(super) fn held(&self, path: &EntryPath) -> Option<Rights> {
+        self.rights.get(path).copied()
     }
 
     /// How many there are of each sort.
@@ -85,7 +109,8 @@ pub(super) fn compare(archived: &Files, living: &Files) -> Checked {
     let mut checked = Checked::default();
     for (path, digest) in &archived.files {
         match living.files.get(path) {
-            Some(there) if there == digest => checked.compared += 1,
+            Some(there) if there == digest && archived.held(path) == living.held(path) => checked.compared += 1,
+            Some(there) if there == digest => checked.differs(object(path), OTHER_RIGHTS),
             Some(_) => checked.differs(object(path), "has another content"),
             None if living.too_large.contains(path) => checked.differs(object(path), "is too large to be compared"),
             None => checked.differs(object(path), "is not there"),

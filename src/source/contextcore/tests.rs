@@ -217,6 +217,28 @@ fn what_somebody_changed_after_an_apply_is_not_undone() {
     assert_eq!(fs::read(home.join("rbac/roles/admin.yaml")).unwrap(), b"name: other\n");
 }
 
+#[test]
+fn a_file_with_another_mode_is_not_equal_and_its_mode_comes_back_both_ways() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let home = home(dir.path());
+    let source = source(&home);
+    let file = home.join("install-state.json");
+    let set = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+    let mode = || file.metadata().unwrap().permissions().mode() & 0o777;
+    set(0o600);
+    let archive = Archive::capture(&source).unwrap();
+    set(0o644);
+    let told = check(&source, &archive).differences;
+    assert!(told.len() == 1 && told[0].detail.contains("another mode"), "{told:?}");
+    assert!(kinds(&plan(&source, &archive, false)).contains(&ActionKind::Conflict));
+    let notes = dir.path().join("undo");
+    apply(&source, &archive, true, &notes, &Disk::default()).unwrap();
+    assert_eq!((mode(), check(&source, &archive).differences.len()), (0o600, 0));
+    undo(&source, &notes).unwrap();
+    assert_eq!(mode(), 0o644);
+}
+
 #[derive(Debug)]
 struct Die(AtomicUsize);
 

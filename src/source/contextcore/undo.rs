@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::lock;
 use super::reader::Sort;
+use super::survey::rights;
 use crate::durable::Disk;
 use crate::error::{Context as _, Error, Result, path_text};
 use crate::model::{Digest, EntryPath, Timestamp};
 use crate::source::settled::Stamp;
-use crate::source::{UndoLog, UndoStep};
+use crate::source::{UndoLog, UndoStep, made};
 
 /// What an undo has to know of one file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,17 +68,17 @@ impl Step {
         let parent = crate::durable::parent(&file);
         let _lock = if is_task && parent.is_dir() { Some(lock::alone(&file)?) } else { None };
         let disk = Disk::default();
-        let there = bytes_of(&file)?.map(|(bytes, _)| Digest::of(&bytes));
+        let there = bytes_of(&file)?.map(|(bytes, stamp)| (Digest::of(&bytes), rights(stamp.mode, stamp.owner)));
         let kept = self.before.as_ref().map(|before| {
             let name = folder.join(&before.kept);
             fs::read(&name).at("cannot read", &name).map(|bytes| (bytes, before))
         });
         let kept = kept.transpose()?;
-        let was = kept.as_ref().map(|(bytes, _)| Digest::of(bytes));
+        let was = kept.as_ref().map(|(bytes, before)| (Digest::of(bytes), rights(before.mode, before.owner)));
         if there == was {
             return Ok(()); // never came to it, or was undone already
         }
-        if there != self.written {
+        if there.map(|(digest, _)| digest) != self.written {
             return Err(Error::failed(format!(
                 "{} changed since it was restored; it stays as it is",
                 path_text(&file)
@@ -86,7 +87,7 @@ impl Step {
         match kept {
             None => disk.remove_file_if_there(&file),
             Some((bytes, before)) => {
-                disk.make_dirs(parent)?;
+                made::make_dirs(&disk, parent)?;
                 let mtime = Timestamp { seconds: before.mtime.0, nanoseconds: before.mtime.1 };
                 write(&disk, &file, &bytes, before.mode, mtime, Some(before.owner))
             }
@@ -117,7 +118,8 @@ pub(super) fn bytes_of(file: &Path) -> Result<Option<(Vec<u8>, Stamp)>> {
     }
 }
 
-/// Writes a file in one step, with its mode, time and owner. Another user's file becomes ours where we may not give it away.
+/// Writes a file in one step, with its mode, time and owner: whoever reads it sees the old one or all of the new one. Another
+/// user's file becomes ours where we may not give it away.
 pub(super) fn write(
     disk: &Disk,
     file: &Path,
@@ -126,15 +128,19 @@ pub(super) fn write(
     mtime: Timestamp,
     owner: Option<(u32, u32)>,
 ) -> Result<()> {
-    disk.replace(file, bytes)?;
-    let open = File::open(file).at("cannot open", file)?;
-    let now = open.metadata().at("cannot stat", file)?;
-    if let Some((user, group)) = owner.filter(|owner| *owner != (now.uid(), now.gid()))
-        && rustix::process::geteuid().is_root()
-    {
-        chown(file, Some(user), Some(group)).at("cannot give away", file)?;
+    let name = file.file_name().ok_or_else(|| Error::failed(format!("{} has no file name", path_text(file))))?;
+    let mut hidden = std::ffi::OsString::from(".staged-");
+    hidden.push(name);
+    let staged = file.with_file_name(hidden);
+    disk.remove_file_if_there(&staged)?;
+    disk.write_new(&staged, bytes)?;
+    let open = File::open(&staged).at("cannot open", &staged)?;
+    if let Some(owner) = owner {
+        made::give(&staged, owner)?;
     }
-    open.set_permissions(Permissions::from_mode(mode & 0o777)).at("cannot change", file)?;
+    open.set_permissions(Permissions::from_mode(mode & 0o777)).at("cannot change", &staged)?;
     let since = Duration::new(u64::try_from(mtime.seconds).unwrap_or(0), mtime.nanoseconds);
-    open.set_modified(SystemTime::UNIX_EPOCH + since).at("cannot change", file)
+    open.set_modified(SystemTime::UNIX_EPOCH + since).at("cannot change", &staged)?;
+    open.sync_all().at("cannot sync", &staged)?;
+    disk.put_in_place(&staged, file)
 }

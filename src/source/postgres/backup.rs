@@ -1,6 +1,7 @@
 //! One capture as a backup holds it: dumps, globals, inventory. Nothing of it is used before it was read to its end.
 
 use super::archive::{Summary, read_archive};
+use super::capture::NO_PASSWORDS;
 use super::globals::{Globals, MAX_GLOBALS_BYTES};
 use super::inventory::{DatabaseInventory, Inventory, MAX_INVENTORY_BYTES};
 use crate::error::{Error, Kind, Result};
@@ -31,6 +32,18 @@ impl<'a> Backup<'a> {
             .map_err(|e| Error::damage("the globals of PostgreSQL are not UTF-8").because(e))?;
         let base = contents.find(&EntryPath::new(&b"base.tar"[..])?)?;
         Ok(Self { contents, inventory, globals: Globals::parse(&globals)?, base })
+    }
+
+    /// What was captured of the server's settings; none in a backup without.
+    pub(super) fn settings(&self) -> Result<Option<serde_json::Value>> {
+        let Some(entry) = self.contents.find(&EntryPath::new(&b"settings.json"[..])?)? else { return Ok(None) };
+        let settings = serde_json::from_slice(&self.contents.read(&entry, MAX_INVENTORY_BYTES)?);
+        settings.map(Some).map_err(|e| Error::damage("the settings of PostgreSQL cannot be read").because(e))
+    }
+
+    /// Whether the passwords of roles are in the globals, for those that have one.
+    pub(super) fn has_passwords(&self) -> bool {
+        !self.contents.facts().facts.contains_key(NO_PASSWORDS)
     }
 
     /// The dump of a database as a stream; its end comes only when its digest is right.

@@ -15,6 +15,9 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{EntryPath, Problem, ProblemKind, pretty_json};
 use crate::source::{Body, Facts, Object, Objects};
 
+/// The fact that is there when the passwords of the roles are not.
+pub(super) const NO_PASSWORDS: &str = "role_passwords";
+
 /// What comes next, in tree order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Item {
@@ -133,7 +136,14 @@ impl<'a> PostgresObjects<'a> {
         }
         self.facts.counts.insert("roles".to_owned(), roles);
         if !self.session.may_read_passwords()? {
-            self.facts.facts.insert("role_passwords".to_owned(), "not readable, left out".to_owned());
+            self.facts.facts.insert(NO_PASSWORDS.to_owned(), "not readable, left out".to_owned());
+            let detail = format!(
+                "passwords of the roles are left out: the role {} may not read pg_catalog.pg_authid (GRANT SELECT on it, or \
+                 membership of pg_read_all_data, lets it)",
+                self.session.server.role
+            );
+            let kind = ProblemKind::Other("incomplete".into());
+            self.facts.problems.push(Problem { kind, path: "globals.sql".to_owned(), detail });
         }
         Ok(script.into_bytes())
     }

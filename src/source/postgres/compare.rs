@@ -60,7 +60,7 @@ pub(super) fn compare(archived: &Summary, living: &Summary, scope: Scope, checke
                 checked.differs(object, "its definition, owner or rights are others");
             }
             (Some(_), Some(_)) => checked.compared += 1,
-            _ if !same_words => {}
+            _ if !same_words && (a.is_none() || !is_the_same_in_all(&name.kind)) => {}
             (a, _) => checked.differs(object, one_side(a.is_some())),
         }
     });
@@ -77,6 +77,31 @@ pub(super) fn compare(archived: &Summary, living: &Summary, scope: Scope, checke
             }
         });
     }
+}
+
+/// Whether every version gives objects of this kind the same name, so that one that is not there is lost. What only the newer
+/// one has may be its way to say the same.
+fn is_the_same_in_all(kind: &str) -> bool {
+    const KINDS: &[&str] = &[
+        "TABLE",
+        "VIEW",
+        "MATERIALIZED VIEW",
+        "FUNCTION",
+        "PROCEDURE",
+        "AGGREGATE",
+        "POLICY",
+        "TRIGGER",
+        "RULE",
+        "INDEX",
+        "CONSTRAINT",
+        "FK CONSTRAINT",
+        "CHECK CONSTRAINT",
+        "ROW SECURITY",
+        "SEQUENCE",
+        "TYPE",
+        "DOMAIN",
+    ];
+    KINDS.contains(&kind)
 }
 
 /// The first few differences in one line.
@@ -125,4 +150,30 @@ fn compare_maps<'m, K: Ord + 'm, V: 'm>(
 
 fn major(version: &(impl Display + ?Sized)) -> String {
     version.to_string().split('.').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::archive::ObjectName;
+    use super::*;
+
+    fn summary(tool: &str, objects: &[(&str, &str)]) -> Summary {
+        let name = |(kind, tag): &(&str, &str)| ObjectName {
+            kind: (*kind).into(),
+            namespace: "public".into(),
+            tag: (*tag).into(),
+        };
+        let objects = objects.iter().map(|object| (name(object), Default::default())).collect();
+        Summary { tool: tool.into(), objects, ..Summary::default() }
+    }
+
+    #[test]
+    fn what_a_newer_server_lacks_is_a_difference_and_what_only_it_says_is_none() {
+        let archived = summary("15.18", &[("POLICY", "t own"), ("VIEW", "v"), ("ACL", "TABLE t")]);
+        let living = summary("18.1", &[("VIEW", "v"), ("CONSTRAINT", "t t_x_not_null")]);
+        let mut checked = Checked::default();
+        compare(&archived, &living, Scope::ALL, &mut checked);
+        let [difference] = checked.differences.as_slice() else { panic!("{:?}", checked.differences) };
+        assert!(difference.object.contains("POLICY"), "{difference:?}");
+    }
 }

@@ -8,6 +8,7 @@ mod address;
 mod archive;
 mod backup;
 mod base;
+mod by_hand;
 mod capture;
 mod catalog;
 mod compare;
@@ -31,6 +32,7 @@ use std::path::Path;
 use backup::Backup;
 use capture::PostgresObjects;
 use compare::{Scope, compare};
+use roles::Passwords;
 use session::Session;
 
 use crate::config::{Databases, PostgresConfig};
@@ -111,7 +113,9 @@ impl Source for PostgresSource {
         let session = Session::open(&self.config, context)?;
         let backup = Backup::open(contents)?;
         let mut checked = Checked::default();
-        roles::check(&backup.globals, &session.living_globals()?, &session.server.role, &mut checked)?;
+        let passwords = Passwords { archived: backup.has_passwords(), living: session.may_read_passwords()? };
+        let (living, role) = (session.living_globals()?, &session.server.role);
+        roles::check(&backup.globals, &living, role, passwords, &mut checked)?;
         for database in &backup.inventory.databases {
             let archived = backup.verify(database)?;
             let name = &database.database.name;
@@ -129,7 +133,7 @@ impl Source for PostgresSource {
     }
 
     fn undo(&self, steps: &[UndoStep], _: &Path, context: &SourceContext<'_>) -> Result<()> {
-        undo::undo(&Session::open(&self.config, context)?, steps)
+        undo::undo(&mut Session::open(&self.config, context)?, steps)
     }
 
     fn forget(&self, steps: &[UndoStep], _: &Path, context: &SourceContext<'_>) -> Result<()> {

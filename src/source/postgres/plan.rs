@@ -7,8 +7,8 @@ use super::catalog::{self, Database};
 use super::compare::{Scope, compare, in_words};
 use super::inventory::DatabaseInventory;
 use super::names::identifier;
-use super::restore::{Without, drop_database, fill, free_name, is_marked};
-use super::roles::{self, GlobalStep};
+use super::restore::{Mark, Without, drop_database, fill, free_name, is_marked};
+use super::roles::{self, GlobalStep, Passwords};
 use super::session::Session;
 use super::swap::swap_in;
 use super::undo::Step;
@@ -39,7 +39,9 @@ impl<'a> PostgresPlan<'a> {
         let backup = Backup::open(contents)?;
         check_server(&session, &backup)?;
         let living_globals = session.living_globals()?;
-        let globals = roles::plan(&backup.globals, &living_globals, &session.server.role, options.overwrite);
+        let passwords = Passwords { archived: backup.has_passwords(), living: session.may_read_passwords()? };
+        let role = &session.server.role;
+        let globals = roles::plan(&backup.globals, &living_globals, role, passwords, options.overwrite);
         let mut actions: Vec<Action> = globals.iter().map(|step| step.action.clone()).collect();
         let living = catalog::databases(&session)?;
         let tablespaces = catalog::tablespaces(&session)?;
@@ -67,33 +69,39 @@ impl<'a> PostgresPlan<'a> {
             let action = Action::new(ActionKind::Manual, database_name(name), format!("not in the backup: {reason}"));
             actions.push(action);
         }
+        if let Some(archived) = backup.settings()? {
+            let living = serde_json::to_value(catalog::settings(&session)?)
+                .map_err(|e| Error::failed("the settings of the server cannot be compared").because(e))?;
+            actions.extend(super::by_hand::settings(&archived, &living));
+        }
         if let Some(base) = &backup.base {
             actions.push(super::physical::by_hand(base, &backup.inventory, session.config.data.as_deref()));
         }
         Ok(Self { session, backup, actions, globals, databases })
     }
 
-    fn apply_database(&self, work: &Work, undo: &mut UndoLog) -> Result<()> {
+    fn apply_database(&self, work: &Work, mark: &Mark, undo: &mut UndoLog) -> Result<()> {
         let Work { inventory, archived, without } = work;
         let session = &self.session;
         let name = &inventory.database.name;
         let all = catalog::databases(session)?;
-        let new = free_name(&all, name, "_new");
-        let filled = fill(session, &self.backup, inventory, archived, &new, *without);
-        let new_oid = filled.map_err(|error| {
-            // Nothing was swapped: what is half there is ours.
-            match catalog::find_database(session, &new) {
-                Ok(Some(left)) if is_marked(&left) => match drop_database(session, &left) {
+        let new = free_name(&all, name, "_new", mark);
+        // As long as nothing was swapped, what stands there is this run's alone.
+        let drop_new = |error: Error| {
+            session.to_its_end(|| match catalog::find_database(session, &new) {
+                Ok(Some(left)) if is_marked(&left, &mark.text) => match drop_database(session, &left) {
                     Ok(()) => error,
-                    Err(also) => error.within(format!("{new} is half filled and could not be dropped ({also})")),
+                    Err(also) => error.within(format!("{new} was not swapped in and could not be dropped ({also})")),
                 },
                 _ => error,
-            }
-        })?;
-        let old = catalog::find_database(session, name)?.map(|old| (old.oid, free_name(&all, name, "_old")));
+            })
+        };
+        let filled = fill(session, &self.backup, inventory, archived, &new, *without, mark);
+        let new_oid = filled.map_err(drop_new)?;
+        let old = catalog::find_database(session, name)?.map(|old| (old.oid, free_name(&all, name, "_old", mark)));
         let kept = old.as_ref().map(|(_, kept)| kept.clone());
         undo.note(Step::Database { name: name.clone(), new_oid, new: new.clone(), old }.to_json()?)?;
-        swap_in(session, name, &new, kept.as_deref(), archived)?;
+        swap_in(session, name, &new, kept.as_deref(), archived).map_err(drop_new)?;
         if !archived.subscription_sql.is_empty() {
             let sql = archived.subscription_sql.join("\n");
             session.execute_unseen(name, &sql, &format!("making the subscriptions of {name}"))?;
@@ -109,7 +117,8 @@ impl ApplyPlan for PostgresPlan<'_> {
 
     fn apply(self: Box<Self>, undo: &mut UndoLog) -> Result<()> {
         let system_identifier = self.session.server.system_identifier.clone();
-        undo.note(Step::Server { system_identifier }.to_json()?)?;
+        let mark = Mark::new(self.session.context.component)?;
+        undo.note(Step::Server { system_identifier, mark: Some(mark.text.clone()) }.to_json()?)?;
         for step in &self.globals {
             if step.statements.is_empty() {
                 continue;
@@ -121,7 +130,8 @@ impl ApplyPlan for PostgresPlan<'_> {
         for work in &self.databases {
             self.session.context.monitor.check()?;
             let name = &work.inventory.database.name;
-            self.apply_database(work, undo).map_err(|e| e.within(format!("the database {name} was not applied")))?;
+            self.apply_database(work, &mark, undo)
+                .map_err(|e| e.within(format!("the database {name} was not applied")))?;
         }
         Ok(())
     }

@@ -14,10 +14,33 @@ use super::names::{identifier, literal, with_suffix};
 use super::session::Session;
 use super::sql::statements;
 use crate::error::{Error, Kind, Result};
+use crate::keys::random;
 use crate::source::Checked;
 
 /// What stands in the comment of a database that is being filled: nobody else's is ever dropped.
-const MARK: &str = "ccbackup: is being restored";
+#[derive(Clone, Debug)]
+pub(super) struct Mark {
+    /// The same for all runs of one component on one host, which do not run at once: what one left the next takes away.
+    ours: String,
+    /// The whole of it: this run's alone.
+    pub(super) text: String,
+}
+
+impl Mark {
+    /// A new one for a run.
+    pub(super) fn new(component: &str) -> Result<Self> {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let mut number = [0; 8];
+        random(&mut number)?;
+        let ours = format!("ccbackup: is being restored by {component} on {host}, run ");
+        Ok(Self { text: format!("{ours}{:016x}", u64::from_be_bytes(number)), ours })
+    }
+
+    /// Whether it is being filled by a run of ours, or was.
+    fn is_ours(&self, database: &Database) -> bool {
+        database.comment.as_ref().is_some_and(|comment| comment.starts_with(&self.ours))
+    }
+}
 
 /// What a restore leaves out, as it was planned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,32 +50,32 @@ pub(super) struct Without {
 }
 
 /// A name for the new database, that is free or of a run of ours that did not end.
-pub(super) fn free_name(all: &[Database], name: &str, suffix: &str) -> String {
+pub(super) fn free_name(all: &[Database], name: &str, suffix: &str, mark: &Mark) -> String {
     let free = |wanted: &String| {
         all.iter()
             .find(|database| database.name == *wanted)
-            .is_none_or(|database| is_marked(database) && suffix == "_new")
+            .is_none_or(|database| mark.is_ours(database) && suffix == "_new")
     };
     let numbered = (2_u32..).map(|n| with_suffix(name, &format!("_ccbackup{suffix}{n}")));
     let mut names = std::iter::once(with_suffix(name, &format!("_ccbackup{suffix}"))).chain(numbered);
     names.find(free).unwrap_or_default()
 }
 
-/// Whether it is being filled by a run of ours, or was.
-pub(super) fn is_marked(database: &Database) -> bool {
-    database.comment.as_deref() == Some(MARK)
+/// Whether it is being filled by the run of this mark, or was.
+pub(super) fn is_marked(database: &Database, mark: &str) -> bool {
+    database.comment.as_deref() == Some(mark)
 }
 
 /// Makes the database `new` as the archive describes it, empty. Gives its number.
-pub(super) fn create(session: &Session<'_>, archived: &Summary, new: &str, without: Without) -> Result<u64> {
+fn create(session: &Session<'_>, archived: &Summary, new: &str, without: Without, mark: &Mark) -> Result<u64> {
     if let Some(left) = find_database(session, new)? {
-        if !is_marked(&left) {
+        if !mark.is_ours(&left) {
             return Err(Error::new(Kind::WouldOverwrite, format!("there is a database {new} that nobody expects")));
         }
         drop_database(session, &left)?;
     }
     let sql = create_statement(archived, new, without)?;
-    let mark = format!("COMMENT ON DATABASE {} IS {};", identifier(new), literal(MARK));
+    let mark = format!("COMMENT ON DATABASE {} IS {};", identifier(new), literal(&mark.text));
     session.execute(&session.address.database, &format!("{sql}\n{mark}"), &format!("making the database {new}"))?;
     let made = find_database(session, new)?;
     made.map(|database| database.oid)
@@ -83,8 +106,9 @@ pub(super) fn fill(
     archived: &Summary,
     new: &str,
     without: Without,
+    mark: &Mark,
 ) -> Result<u64> {
-    let mut oid = create(session, archived, new, without)?;
+    let mut oid = create(session, archived, new, without, mark)?;
     let mut restored = run(session, backup.dump(inventory)?, archived, new, without);
     if let Err(error) = &restored
         && may_be_search_path(error)
@@ -96,7 +120,7 @@ pub(super) fn fill(
             .context
             .monitor
             .note(&format!("{name}: {}; it is restored once more with search_path = {path}", error.one_line()));
-        oid = create(session, archived, new, without)?;
+        oid = create(session, archived, new, without, mark)?;
         restored =
             run(session, SearchPath::new(backup.dump(inventory)?, &path), archived, new, without).map_err(|again| {
                 again.within(format!("the database {name} cannot be restored, also not with its own search path")).hint(
@@ -121,7 +145,9 @@ pub(super) fn fill(
 fn run(session: &Session<'_>, mut archive: impl Read, archived: &Summary, new: &str, without: Without) -> Result<()> {
     let program = session.tool("pg_restore")?;
     let doing = format!("pg_restore of the database {}", archived.database);
-    let mut command = session.command(&program, new, &doing, session.quiet())?.arg("--exit-on-error");
+    // It says nothing while it builds indexes, for hours: its silence tells nothing.
+    let command = session.command(&program, new, &doing, session.quiet())?.silence(None);
+    let mut command = command.arg("--exit-on-error");
     if !archived.subscriptions.is_empty() {
         // A subscription would block the removal of what failed; they are made last.
         command = command.arg("--no-subscriptions");
@@ -167,9 +193,9 @@ pub(super) fn drop_database(session: &Session<'_>, database: &Database) -> Resul
         )?;
     }
     drop_subscriptions(session, database)?;
-    let close = format!("ALTER DATABASE {quoted} ALLOW_CONNECTIONS false;\n{}", terminate(name));
-    session.execute(first, &close, &format!("closing the database {name}"))?;
-    session.execute(first, &format!("DROP DATABASE {quoted};"), &format!("dropping the database {name}"))?;
+    let end = terminate(name);
+    let drop = format!("ALTER DATABASE {quoted} ALLOW_CONNECTIONS false;\n{end}\nDROP DATABASE {quoted};");
+    session.execute(first, &drop, &format!("dropping the database {name}"))?;
     Ok(())
 }
 

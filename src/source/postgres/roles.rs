@@ -20,8 +20,21 @@ pub(super) struct GlobalStep {
     pub(super) undo: Vec<String>,
 }
 
+/// On which sides the passwords of roles could be read; without them a role that has none looks like one that has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Passwords {
+    pub(super) archived: bool,
+    pub(super) living: bool,
+}
+
 /// Compares the globals of a backup with those of a server on which `role` is logged in.
-pub(super) fn plan(archived: &Globals, living: &Globals, role: &str, overwrite: bool) -> Vec<GlobalStep> {
+pub(super) fn plan(
+    archived: &Globals,
+    living: &Globals,
+    role: &str,
+    passwords: Passwords,
+    overwrite: bool,
+) -> Vec<GlobalStep> {
     let mut steps = Vec::new();
     for subject in &archived.order {
         let object = match subject {
@@ -41,7 +54,7 @@ pub(super) fn plan(archived: &Globals, living: &Globals, role: &str, overwrite: 
         };
         if let Subject::Role(name) = subject
             && name == role
-            && without_password(archived.about(subject)) == without_password(living.about(subject))
+            && says(archived.about(subject), false) == says(living.about(subject), false)
         {
             steps.push(step(ActionKind::Equal, "its password is left as it is: we are logged in with it"));
             continue;
@@ -49,6 +62,14 @@ pub(super) fn plan(archived: &Globals, living: &Globals, role: &str, overwrite: 
         if archived.agree(living, subject) {
             steps.push(step(ActionKind::Equal, ""));
             continue;
+        }
+        if matches!(subject, Subject::Role(_)) {
+            let known = passwords.archived && passwords.living;
+            if says(archived.about(subject), known) == says(living.about(subject), known) {
+                let detail = if known { "" } else { "but for its password, which cannot be read on both sides" };
+                steps.push(step(ActionKind::Equal, detail));
+                continue;
+            }
         }
         let is_there = !living.about(subject).is_empty();
         let wanted = archived.about(subject);
@@ -76,7 +97,8 @@ pub(super) fn plan(archived: &Globals, living: &Globals, role: &str, overwrite: 
             Subject::Tablespace(_) => step(ActionKind::Manual, "it is there, at another place or with other rights"),
             Subject::Role(name) if is_there => {
                 if overwrite {
-                    replace_role(step(ActionKind::Replace, "attributes, password or settings are others"), name, wanted, living.about(subject))
+                    let step = step(ActionKind::Replace, "attributes, password or settings are others");
+                    replace_role(step, name, (wanted, living.about(subject)), passwords)
                 } else {
                     step(ActionKind::Conflict, "it is there with other attributes, password or settings")
                 }
@@ -111,20 +133,42 @@ pub(super) fn plan(archived: &Globals, living: &Globals, role: &str, overwrite: 
     steps
 }
 
-fn replace_role(mut step: GlobalStep, name: &str, wanted: &[Statement], living: &[Statement]) -> GlobalStep {
-    let reset = format!("ALTER ROLE {} RESET ALL;", identifier(name));
-    let without_create = |statements: &[Statement]| -> Vec<String> {
+fn replace_role(
+    mut step: GlobalStep,
+    name: &str,
+    (wanted, living): (&[Statement], &[Statement]),
+    passwords: Passwords,
+) -> GlobalStep {
+    let name = identifier(name);
+    // The statements say only what is set: all that they may leave out is reset first. A password only where the statements
+    // would have it: else it is not known, and not to be taken away.
+    let ends = |statements: &[Statement]| statements.iter().any(|s| s.words.iter().any(|word| word.is("valid")));
+    let without_create = |statements: &[Statement], before: &[Statement], known: bool| -> Vec<String> {
         let kept = statements.iter().filter(|statement| !statement.words.first().is_some_and(|word| word.is("create")));
-        std::iter::once(reset.clone()).chain(kept.map(|statement| statement.text.clone())).collect()
+        let password = if known { " PASSWORD NULL" } else { "" };
+        // An end cannot be unset, only put off for ever.
+        let until = if ends(before) { " VALID UNTIL 'infinity'" } else { "" };
+        let reset = [
+            format!("ALTER ROLE {name} RESET ALL;"),
+            format!("ALTER ROLE {name} CONNECTION LIMIT -1{password}{until};"),
+            format!("COMMENT ON ROLE {name} IS NULL;"),
+        ];
+        reset.into_iter().chain(kept.map(|statement| statement.text.clone())).collect()
     };
-    step.statements = without_create(wanted);
-    step.undo = without_create(living);
+    step.statements = without_create(wanted, living, passwords.archived);
+    step.undo = without_create(living, wanted, passwords.living);
     step
 }
 
-/// The statements about a role without its password.
-fn without_password(statements: &[Statement]) -> Vec<String> {
-    statements.iter().map(|statement| redact(&statement.text, &[]).replace(" PASSWORD '***'", "")).collect()
+/// The statements about a role, to compare; with its password or without. For ever is the same as unset.
+fn says(statements: &[Statement], password: bool) -> Vec<String> {
+    let text = |statement: &Statement| match password {
+        true => statement.text.clone(),
+        false => redact(&statement.text, &[]).replace(" PASSWORD '***'", ""),
+    };
+    let mut all: Vec<_> = statements.iter().map(|s| text(s).replace(" VALID UNTIL 'infinity'", "")).collect();
+    all.sort();
+    all
 }
 
 fn texts(statements: &[Statement]) -> Vec<String> {
@@ -152,11 +196,17 @@ pub(super) fn missing_owners<'o>(
 }
 
 /// Compares subject by subject.
-pub(super) fn check(archived: &Globals, living: &Globals, role: &str, checked: &mut Checked) -> Result<()> {
+pub(super) fn check(
+    archived: &Globals,
+    living: &Globals,
+    role: &str,
+    passwords: Passwords,
+    checked: &mut Checked,
+) -> Result<()> {
     if archived.order.is_empty() {
         return Err(Error::damage("the globals of the backup are empty"));
     }
-    for step in plan(archived, living, role, true) {
+    for step in plan(archived, living, role, passwords, true) {
         checked.compared += 1;
         if step.action.kind != ActionKind::Equal {
             let detail = if step.action.detail.is_empty() { "it is not there".to_owned() } else { step.action.detail };
@@ -170,6 +220,8 @@ pub(super) fn check(archived: &Globals, living: &Globals, role: &str, checked: &
 mod tests {
     use super::*;
 
+    const KNOWN: Passwords = Passwords { archived: true, living: true };
+
     fn globals(lines: &str) -> Globals {
         let text = format!(
             "--\n-- PostgreSQL database cluster dump\n--\nSET x = 1;\n{lines}\n--\n-- PostgreSQL database cluster dump complete\n--\n"
@@ -178,7 +230,8 @@ mod tests {
     }
 
     fn kinds(archived: &str, living: &str, overwrite: bool) -> Vec<ActionKind> {
-        plan(&globals(archived), &globals(living), "admin", overwrite).iter().map(|step| step.action.kind).collect()
+        let steps = plan(&globals(archived), &globals(living), "admin", KNOWN, overwrite);
+        steps.iter().map(|step| step.action.kind).collect()
     }
 
     #[test]
@@ -188,9 +241,41 @@ mod tests {
         assert_eq!(kinds(one, one, false), [ActionKind::Equal]);
         let other = "CREATE ROLE a;\nALTER ROLE a WITH NOLOGIN;\nALTER ROLE a SET x TO 'y';";
         assert_eq!(kinds(one, other, false), [ActionKind::Conflict]);
-        let steps = plan(&globals(one), &globals(other), "admin", true);
-        assert_eq!(steps[0].statements, ["ALTER ROLE \"a\" RESET ALL;", "ALTER ROLE a WITH LOGIN;"]);
-        assert_eq!(steps[0].undo[1..], ["ALTER ROLE a WITH NOLOGIN;", "ALTER ROLE a SET x TO 'y';"]);
+        let steps = plan(&globals(one), &globals(other), "admin", KNOWN, true);
+        assert_eq!(
+            steps[0].statements,
+            [
+                "ALTER ROLE \"a\" RESET ALL;",
+                "ALTER ROLE \"a\" CONNECTION LIMIT -1 PASSWORD NULL;",
+                "COMMENT ON ROLE \"a\" IS NULL;",
+                "ALTER ROLE a WITH LOGIN;"
+            ]
+        );
+        assert_eq!(steps[0].undo[3..], ["ALTER ROLE a WITH NOLOGIN;", "ALTER ROLE a SET x TO 'y';"]);
+    }
+
+    #[test]
+    fn a_password_that_could_not_be_read_is_neither_compared_nor_taken_away() {
+        let (with, without) = (
+            "CREATE ROLE a;\nALTER ROLE a WITH LOGIN PASSWORD 'x' VALID UNTIL 'infinity';",
+            "CREATE ROLE a;\nALTER ROLE a WITH LOGIN;",
+        );
+        let unread = Passwords { archived: false, living: true };
+        let steps = plan(&globals(without), &globals(with), "admin", unread, true);
+        assert_eq!(steps[0].action.kind, ActionKind::Equal);
+        let other = "CREATE ROLE a;\nALTER ROLE a WITH NOLOGIN;";
+        let steps = plan(&globals(other), &globals(with), "admin", unread, true);
+        assert!(!steps[0].statements.iter().any(|text| text.contains("PASSWORD")), "{steps:?}");
+        assert_eq!(kinds(without, with, true), [ActionKind::Replace]);
+    }
+
+    #[test]
+    fn a_role_that_is_valid_for_ever_is_one_without_an_end() {
+        let one = "CREATE ROLE a;\nALTER ROLE a WITH LOGIN;";
+        assert_eq!(
+            kinds(one, "CREATE ROLE a;\nALTER ROLE a WITH LOGIN VALID UNTIL 'infinity';", false),
+            [ActionKind::Equal]
+        );
     }
 
     #[test]
@@ -200,7 +285,7 @@ mod tests {
             "CREATE ROLE admin;\nALTER ROLE admin WITH LOGIN;",
         );
         for overwrite in [false, true] {
-            let steps = plan(&globals(one), &globals(other), "admin", overwrite);
+            let steps = plan(&globals(one), &globals(other), "admin", KNOWN, overwrite);
             assert_eq!(steps[0].action.kind, ActionKind::Manual);
             assert!(steps[0].statements.is_empty());
         }
@@ -208,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_tablespace_is_made_by_hand() {
-        let steps = plan(&globals("CREATE TABLESPACE t LOCATION '/srv/t';"), &globals(""), "admin", true);
+        let steps = plan(&globals("CREATE TABLESPACE t LOCATION '/srv/t';"), &globals(""), "admin", KNOWN, true);
         assert_eq!(steps[0].action.kind, ActionKind::Manual);
         assert_eq!(steps[0].action.command.as_deref(), Some("CREATE TABLESPACE t LOCATION '/srv/t';"));
     }

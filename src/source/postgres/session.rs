@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -28,6 +29,16 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Event triggers do not see what is put back; no password of a statement that fails gets into the log of the server.
 const QUIET: &[&str] = &["session_replication_role=replica", "log_statement=none", "log_min_error_statement=panic"];
+
+/// Databases of every server, of which one serves as the first connection when the named one does not.
+const ALWAYS: &[&str] = &["postgres", "template1"];
+
+/// Whether a login failed for its database alone.
+fn is_shut(error: &Error) -> bool {
+    let text = error.one_line();
+    let missing = text.split_once("database \"").is_some_and(|(_, name)| name.contains("\" does not exist"));
+    missing || text.contains("is not currently accepting connections")
+}
 
 /// What is known of a server before anything is done with it.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -78,6 +89,17 @@ pub(super) struct Session<'a> {
     /// Programs whose version was asked for.
     found: Mutex<BTreeMap<String, PathBuf>>,
     pub(super) server: Server,
+    /// What runs is brought to its end, also when the run is asked to stop.
+    unstopped: AtomicBool,
+}
+
+/// Sets the wish to stop free again, however the work ended.
+struct Unstopped<'s>(&'s AtomicBool, bool);
+
+impl Drop for Unstopped<'_> {
+    fn drop(&mut self) {
+        self.0.store(self.1, Ordering::Relaxed);
+    }
 }
 
 impl<'a> Session<'a> {
@@ -95,9 +117,49 @@ impl<'a> Session<'a> {
             lsn: None,
         };
         let tools = Tools::new(config.bin.as_deref());
-        let mut session = Self { config, context, address, password, tools, found: Mutex::default(), server };
-        session.server = session.look()?;
+        let found = Mutex::default();
+        let unstopped = AtomicBool::new(false);
+        let mut session = Self { config, context, address, password, tools, found, server, unstopped };
+        session.server = match session.look() {
+            Err(error) if is_shut(&error) => session.look_elsewhere(error)?,
+            server => server?,
+        };
         Ok(session)
+    }
+
+    /// The database of the first connection is not there, or was closed by a run that was killed: that must stop nobody from
+    /// putting it back.
+    fn look_elsewhere(&mut self, error: Error) -> Result<Server> {
+        let named = self.address.database.clone();
+        for other in ALWAYS.iter().filter(|other| **other != named) {
+            (*other).clone_into(&mut self.address.database);
+            if let Ok(server) = self.look() {
+                self.context.monitor.note(&format!("{}; asking in the database {other} instead", error.one_line()));
+                return Ok(server);
+            }
+        }
+        self.address.database = named;
+        Err(error)
+    }
+
+    /// Speaks from another database than `name` from now on, where there is one: `name` is about to go.
+    pub(super) fn leave(&mut self, name: &str) {
+        if self.address.database != name {
+            return;
+        }
+        for other in ALWAYS.iter().filter(|other| **other != name) {
+            let there: Result<bool> = self.query(other, "SELECT 'true'::json;");
+            if there.is_ok() {
+                (*other).clone_into(&mut self.address.database);
+                return;
+            }
+        }
+    }
+
+    /// Does something to its end, also when the run is asked to stop meanwhile: what was closed must be opened again.
+    pub(super) fn to_its_end<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _before = Unstopped(&self.unstopped, self.unstopped.swap(true, Ordering::Relaxed));
+        work()
     }
 
     /// What the server says of itself now.
@@ -127,8 +189,10 @@ impl<'a> Session<'a> {
             // Times are dumped as text in the zone of the session: equal data must be equal bytes on every server.
             .env("PGTZ", "UTC")
             .timeout(None)
-            .silence(self.config.silence)
-            .stopped_by(self.context.monitor);
+            .silence(self.config.silence);
+        if !self.unstopped.load(Ordering::Relaxed) {
+            command = command.stopped_by(self.context.monitor);
+        }
         if !options.is_empty() {
             let options: Vec<_> = options.iter().map(|option| format!("-c {option}")).collect();
             command = command.env("PGOPTIONS", options.join(" "));

@@ -56,24 +56,31 @@ fn properties(archived: &Summary) -> Result<Vec<String>> {
 }
 
 /// Runs a transaction that renames what is to be `name` and opens it, with `closed` closed and their sessions ended. They are
-/// opened again when it fails.
+/// opened again when it fails. Between the first and the last of it the run does not stop: nobody else would open them.
 pub(super) fn run_closed(session: &Session<'_>, name: &str, closed: &[&str], script: &str) -> Result<()> {
+    session.context.monitor.check()?;
+    session.to_its_end(|| closed_to_its_end(session, name, closed, script))
+}
+
+fn closed_to_its_end(session: &Session<'_>, name: &str, closed: &[&str], script: &str) -> Result<()> {
     let first = &session.maintenance(name);
     let doing = format!("giving the database {name} its place");
     let door = |open: bool| -> String {
         closed.iter().map(|name| format!("ALTER DATABASE {} ALLOW_CONNECTIONS {open};\n", identifier(name))).collect()
     };
     let end: String = closed.iter().map(|name| terminate(name) + "\n").collect();
+    // In one session, so that it is over in a moment, and a lost connection leaves as little as can be.
+    let whole = format!("{}{end}{script}", door(false));
     let mut last = Error::failed(doing.clone());
     for _ in 0..TRIES {
-        session.context.monitor.check()?;
-        let ran = session
-            .execute(first, &format!("{}{end}", door(false)), &doing)
-            .and_then(|_| session.execute(first, script, &doing));
-        match ran {
+        match session.execute(first, &whole, &doing) {
             Ok(_) => return Ok(()),
             Err(error) if error.one_line().contains("being accessed by other users") => {
                 last = error;
+                if let Err(stop) = session.context.monitor.check() {
+                    last = stop;
+                    break;
+                }
                 std::thread::sleep(PAUSE);
             }
             Err(error) => {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{database_of_oid, databases};
+use super::catalog::{Database, database_of_oid, databases};
 use super::names::identifier;
 use super::restore::{drop_database, is_marked};
 use super::roles;
@@ -16,7 +16,12 @@ use crate::source::UndoStep;
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub(super) enum Step {
     /// On which cluster all this was done.
-    Server { system_identifier: String },
+    Server {
+        system_identifier: String,
+        /// Comment of the databases that the run fills.
+        #[serde(default)]
+        mark: Option<String>,
+    },
     /// Something about roles; `undo` puts back what was there.
     Globals { object: String, undo: Vec<String> },
     /// A database was filled and is about to be swapped in.
@@ -42,7 +47,7 @@ fn read(session: &Session<'_>, steps: &[UndoStep]) -> Result<Vec<Step>> {
     let steps = steps.collect::<std::result::Result<Vec<Step>, _>>();
     let steps = steps.map_err(|e| Error::failed("the notes of the apply cannot be read").because(e))?;
     for step in &steps {
-        if let Step::Server { system_identifier } = step
+        if let Step::Server { system_identifier, .. } = step
             && *system_identifier != session.server.system_identifier
         {
             return Err(Error::new(Kind::OtherHost, "this is another server than the one that was applied to")
@@ -53,8 +58,15 @@ fn read(session: &Session<'_>, steps: &[UndoStep]) -> Result<Vec<Step>> {
 }
 
 /// Puts everything back, the last step first.
-pub(super) fn undo(session: &Session<'_>, steps: &[UndoStep]) -> Result<()> {
-    for step in read(session, steps)?.iter().rev() {
+pub(super) fn undo(session: &mut Session<'_>, steps: &[UndoStep]) -> Result<()> {
+    let steps = read(session, steps)?;
+    for step in &steps {
+        if let Step::Database { name, old: None, .. } = step {
+            session.leave(name);
+        }
+    }
+    let session = &*session;
+    for step in steps.iter().rev() {
         match step {
             Step::Server { .. } => {}
             Step::Globals { object, undo } => match roles::run(session, object, undo) {
@@ -72,11 +84,18 @@ pub(super) fn undo(session: &Session<'_>, steps: &[UndoStep]) -> Result<()> {
             }
         }
     }
-    // What a run was filling when it was killed.
-    for left in databases(session)?.iter().filter(|database| is_marked(database)) {
-        drop_database(session, left)?;
-    }
-    Ok(())
+    drop_marked(session, &steps)
+}
+
+/// Drops what a run was filling when it was killed.
+fn drop_marked(session: &Session<'_>, steps: &[Step]) -> Result<()> {
+    let marks = steps.iter().filter_map(|step| match step {
+        Step::Server { mark, .. } => mark.as_deref(),
+        _ => None,
+    });
+    let marks: Vec<&str> = marks.collect();
+    let is_left = |database: &&Database| marks.iter().any(|mark| is_marked(database, mark));
+    databases(session)?.iter().filter(is_left).try_for_each(|left| drop_database(session, left))
 }
 
 fn swap_back(session: &Session<'_>, name: &str, new_oid: u64, new: &str, old_oid: u64) -> Result<()> {
@@ -103,10 +122,13 @@ fn swap_back(session: &Session<'_>, name: &str, new_oid: u64, new: &str, old_oid
 
 /// Drops what was kept.
 pub(super) fn forget(session: &Session<'_>, steps: &[UndoStep]) -> Result<()> {
-    for step in read(session, steps)? {
+    let steps = read(session, steps)?;
+    for step in &steps {
         let Step::Database { name, old: Some((oid, kept)), .. } = step else { continue };
-        match database_of_oid(session, oid)? {
-            Some(database) if database.name == kept => drop_database(session, &database)?,
+        match database_of_oid(session, *oid)? {
+            Some(database) if database.name == *kept => drop_database(session, &database)?,
+            // It was never swapped, or is back: it is the living one.
+            Some(database) if database.name == *name => {}
             Some(database) => {
                 let found = database.name;
                 return Err(Error::failed(format!(
@@ -116,5 +138,5 @@ pub(super) fn forget(session: &Session<'_>, steps: &[UndoStep]) -> Result<()> {
             None => {}
         }
     }
-    Ok(())
+    drop_marked(session, &steps)
 }

@@ -8,13 +8,14 @@ use std::fs;
 use std::io::{self, BufWriter, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 
 use super::facts::{self, Facts};
 use super::find::{Database, OUR_FILES, is_named};
-use super::header::{COMPANIONS, companion};
+use super::header::{COMPANIONS, HEADER_BYTES, companion, is_database};
 use super::in_use::users_of;
 use super::inventory::{Inventory, Record};
 use super::snapshot::{Snapshot, SnapshotReader, Wanted, error_of};
@@ -22,8 +23,8 @@ use crate::durable::Disk;
 use crate::error::{Context as _, Error, Kind, Result, path_text};
 use crate::model::{Digest, Entry, EntryKind, Hasher};
 use crate::source::{
-    Action, ActionKind, ApplyOptions, ApplyPlan, Checked, Contents, SourceContext, UndoLog, UndoStep, path_in_step,
-    path_of_step,
+    Action, ActionKind, ApplyOptions, ApplyPlan, Checked, Contents, SourceContext, UndoLog, UndoStep, made,
+    path_in_step, path_of_step,
 };
 
 /// What is to be done with one database.
@@ -51,6 +52,34 @@ struct Step {
     /// Where the old one is kept; none when there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kept: Option<String>,
+    /// What was put in; none when nothing was, because the step only puts something aside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    new: Option<Identity>,
+}
+
+/// What tells a file from one that somebody puts in its place, as long as the inode may be given to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    /// When it was made, where the file system knows: nanoseconds since 1970.
+    #[serde(default)]
+    born: Option<u64>,
+}
+
+impl Identity {
+    /// Of what is there; none if there is nothing.
+    fn at(path: &Path) -> Result<Option<Self>> {
+        match path.symlink_metadata() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e).at("cannot stat", path),
+            Ok(data) => {
+                let born = data.created().ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+                let born = born.and_then(|since| u64::try_from(since.as_nanos()).ok());
+                Ok(Some(Self { device: data.dev(), inode: data.ino(), born }))
+            }
+        }
+    }
 }
 
 impl<'a> Plan<'a> {
@@ -152,24 +181,24 @@ fn put_back(task: &Task, contents: &dyn Contents, context: &SourceContext<'_>, u
     let path = &task.database.path;
     let disk = undo.disk().clone();
     let folder = path.parent().unwrap_or(Path::new("/"));
-    disk.make_dirs(folder)?;
+    made::make_dirs(&disk, folder)?;
     let staged = beside(path, "staged")?;
     remove_with_companions(&disk, &staged)?;
     let result = stage(task, contents, &staged, &disk).and_then(|()| {
         let before = |path: &Path| Ok::<_, Error>(free_name(&beside(path, &format!("before-{}", context.now))?));
-        let kept = if path.symlink_metadata().is_ok() {
+        let is_there = path.symlink_metadata().is_ok();
+        if is_there {
             settle(path)?;
-            Some(before(path)?)
-        } else {
-            // What a lost database left behind must not get into the one that comes back, and may be all that is left of it.
-            for left in COMPANIONS.iter().map(|end| companion(path, end)).filter(|p| p.symlink_metadata().is_ok()) {
-                let kept = before(&left)?;
-                undo.note(to_step(&left, Some(&kept))?)?;
-                disk.publish(&left, &kept)?;
-            }
-            None
-        };
-        undo.note(to_step(path, kept.as_ref())?)?;
+        }
+        // What is still beside it must not get into the one that comes back, and may be all that is left of a lost one, or
+        // the newest of one that SQLite cannot read.
+        for left in COMPANIONS.iter().map(|end| companion(path, end)).filter(|p| p.symlink_metadata().is_ok()) {
+            let kept = before(&left)?;
+            undo.note(to_step(&left, Some(&kept), None)?)?;
+            disk.publish(&left, &kept)?;
+        }
+        let kept = if is_there { Some(before(path)?) } else { None };
+        undo.note(to_step(path, kept.as_ref(), Identity::at(&staged)?)?)?;
         if let Some(kept) = &kept {
             // A second name, so that the path is never without a database.
             disk.link(path, kept)?;
@@ -263,39 +292,77 @@ pub(super) fn check(contents: &dyn Contents, context: &SourceContext<'_>) -> Res
     Ok(checked)
 }
 
-/// Puts back what was replaced.
+/// Puts back what was replaced. A database that somebody put there since stays, and is an error when all others are back.
 pub(super) fn undo(steps: &[UndoStep]) -> Result<()> {
     let disk = Disk::default();
+    let mut first = None;
+    let mut others = Vec::new();
     for step in steps.iter().rev() {
-        let (database, kept) = from_step(step)?;
-        // Not begun, or put back already.
-        if kept.as_ref().is_some_and(|kept| kept.symlink_metadata().is_err()) {
-            continue;
-        }
-        if database.symlink_metadata().is_ok()
-            && let Some(users) = users_of(&database)
-        {
-            let message = format!("{} is open in {users}", path_text(&database));
-            return Err(Error::new(Kind::WouldOverwrite, message).hint("end that first"));
-        }
-        let is_kept = |kept: &PathBuf| {
-            let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-            kept.symlink_metadata().is_ok_and(|a| database.symlink_metadata().is_ok_and(|b| same(a, b)))
-        };
-        match &kept {
-            // A crash came before the swap: the database has two names. A rename of one over the other does nothing.
-            Some(kept) if is_kept(kept) => disk.remove_file_if_there(kept)?,
-            Some(kept) => {
-                remove_companions(&disk, &database)?;
-                disk.put_in_place(kept, &database)?;
-            }
-            None => {
-                remove_with_companions(&disk, &database)?;
-                disk.sync_dir(database.parent().unwrap_or(Path::new("/")))?;
-            }
+        let (path, kept, new) = from_step(step)?;
+        if let Err(error) = undo_one(&disk, &path, kept.as_deref(), new, &mut others) {
+            first.get_or_insert(error);
         }
     }
-    Ok(())
+    first.map_or(Ok(()), Err)
+}
+
+/// Puts one file back. `others` are the databases whose place is somebody else's now.
+fn undo_one(
+    disk: &Disk,
+    path: &Path,
+    kept: Option<&Path>,
+    new: Option<Identity>,
+    others: &mut Vec<PathBuf>,
+) -> Result<()> {
+    let there = Identity::at(path)?;
+    let Some(new) = new else {
+        // It was put aside, and goes back only where nothing is that it could spoil.
+        let spoils = others.iter().any(|other| COMPANIONS.iter().any(|end| companion(other, end) == path));
+        return match kept.filter(|kept| kept.symlink_metadata().is_ok()) {
+            Some(kept) if there.is_none() && !spoils => disk.publish(kept, path),
+            _ => Ok(()),
+        };
+    };
+    let old = match kept {
+        Some(kept) => match Identity::at(kept)? {
+            // A crash came before the swap: the database has two names. A rename of one over the other does nothing.
+            Some(old) if there == Some(old) => return disk.remove_file_if_there(kept),
+            Some(_) => Some(kept),
+            // Not begun, or put back already.
+            None => return Ok(()),
+        },
+        None => None,
+    };
+    if there.is_some_and(|there| there != new) {
+        others.push(path.to_owned());
+        return match old {
+            // Made by somebody since.
+            None => Ok(()),
+            Some(kept) => Err(Error::new(
+                Kind::WouldOverwrite,
+                format!("{} is not the database that was restored: it stays as it is", path_text(path)),
+            )
+            .hint(format!("somebody replaced it since; what was there before is {}", path_text(kept)))),
+        };
+    }
+    if there.is_some()
+        && let Some(users) = users_of(path)
+    {
+        others.push(path.to_owned());
+        let message = format!("{} is open in {users}", path_text(path));
+        return Err(Error::new(Kind::WouldOverwrite, message).hint("end that first"));
+    }
+    match old {
+        Some(kept) => {
+            remove_companions(disk, path)?;
+            disk.put_in_place(kept, path)
+        }
+        None if there.is_some() => {
+            remove_with_companions(disk, path)?;
+            disk.sync_dir(path.parent().unwrap_or(Path::new("/")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Drops what was kept.
@@ -309,13 +376,20 @@ pub(super) fn forget(steps: &[UndoStep]) -> Result<()> {
     Ok(())
 }
 
-/// Brings what lies beside a database into it. One that SQLite cannot read stays as it is: what lies beside it is of no use.
+/// Brings what lies beside a database into it. One that SQLite cannot read stays as it is, with all that lies beside it: it may
+/// be encrypted, and SQLite would take a log that it does not understand for one of no use.
 fn settle(path: &Path) -> Result<()> {
     if let Some(users) = users_of(path) {
         let message = format!("{} is open in {users}", path_text(path));
         return Err(Error::new(Kind::WouldOverwrite, message).hint("end that first"));
     }
     if COMPANIONS.iter().all(|end| companion(path, end).symlink_metadata().is_err()) {
+        return Ok(());
+    }
+    let mut start = Vec::new();
+    let file = fs::File::open(path).at("cannot open", path)?;
+    file.take(HEADER_BYTES as u64).read_to_end(&mut start).at("cannot read", path)?;
+    if !start.is_empty() && !is_database(&start) {
         return Ok(());
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -355,14 +429,14 @@ fn free_name(path: &Path) -> PathBuf {
     (0..).map(numbered).find(|p| p.symlink_metadata().is_err()).unwrap_or_else(|| path.to_owned())
 }
 
-fn to_step(database: &Path, kept: Option<&PathBuf>) -> Result<UndoStep> {
-    let step = Step { database: path_in_step(database), kept: kept.map(|kept| path_in_step(kept)) };
+fn to_step(database: &Path, kept: Option<&PathBuf>, new: Option<Identity>) -> Result<UndoStep> {
+    let step = Step { database: path_in_step(database), kept: kept.map(|kept| path_in_step(kept)), new };
     serde_json::to_value(step).map_err(|e| Error::failed("a step of the apply cannot be noted").because(e))
 }
 
-/// The database and where the old one is kept.
-fn from_step(step: &UndoStep) -> Result<(PathBuf, Option<PathBuf>)> {
+/// The database, where the old one is kept, and what was put in.
+fn from_step(step: &UndoStep) -> Result<(PathBuf, Option<PathBuf>, Option<Identity>)> {
     let step: Step = serde_json::from_value(step.clone())
         .map_err(|e| Error::failed("a note of the apply cannot be read").because(e))?;
-    Ok((path_of_step(&step.database)?, step.kept.as_deref().map(path_of_step).transpose()?))
+    Ok((path_of_step(&step.database)?, step.kept.as_deref().map(path_of_step).transpose()?, step.new))
 }

@@ -508,3 +508,44 @@ fn a_writer_in_wal_mode_never_waits_for_a_snapshot() {
     SnapshotReader::new(&opened).read_to_end(&mut bytes).unwrap();
     assert_sum_holds(&bytes, &dir);
 }
+
+#[test]
+fn the_log_of_a_database_that_sqlite_cannot_read_is_kept_and_comes_back() {
+    let place = Place::new();
+    make(&place.path(), "wal");
+    let backup = place.capture().unwrap();
+    let (wal, journal) = (companion(&place.path(), "-wal"), companion(&place.path(), "-journal"));
+    fs::write(place.path(), "encrypted, or worse".repeat(1000)).unwrap();
+    fs::write(&wal, "the newest of it").unwrap();
+    fs::write(&journal, "and its journal").unwrap();
+    let before: Vec<_> = [place.path(), wal.clone(), journal.clone()].map(|path| fs::read(path).unwrap()).into();
+    place.apply(&backup, &Disk::default(), true).unwrap();
+    assert_eq!(place.differences(&backup), 0);
+    place.undo().unwrap();
+    place.undo().unwrap();
+    let after: Vec<_> = [place.path(), wal, journal].map(|path| fs::read(path).unwrap()).into();
+    assert!(after == before, "{:?}", place.names());
+    assert_eq!(place.names().len(), 3, "{:?}", place.names());
+}
+
+#[test]
+fn a_database_that_somebody_put_there_since_is_not_undone() {
+    let place = Place::new();
+    make(&place.path(), "delete");
+    let backup = place.capture().unwrap();
+    python(&place.path(), "c.execute('update accounts set v = 5')");
+    place.apply(&backup, &Disk::default(), true).unwrap();
+    let newer = place.dir.join("newer");
+    fs::write(&newer, "of somebody").unwrap();
+    fs::rename(&newer, place.path()).unwrap();
+    let refused = place.undo().unwrap_err();
+    assert_eq!(refused.kind(), Kind::WouldOverwrite, "{}", refused.one_line());
+    assert_eq!(fs::read(place.path()).unwrap(), b"of somebody");
+    fs::remove_dir_all(place.dir.join("undo")).unwrap();
+    fs::remove_file(place.path()).unwrap();
+    place.apply(&backup, &Disk::default(), true).unwrap();
+    fs::write(&newer, "of somebody").unwrap();
+    fs::rename(&newer, place.path()).unwrap();
+    place.undo().unwrap();
+    assert_eq!(fs::read(place.path()).unwrap(), b"of somebody", "what was made where nothing was is no one else's");
+}

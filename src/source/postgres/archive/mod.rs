@@ -15,4 +15,6 @@ mod tests;
 
 pub(super) use reader::{ArchiveReader, SharedSummary, read_archive};
 pub(super) use search_path::SearchPath;
+#[cfg(test)]
+pub(super) use summary::ObjectName;
 pub(super) use summary::{DatabaseSql, Summary};
