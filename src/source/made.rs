@@ -53,6 +53,7 @@ fn owner_of(data: &Metadata) -> (u32, u32) {
 }
 
 #[cfg(test)]
+#[expect(clippy::print_stderr, reason = "what is skipped is said loudly")]
 mod tests {
     use super::*;
 

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use super::canonical::Gathered;
-use super::look::Targets;
 use super::server::{Seen, Server};
 use crate::error::{Error, Kind, Result};
 use crate::source::{Contents, SourceContext};
@@ -38,15 +37,15 @@ impl Needs {
         Self { version, types: parts.iter().flat_map(|part| part.module_types.iter().cloned()).collect() }
     }
 
-    /// An error of the kind `Version` when a server is too old, or lacks modules. `versions` are those of the RDBs of `targets`.
+    /// An error of the kind `Version` when a server is too old, or lacks modules. `versions` are those of their RDBs.
     pub(super) fn demand(
         &self,
         versions: &[u32],
-        targets: &Targets,
+        servers: &[Server],
         contents: &dyn Contents,
         context: &SourceContext<'_>,
     ) -> Result<()> {
-        for (server, version) in targets.servers.iter().zip(versions) {
+        for (server, version) in servers.iter().zip(versions) {
             self.demand_version(server, *version)?;
             if self.types.is_empty() {
                 continue;
@@ -113,19 +112,6 @@ fn archived(contents: &dyn Contents) -> Vec<String> {
     names.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// The name of a type of a module, of what begins with its id in the form of lengths: nine letters of six bits each, then ten bits of
-/// version.
-pub(super) fn type_name(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let id = match bytes {
-        [0x81, id @ ..] => id.first_chunk().map_or(0, |id| u64::from_be_bytes(*id)),
-        // Shorter forms hold no name.
-        _ => 0,
-    };
-    let letter = |at: u32| char::from(LETTERS[(id >> (10 + 6 * at)) as usize & 63]);
-    (0..9).rev().map(letter).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::client::Login;
@@ -138,18 +124,6 @@ mod tests {
 
     fn modules(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    #[test]
-    fn the_name_of_a_type_is_read_from_its_id() {
-        let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        let number = |letter: u8| letters.iter().position(|other| *other == letter).unwrap() as u64;
-        let id = b"ReJSON-RL".iter().fold(0, |id, letter| id << 6 | number(*letter)) << 10 | 3;
-        let mut bytes = vec![0x81];
-        bytes.extend_from_slice(&id.to_be_bytes());
-        assert_eq!(type_name(&bytes), "ReJSON-RL");
-        assert_eq!(type_name(&bytes[..4]), "AAAAAAAAA", "no bytes make it panic");
-        assert_eq!(type_name(&[]), "AAAAAAAAA");
     }
 
     #[test]

@@ -58,6 +58,7 @@ fn uses(pid: u32, folder: Id, files: &BTreeSet<Id>) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "files of tests need not last")]
 mod tests {
     use std::fs::File;
     use std::process::{Child, Command, Stdio};

@@ -79,7 +79,7 @@ impl Plan<'_> {
         let same = look.keys.is_equal() && look.same_functions();
         self.data = !same;
         if self.data {
-            look.needs.demand(&look.versions, &self.targets, self.contents, self.context)?;
+            look.needs.demand(&look.versions, &self.targets.servers, self.contents, self.context)?;
         }
         let kind = |equal: bool, made: bool| match (equal, made) {
             (true, _) => ActionKind::Equal,
@@ -170,7 +170,7 @@ impl Plan<'_> {
                 mend(server, None)?;
                 if self.unseen {
                     let look = look(self.contents, &self.targets, context)?;
-                    look.needs.demand(&look.versions, &self.targets, self.contents, context)?;
+                    look.needs.demand(&look.versions, &self.targets.servers, self.contents, context)?;
                 }
                 self.keep(undo)?;
                 let [part] = &Part::all(self.contents)?[..] else { return Err(Error::failed("no RDB to restore")) };

@@ -13,6 +13,8 @@ mod snapshot;
 mod source;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_apply;
 
 pub(crate) use header::{COMPANIONS, MAGIC, database_of, is_database};
 pub(crate) use locks::holder;

@@ -6,8 +6,7 @@ use std::path::Path;
 
 use super::sort::{Sorted, Sorter};
 use crate::error::{Error, Kind, Result};
-use crate::source::redis::fits::type_name;
-use crate::source::redis::rdb::{Checksum, Form, Item, MODULE_VALUE, RdbReader, Sink};
+use crate::source::redis::rdb::{Checksum, Form, Item, MODULE_VALUE, RdbReader, Sink, type_name};
 
 /// Values about the whole that change by themselves.
 const VOLATILE: [&[u8]; 5] = [b"ctime", b"used-mem", b"repl-stream-db", b"repl-id", b"repl-offset"];

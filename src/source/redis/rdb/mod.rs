@@ -6,6 +6,7 @@
 mod crc64;
 mod fingerprint;
 mod input;
+mod module_type;
 mod packed;
 mod reader;
 mod strings;
@@ -17,6 +18,7 @@ pub(super) mod tests;
 pub(super) use crc64::crc64;
 pub(super) use fingerprint::fingerprint;
 pub(super) use input::{Input, Sink};
+pub(super) use module_type::type_name;
 pub(super) use reader::{Checksum, Item, RdbReader, RecordHead};
 pub(super) use strings::{put_length, put_string};
 pub(super) use value::Form;
