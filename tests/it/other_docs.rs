@@ -210,10 +210,10 @@ fn numbers_in_a_forged_manifest_are_no_reason_to_panic() {
 fn the_examples_of_the_configuration_are_read() {
     let text = doc("CONFIGURATION.md");
     let examples: Vec<_> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 2);
+    assert_eq!(examples.len(), 3);
     for example in examples {
         let file = Path::new("/site/ccbackup.toml");
         let config = ccbackup::config::parse(example, file, None).unwrap_or_else(|e| panic!("{e}\n{example}"));
-        assert_eq!(config.components.len(), 1);
+        assert!(!config.components.is_empty());
     }
 }

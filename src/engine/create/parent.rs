@@ -233,7 +233,9 @@ impl ParentChoice {
         if let Some(min) = spec.expect.min_bytes.filter(|&min| record.content_bytes < min) {
             say(format!("it has {} bytes, at least {min} are expected", record.content_bytes));
         }
+        // What somebody left out by a rule is wanted so.
         if record.content_bytes == 0
+            && record.left_out.is_none()
             && let Some(before) = self.usual_bytes(&spec.name).filter(|&before| before > 0)
         {
             say(format!("it is empty: {before} bytes were in it before"));
