@@ -49,7 +49,7 @@ impl OwnLocks {
     /// Those that this process has on the database at `path` and its `-shm` file. None when the system does not tell, and
     /// when it tells that there is none on the database itself: then another file than this one was opened.
     pub(crate) fn on(path: &Path, inode: u64) -> Result<Option<Self>, NotLocked> {
-        let Some(all) = own_locks() else { return Ok(None) };
+        let Some(all) = own_locks_with(&[inode]) else { return Ok(None) };
         if !all.contains(&inode) {
             return Err(NotLocked);
         }
@@ -59,13 +59,31 @@ impl OwnLocks {
 
     /// Whether they all are there still.
     pub(crate) fn still_held(&self) -> bool {
-        own_locks().is_none_or(|all| self.inodes.iter().all(|inode| all.contains(inode)))
+        own_locks_with(&self.inodes).is_none_or(|all| self.inodes.iter().all(|inode| all.contains(inode)))
     }
 }
 
 /// This process has no lock on the file.
 #[derive(Debug)]
 pub(crate) struct NotLocked;
+
+/// How often the list of locks is read before one that is not in it is believed to be gone.
+const READINGS: u32 = 8;
+
+/// Inodes on which this process has POSIX locks, read until `wanted` are all among them, or for the last time. The system gives
+/// the list in pieces, and where many programs lock at the same time an entry can be missed between two of them; a lock
+/// that is gone never comes back.
+fn own_locks_with(wanted: &[u64]) -> Option<Vec<u64>> {
+    let mut all = own_locks()?;
+    for _ in 1..READINGS {
+        if wanted.iter().all(|inode| all.contains(inode)) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        all = own_locks()?;
+    }
+    Some(all)
+}
 
 /// Inodes on which this process has POSIX locks; none when the system does not tell. The device is not compared: some file
 /// systems show another one there.

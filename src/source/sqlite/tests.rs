@@ -105,14 +105,18 @@ fn a_database_that_is_written_all_the_time_is_captured_as_one_state() {
         make(&path, mode);
         let writer = Writer::start(&path);
         let mut different = std::collections::BTreeSet::new();
-        for _ in 0..8 {
+        // How much it writes between two of them depends on the machine.
+        for _ in 0..2000 {
             let (bytes, snapshot) = snapshot(&path, &dir, true).unwrap();
             let facts = snapshot.facts().unwrap();
             assert_eq!((facts.sound, facts.rows.as_ref().unwrap()["accounts"]), (Some(true), 100), "{mode}");
             assert_sum_holds(&bytes, &dir);
             different.insert(bytes);
+            if different.len() > 4 {
+                break;
+            }
         }
-        assert!(different.len() > 4, "{mode}: the writer wrote");
+        assert!(different.len() > 4, "{mode}: the writer wrote nothing");
         drop(writer);
     }
 }
